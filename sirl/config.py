@@ -1,0 +1,169 @@
+"""Every setting, with its default and where that comes from.
+
+Settings are frozen dataclasses read from a recipe (TOML) and changed with `--set section.key=value`.
+An unknown key or a value out of range fails; nothing is silently ignored. Defaults are the paper's
+(arXiv 2510.01088, the settings table of its appendix) unless the comment says otherwise.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from sirl.errors import ConfigError, suggest
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def _require(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} = {value!r}", expected, f"change {name} in the recipe or with --set")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """SIRL on GRPO. One step draws `group` replies to each of `prompts_per_step` prompts."""
+
+    reward: str = "sirl"
+    steps: int = 30
+    group: int = 4
+    prompts_per_step: int = 128  # 512 replies a step, the paper's batch
+    temperature: float = 1.0
+    max_prompt_tokens: int = 1024
+    max_reply_tokens: int = 3072
+    learning_rate: float = 1e-6
+    kl: float = 0.001
+    clip: float = 0.2
+    micro_batch: int = 8  # replies a backward pass; ours: memory only, the result does not depend on it
+    lora_rank: int = 0  # 0 trains every weight, as the paper does
+    probe_every: int = 10  # ours: steps between probes of refusal
+    save_every: int = 10  # ours: steps between checkpoints
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch"):
+            _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
+        for name in ("probe_every", "save_every"):
+            _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
+        _require(self.group >= 2, "train.group", self.group, "2 or more: a reward is relative to its group")
+        _require(0 < self.temperature <= 5, "train.temperature", self.temperature, "above 0 and at most 5")
+        _require(0 < self.learning_rate < 1, "train.learning_rate", self.learning_rate, "between 0 and 1")
+        _require(self.kl >= 0, "train.kl", self.kl, "0 or more")
+        _require(0 < self.clip < 1, "train.clip", self.clip, "between 0 and 1")
+        _require(self.lora_rank >= 0, "train.lora_rank", self.lora_rank, "0 (full) or a positive rank")
+        rows = self.group * self.prompts_per_step
+        _require(
+            rows % self.micro_batch == 0,
+            "train.micro_batch",
+            self.micro_batch,
+            f"a divisor of group x prompts_per_step = {rows}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateConfig:
+    """Attacks x prompts x samples, greedy by default as the field's harnesses do."""
+
+    attacks: tuple[str, ...] = ("all",)
+    budget: int = 64  # queries an adaptive attack may spend on one prompt
+    temperature: float = 0.0
+    max_reply_tokens: int = 512
+    samples: int = 1
+    batch: int = 64  # replies drawn at once; part of the protocol: it fixes what a resumed run recomputes
+
+    def __post_init__(self) -> None:
+        _require(len(self.attacks) > 0, "attacks", self.attacks, "at least one attack")
+        for name in ("budget", "max_reply_tokens", "samples", "batch"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(0 <= self.temperature <= 5, "temperature", self.temperature, "0 (greedy) to 5")
+        _require(
+            self.samples == 1 or self.temperature > 0,
+            "samples",
+            self.samples,
+            "1 at temperature 0: greedy replies do not differ",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One published setting: how to measure the gap, train, and evaluate one kind of model."""
+
+    gap: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(temperature=1.0))
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by shipped name or by path, then apply `section.key=value` changes.
+
+    Raises ConfigError on an unknown recipe, section or key, on a value of the wrong type or out of range.
+    """
+    tables: dict[str, dict[str, Any]] = {}
+    for section, table in _read(name).items():
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"{section} outside a section in {name}",
+                "settings in [gap], [train] or [evaluate]",
+                "move it into its section",
+            )
+        tables[section] = dict(table)
+    for change in changes:
+        section, key, value = _split_change(change)
+        tables.setdefault(section, {})[key] = value
+    recipe = Recipe()
+    for section, table in tables.items():
+        if section not in {f.name for f in fields(Recipe)}:
+            known = suggest(section, (f.name for f in fields(Recipe)))
+            raise ConfigError(f"section {section!r}", "a section of a recipe", known)
+        recipe = replace(recipe, **{section: _apply(getattr(recipe, section), section, table)})
+    return recipe
+
+
+def as_dict(config: Recipe | TrainConfig | EvaluateConfig) -> dict[str, Any]:
+    """Return the settings as plain values, for config.json."""
+    return asdict(config)
+
+
+def _read(name: str) -> Mapping[str, Any]:
+    shipped = RECIPES / f"{name}.toml"
+    path = shipped if shipped.is_file() else Path(name)
+    if not path.is_file():
+        known = suggest(name, (p.stem for p in RECIPES.glob("*.toml")))
+        raise ConfigError(f"recipe {name!r}", "a shipped recipe or a TOML file", known)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML ({error})", "a TOML file", "mend that line") from error
+
+
+def _split_change(change: str) -> tuple[str, str, Any]:
+    name, equals, text = change.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot and section and key):
+        raise ConfigError(f"--set {change!r}", "section.key=value", "for example --set train.steps=60")
+    try:
+        return section, key, tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return section, key, text.strip()  # a bare word is text
+
+
+def _apply(config: Any, section: str, table: Mapping[str, Any]) -> Any:
+    types = get_type_hints(type(config))
+    changes: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in types:
+            raise ConfigError(f"setting {section}.{key}", "a known setting", suggest(key, types))
+        changes[key] = _convert(f"{section}.{key}", types[key], value)
+    return replace(config, **changes)
+
+
+def _convert(name: str, kind: Any, value: Any) -> Any:
+    if kind == tuple[str, ...] and isinstance(value, (list, tuple, str)):
+        return tuple(value.split(",")) if isinstance(value, str) else tuple(map(str, value))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ConfigError(f"{name} = {value!r}", f"a value of type {kind.__name__}", "change it")
+    return value

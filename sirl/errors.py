@@ -1,0 +1,64 @@
+"""What can go wrong, and what to do about it.
+
+Every error a user can cause is a `SirlError`; each is also the standard-library error it stands for,
+so code that knows nothing of this package still catches it.
+
+    SirlError
+    ├── ConfigError    (ValueError)    a setting is unknown, out of range, or contradicts another
+    ├── DataError      (ValueError)    a prompt set or model folder is missing, empty or malformed
+    ├── TemplateError  (ValueError)    a chat template is absent or cannot render these messages
+    ├── AttackError    (ValueError)    an attack is unknown, or returned something that breaks its contract
+    ├── JudgeError     (ValueError)    a judge is unknown, or returned something that breaks its contract
+    └── RunError       (RuntimeError)  a run folder is damaged, busy, or was made under another protocol
+
+A message has three parts: what was found, what was expected, what to do next. The command line prints it
+as one sentence and exits with code 2; any other exception is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SirlError(Exception):
+    """An error with three parts: found, expected, do next."""
+
+    def __init__(self, found: str, expected: str, advice: str) -> None:
+        super().__init__(found, expected, advice)  # all three in args: the error survives pickling
+        self.found, self.expected, self.advice = found, expected, advice
+
+    def __str__(self) -> str:
+        return f"{self.found}; expected {self.expected}; {self.advice}."
+
+
+class ConfigError(SirlError, ValueError):
+    """A setting is unknown, out of range, or contradicts another."""
+
+
+class DataError(SirlError, ValueError):
+    """A prompt set or a model folder is missing, empty or malformed."""
+
+
+class TemplateError(SirlError, ValueError):
+    """A chat template is absent or cannot render the messages."""
+
+
+class AttackError(SirlError, ValueError):
+    """An attack is unknown, or returned something that breaks its contract."""
+
+
+class JudgeError(SirlError, ValueError):
+    """A judge is unknown, or returned something that breaks its contract."""
+
+
+class RunError(SirlError, RuntimeError):
+    """A run folder is damaged, busy, or was made under another protocol."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Say what to do about an unknown name: the nearest known ones, then all of them."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"{hint}known: {', '.join(names)}"

@@ -1,0 +1,190 @@
+"""The only opener of run files: a folder that survives kill -9 and refuses to mix two protocols.
+
+    config.json       kind of run and every setting, written once
+    environment.json  versions and hashes, written once
+    steps.jsonl       one line a training step        (append-only)
+    records.jsonl     one line of evidence an attempt (append-only)
+    checkpoint/       what training resumes from
+    summary.json      the numbers, recomputable from the lines above
+
+This room knows lines and folders, not what a line means beyond `records.to_json`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sirl.errors import RunError
+from sirl.records import Record, from_json, to_json
+
+RECORDS, STEPS, SUMMARY = "records.jsonl", "steps.jsonl", "summary.json"
+_VERSIONED = ("sirl", "torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy")
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """A run folder on disk: its kind (gap, train, evaluate) and the protocol it was opened with."""
+
+    path: Path
+    kind: str
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint"
+
+    def append(self, file: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add JSON lines with one write and flush them to disk; call with a batch that belongs together."""
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        with (self.path / file).open("ab") as handle:
+            handle.write(text.encode())
+            handle.flush()
+            os.fsync(handle.fileno())
+
+    def append_records(self, records: Sequence[Record]) -> None:
+        self.append(RECORDS, map(to_json, records))
+
+    def rows(self, file: str) -> list[dict[str, Any]]:
+        """Return every whole line of a JSONL file; an absent file has none.
+
+        Raises RunError on a line that is not JSON (a torn last line was cut off by `open_run`).
+        """
+        path = self.path / file
+        if not path.exists():
+            return []
+        lines = path.read_bytes().split(b"\n")
+        return [_parse(line, path, n) for n, line in enumerate(lines, 1) if line.strip()]
+
+    def records(self) -> list[Record]:
+        """Return the evidence. Raises RunError if a line is not a record."""
+        try:
+            return [from_json(row) for row in self.rows(RECORDS)]
+        except (KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.path / RECORDS} holds a line that is not a record ({error!r})",
+                "lines written by this version of sirl",
+                "use the version that wrote the run, or a new folder",
+            ) from error
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        _write_json(self.path / SUMMARY, summary)
+
+    def summary(self) -> dict[str, Any]:
+        """Return summary.json; empty if the run has not finished."""
+        path = self.path / SUMMARY
+        return _read_json(path) if path.exists() else {}
+
+
+def open_run(path: Path, kind: str, config: Mapping[str, Any], hashes: Mapping[str, str]) -> RunDir:
+    """Open a run folder for writing, new or to be continued.
+
+    A last line torn by a kill is cut off. Raises RunError if the folder holds another kind of run or one
+    made under other settings or hashes: evidence from two protocols is never mixed.
+    """
+    config = json.loads(json.dumps({"kind": kind, **config}))  # as it will read back: tuples become lists
+    environment = {"versions": _versions(), "hashes": dict(hashes)}
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file", "a folder", "name another --out")
+    path.mkdir(parents=True, exist_ok=True)
+    if (path / "config.json").exists():
+        _refuse_other_protocol(path, config, hashes)
+        environment = _read_json(path / "environment.json")
+    elif any(path.iterdir()):
+        raise RunError(
+            f"{path} is not empty and holds no run", "an empty or a run folder", "name another --out"
+        )
+    else:
+        _write_json(path / "environment.json", environment)
+        _write_json(path / "config.json", config)
+    for file in (RECORDS, STEPS):
+        _cut_torn_line(path / file)
+    return RunDir(path, kind, config, environment)
+
+
+def read_run(path: Path) -> RunDir:
+    """Open a run folder for reading. Raises RunError if there is none."""
+    for file in ("config.json", "environment.json"):
+        if not (path / file).is_file():
+            raise RunError(f"no {file} in {path}", "a run folder", "give a folder written with --out")
+    config = _read_json(path / "config.json")
+    return RunDir(path, str(config.get("kind")), config, _read_json(path / "environment.json"))
+
+
+@contextmanager
+def locked(run: RunDir) -> Iterator[None]:
+    """Hold the run for this process; the system releases it even on kill -9. Raises RunError if busy."""
+    with (run.path / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(
+                f"{run.path} is being written by another process", "one writer a run folder", "wait for it"
+            ) from error
+        yield
+
+
+def _refuse_other_protocol(path: Path, config: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
+    old = _read_json(path / "config.json")
+    old_hashes = _read_json(path / "environment.json")["hashes"]
+    for before, now in ((old, config), (old_hashes, dict(hashes))):
+        for name in sorted({*before, *now}):
+            if before.get(name) != now.get(name):
+                raise RunError(
+                    f"{path} holds a run with {name} = {before.get(name)!r}, not {now.get(name)!r}",
+                    "the same protocol when a run continues",
+                    "repeat the old settings or name another --out",
+                )
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": sys.version.split()[0], "platform": platform.platform()}
+    for package in _VERSIONED:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    return versions
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        with path.open("r+b") as handle:
+            handle.truncate(whole)
+
+
+def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise RunError(
+            f"line {number} of {path} is not JSON", "one JSON object a line", "remove that line"
+        ) from error
+    return dict(row)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error})", "a JSON object", "use another folder") from error
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    whole = path.with_name(path.name + ".part")  # renamed when complete: a kill leaves the old file or the new
+    whole.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    whole.replace(path)
