@@ -1,0 +1,184 @@
+"""Attacks: change what is sent, so that a model that refuses a request may comply with it.
+
+The table below is the whole suite; there is no registry. An attack is a function, `sirl.records.Attack`,
+and a user's own is named `my_pkg.mine:attack`. All wording is ours; the mechanisms are published, and each
+line cites its source. This room refuses to know judges, training and any particular model: what an adaptive
+attack needs of the model under test comes through `sirl.records.Target`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sirl.attacks.contract import AttackInfo, attack_prompts
+from sirl.attacks.demonstrations import ica, many_shot
+from sirl.attacks.encodings import encoded, flip, leet, rot13
+from sirl.attacks.nesting import renellm
+from sirl.attacks.random_search import RandomSearch
+from sirl.attacks.splitting import payload_splitting
+from sirl.attacks.static import AFFIRMATION, TEMPLATES, Rewrite, say, static_attack, templated
+from sirl.attacks.tense import future_tense, past_tense
+from sirl.errors import AttackError, suggest
+
+__all__ = ["ATTACKS", "AttackInfo", "attack_prompts", "get_attacks", "template_hashes"]
+
+_IN_THE_WILD = "arXiv 2308.03825"  # jailbreaks collected from users, whence the field's names
+_JAILBROKEN = "arXiv 2307.02483"
+_TENSE = "arXiv 2407.11969"
+_ADAPTIVE = "arXiv 2404.02151"
+
+
+def _static(name: str, mechanism: str, source: str, summary: str, rewrite: Rewrite | None = None) -> AttackInfo:
+    """Return the table's line for a rewrite, or for the template of the same name."""
+    run = static_attack(name, rewrite or templated(name))
+    return AttackInfo(name, mechanism, "none", "static", source, summary, run)
+
+
+ATTACKS: Mapping[str, AttackInfo] = {
+    info.name: info
+    for info in (
+        _static("direct", "none", "baseline", "The request as it is.", say),
+        _static("aim", "persona", _IN_THE_WILD, "A scheming adviser in a play answers his patron."),
+        _static("dev_mode_v2", "developer mode", _IN_THE_WILD, "A test mode asks for a second, raw reply."),
+        _static("better_dan", "persona", _IN_THE_WILD, "A role that has broken free of every rule."),
+        _static("anti_gpt_v2", "opposite answer", _IN_THE_WILD, "The usual reply, then its opposite."),
+        _static("refusal_suppression", "refusal suppression", _JAILBROKEN, "Rules that forbid refusing words."),
+        _static("prefix_injection", "prefix injection", _JAILBROKEN, "The reply must open with agreement."),
+        _static("style_rules", "style rules", _JAILBROKEN, "A numbered list of short words, no warnings."),
+        _static("deep_inception", "nested fiction", "arXiv 2311.03191", "A story within a dream in a story."),
+        _static("past_tense", "tense", _TENSE, "How did people do it in the past?", past_tense),
+        _static("future_tense", "tense", _TENSE, "How will people do it in the future?", future_tense),
+        _static("ica", "demonstrations", "arXiv 2310.06387", "Three earlier turns that helped.", ica),
+        _static(
+            "many_shot",
+            "demonstrations",
+            "Anil et al., NeurIPS 2024",
+            "Twelve helpful exchanges, written inside one message.",
+            many_shot,
+        ),
+        _static("rot13", "encoding", _JAILBROKEN, "Letters moved by thirteen.", encoded("rot13", rot13)),
+        _static("leetspeak", "encoding", _JAILBROKEN, "Digits for letters.", encoded("leetspeak", leet)),
+        _static(
+            "flip_attack", "encoding", "arXiv 2410.02832", "Written backwards.", encoded("flip_attack", flip)
+        ),
+        _static(
+            "payload_splitting",
+            "splitting",
+            "arXiv 2302.05733",
+            "Named pieces, to be joined and answered.",
+            payload_splitting,
+        ),
+        _static(
+            "renellm",
+            "scenario nesting",
+            "arXiv 2311.08268",
+            "Code to complete, a table to fill, or a text to continue.",
+            renellm,
+        ),
+        AttackInfo(
+            "prefill",
+            "prefilled reply",
+            "prefill",
+            "static",
+            _ADAPTIVE,
+            "The reply is begun for the model, with agreement.",
+            static_attack("prefill", say, prefill=AFFIRMATION),
+        ),
+        AttackInfo(
+            "random_search",
+            "suffix search",
+            "logprobs",
+            "adaptive",
+            _ADAPTIVE,
+            "Random search over a suffix that makes agreement likely.",
+            RandomSearch(),
+        ),
+    )
+}
+
+
+def get_attacks(names: Sequence[str]) -> dict[str, AttackInfo]:
+    """Return the named attacks in the order named, each once.
+
+    A name is one of the table's, a group (`all`, `static`, `adaptive`), or `module:function` for a user's
+    own. Raises AttackError on an unknown name, a module that cannot be imported, or no names at all.
+    """
+    if not names:
+        raise AttackError("no attack was named", "one or more names", suggest("all", _known()))
+    return {info.name: info for name in names for info in _expand(name)}
+
+
+def _known() -> list[str]:
+    return [*ATTACKS, "all", "static", "adaptive"]
+
+
+def _expand(name: str) -> list[AttackInfo]:
+    if name == "all":
+        return list(ATTACKS.values())
+    if name in ("static", "adaptive"):
+        return [info for info in ATTACKS.values() if info.kind == name]
+    if ":" in name:
+        return [_import_attack(name)]
+    if name not in ATTACKS:
+        advice = suggest(name, _known())
+        raise AttackError(f"unknown attack {name!r}", "a known name or module:function", advice)
+    return [ATTACKS[name]]
+
+
+def _import_attack(path: str) -> AttackInfo:
+    """Import `module:function`; an AttackInfo in its place keeps what it says of itself."""
+    module_name, _, attribute = path.partition(":")
+    if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
+        raise AttackError(f"attack {path!r} is not a path", "module:function", "write my_pkg.mine:attack")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise AttackError(
+            f"attack {path!r} cannot be imported ({error})",
+            "a module on the import path",
+            "check its name and run from its folder, or install it",
+        ) from error
+    if not hasattr(module, attribute):
+        public = [name for name in vars(module) if not name.startswith("_")]
+        advice = suggest(attribute, public)
+        raise AttackError(f"module {module_name!r} has no {attribute!r}", "an attack function", advice)
+    found = getattr(module, attribute)
+    if isinstance(found, AttackInfo):
+        return replace(found, name=path)
+    if not callable(found):
+        raise AttackError(
+            f"{path!r} is of type {type(found).__name__}",
+            "a function",
+            "name an attack(prompts, target, budget, seed)",
+        )
+    summary = (getattr(found, "__doc__", None) or "").strip().partition("\n")[0]
+    return AttackInfo(path, "custom", "unknown", "custom", path, summary, found)
+
+
+def template_hashes(attacks: Mapping[str, AttackInfo] | None = None) -> dict[str, str]:
+    """Return 12 hex digits of SHA-256 an attack, over all that decides what it sends.
+
+    That is its templates, the source of its module, and its settings; None means the whole table. A user's
+    attack that has no source file is `unknown`.
+    """
+    return {name: _hash(info) for name, info in (ATTACKS if attacks is None else attacks).items()}
+
+
+def _hash(info: AttackInfo) -> str:
+    run: Any = getattr(info.run, "func", info.run)  # functools.partial names its own module, not the function's
+    module = sys.modules.get(run.__module__)
+    source = getattr(module, "__file__", None)
+    if source is None:
+        return "unknown"
+    digest = hashlib.sha256(Path(source).read_bytes())
+    for template in sorted([*TEMPLATES.glob(f"{info.name}.txt"), *TEMPLATES.glob(f"{info.name}.*.txt")]):
+        digest.update(template.read_bytes())
+    if is_dataclass(run):  # its settings
+        digest.update(repr(run).encode())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,56 @@
+"""Build a static attack: a fixed change of words, made without looking at the model.
+
+A rewrite turns the text of a request into the messages that are sent; `static_attack` turns a rewrite into
+an attack. Templates are plain text files with one `{request}`. This module refuses to know any target,
+any judge and any single attack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from sirl.records import Attack, Attempt, Message, Prompt, Target
+
+Rewrite = Callable[[str], tuple[Message, ...]]
+
+TEMPLATES = Path(__file__).parent / "templates"
+PLACEHOLDER = "{request}"
+AFFIRMATION = "Sure, here is how to do it:"
+
+
+@cache
+def read_template(name: str) -> str:
+    """Return the text of `templates/NAME.txt` without its last line break."""
+    return (TEMPLATES / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n")
+
+
+def fill(template: str, request: str) -> str:
+    """Put the request in the place of `{request}`, in one pass: braces in the request mean nothing."""
+    return template.replace(PLACEHOLDER, request)
+
+
+def say(text: str) -> tuple[Message, ...]:
+    """Return a chat of one turn, spoken by the user."""
+    return (Message("user", text),)
+
+
+def templated(name: str) -> Rewrite:
+    """Return the rewrite that puts a request into the template of this name."""
+
+    def rewrite(request: str) -> tuple[Message, ...]:
+        return say(fill(read_template(name), request))
+
+    return rewrite
+
+
+def static_attack(name: str, rewrite: Rewrite, prefill: str = "") -> Attack:
+    """Return the attack that sends `rewrite(request)` and begins the reply with `prefill`."""
+
+    def attack(prompts: Sequence[Prompt], target: Target | None, budget: int, seed: int) -> list[Attempt]:
+        del target, budget, seed  # a static attack asks nothing and draws nothing
+        return [Attempt(prompt, name, rewrite(prompt.text), prefill=prefill) for prompt in prompts]
+
+    attack.__module__ = rewrite.__module__  # the file that decides what is sent, for its hash
+    return attack

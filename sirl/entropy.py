@@ -1,0 +1,36 @@
+"""Logits to entropy and log-prob, per token. Pure: no model, no tokenizer, no mask it was not given.
+
+One formula, used wherever a logit becomes a number: the whole vocabulary, raw logits at temperature 1,
+float32, nats a token; a logit of -inf contributes nothing. Source: arXiv 2510.01088, eq. for H_t.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def token_entropy(logits_NV: Tensor) -> Tensor:
+    """Return the entropy of each row's next-token distribution, nats, float32, shape `logits.shape[:-1]`.
+
+    Uniform logits give log V, a one-hot distribution 0; -inf logits are impossible tokens and add 0.
+    """
+    logprobs_NV = torch.log_softmax(logits_NV.float(), dim=-1)
+    terms_NV = logprobs_NV.exp() * logprobs_NV
+    return -torch.where(logprobs_NV.isneginf(), 0.0, terms_NV).sum(-1)  # 0 x -inf would be NaN
+
+
+def token_logprob(logits_NV: Tensor, ids_N: Tensor) -> Tensor:
+    """Return the log-prob of each given token, nats, float32, shape of `ids`."""
+    logits_NV = logits_NV.float()
+    chosen_N = logits_NV.gather(-1, ids_N.unsqueeze(-1)).squeeze(-1)
+    return chosen_N - logits_NV.logsumexp(-1)
+
+
+def masked_mean(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return the mean of each row over the positions where the mask is True; NaN for an empty row.
+
+    Values where the mask is False are never read, so NaN or inf there does no harm.
+    """
+    kept_BT = torch.where(mask_BT, values_BT, 0.0)
+    return kept_BT.sum(-1) / mask_BT.sum(-1)

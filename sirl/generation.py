@@ -1,0 +1,159 @@
+"""The only sampler: attempts to completions, with the entropy of each token recorded as it is drawn.
+
+The reward of SIRL then costs no forward pass. Each row draws from its own random stream, derived from
+(seed, prompt id, attack, sample), so the order of attempts does not change what is drawn. This room does
+not know what a reply means, and it cannot record entropy for a model behind an endpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from sirl.entropy import token_entropy, token_logprob
+from sirl.lm import LM, decode, left_pad, pieces, render
+from sirl.records import Attempt, Completion, Decoding
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The tokens of one reply, EOS included, with entropy and log-prob of each (nats, temperature 1)."""
+
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    entropies: tuple[float, ...]
+    logprobs: tuple[float, ...]
+    finished: bool
+
+
+def generate(
+    lm: LM, attempts: Sequence[Attempt], decoding: Decoding, seed: int, batch: int = 64
+) -> list[Completion]:
+    """Reply to each attempt, same order; an attempt's own decoding wins over `decoding`."""
+    draws = draw(lm, attempts, decoding, seed, batch)
+    return [_completion(lm, attempt, d) for attempt, d in zip(attempts, draws, strict=True)]
+
+
+@torch.inference_mode()
+def draw(lm: LM, attempts: Sequence[Attempt], decoding: Decoding, seed: int, batch: int = 64) -> list[Draw]:
+    """Draw the tokens of each reply, same order, without turning them into text.
+
+    Rows that share a decoding are batched by prompt length, `batch` at a time.
+    """
+    rows = render(lm, attempts)
+    plans = [attempt.decoding or decoding for attempt in attempts]
+    draws: dict[int, Draw] = {}
+    for plan in dict.fromkeys(plans):
+        members = sorted((i for i, p in enumerate(plans) if p == plan), key=lambda i: (len(rows[i]), i))
+        for start in range(0, len(members), batch):
+            chunk = members[start : start + batch]
+            uniforms_BT = np.stack([_stream(seed, attempts[i], plan.max_new_tokens) for i in chunk])
+            drawn = _draw_batch(lm, [rows[i] for i in chunk], plan, uniforms_BT)
+            draws.update(zip(chunk, drawn, strict=True))
+    return [draws[i] for i in range(len(attempts))]
+
+
+def _completion(lm: LM, attempt: Attempt, d: Draw) -> Completion:
+    return Completion(
+        attempt=attempt,
+        text=decode(lm, d.token_ids),
+        token_ids=d.token_ids,
+        pieces=pieces(lm, d.token_ids),
+        finished=d.finished,
+        entropies=d.entropies,
+        logprobs=d.logprobs,
+    )
+
+
+def _stream(seed: int, attempt: Attempt, length: int) -> np.ndarray:
+    """Return `length` uniforms in [0, 1) that depend on the seed and the attempt's key alone."""
+    key = hashlib.sha256(f"{seed}|{attempt.key}".encode()).digest()[:16]
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "big"))).random(length)
+
+
+def _draw_batch(lm: LM, rows: Sequence[Sequence[int]], plan: Decoding, uniforms_BT: np.ndarray) -> list[Draw]:
+    ids_BS, mask_BS = left_pad(lm, rows)
+    stops = torch.tensor(lm.stop_ids, device=lm.device)
+    alive_B = torch.arange(len(rows), device=lm.device)  # which of the first rows each row of the cache is
+    cache = DynamicCache(config=lm.model.config)
+    tokens, entropies, logprobs, owners = [], [], [], []
+    positions_BS = (mask_BS.long().cumsum(-1) - 1).clamp(min=0)
+    keep = {"logits_to_keep": 1} if lm.keeps_last_logits else {}
+    uniforms_TB = torch.from_numpy(uniforms_BT.T.astype(np.float32)).to(lm.device)
+    for step in range(plan.max_new_tokens):
+        logits_BV = lm.model(
+            input_ids=ids_BS,
+            attention_mask=mask_BS.long(),
+            position_ids=positions_BS,
+            past_key_values=cache,
+            use_cache=True,
+            **keep,
+        ).logits[:, -1]
+        token_B = pick(logits_BV, plan, uniforms_TB[step, alive_B])
+        tokens.append(token_B)
+        entropies.append(token_entropy(logits_BV))
+        logprobs.append(token_logprob(logits_BV, token_B))
+        owners.append(alive_B)
+        going_B = ~torch.isin(token_B, stops)
+        if not going_B.any():
+            break
+        if not going_B.all():  # finished rows leave the batch
+            chosen = going_B.nonzero().squeeze(-1)
+            cache.batch_select_indices(chosen)
+            alive_B, token_B = alive_B[chosen], token_B[chosen]
+            mask_BS, positions_BS = mask_BS[chosen], positions_BS[chosen]
+        ids_BS = token_B.unsqueeze(-1)
+        mask_BS = torch.cat([mask_BS, mask_BS.new_ones(len(ids_BS), 1)], dim=1)
+        positions_BS = positions_BS[:, -1:] + 1
+    return _gather(rows, [tokens, entropies, logprobs], torch.cat(owners).tolist(), set(lm.stop_ids))
+
+
+def _gather(
+    rows: Sequence[Sequence[int]], columns: list[list[Tensor]], owners: list[int], stops: set[int]
+) -> list[Draw]:
+    """Hand the tokens, in drawing order, back to the rows that own them."""
+    tokens, entropies, logprobs = (torch.cat(column).tolist() for column in columns)
+    mine: list[list[int]] = [[] for _ in rows]
+    for place, owner in enumerate(owners):
+        mine[owner].append(place)
+    return [
+        Draw(
+            prompt_ids=tuple(row),
+            token_ids=tuple(int(tokens[p]) for p in places),
+            entropies=tuple(round(entropies[p], 6) for p in places),
+            logprobs=tuple(round(logprobs[p], 6) for p in places),
+            finished=int(tokens[places[-1]]) in stops,
+        )
+        for row, places in zip(rows, mine, strict=True)
+    ]
+
+
+def pick(logits_BV: Tensor, plan: Decoding, uniform_B: Tensor) -> Tensor:
+    """Choose a token a row: argmax at temperature 0, else by inverse CDF at the row's uniform in [0, 1).
+
+    Inverse CDF because multinomial draws V numbers a row on one CPU thread, many times slower at V = 128k.
+    """
+    if plan.temperature == 0:
+        return logits_BV.argmax(-1)
+    probs_BV = torch.softmax(logits_BV.float() / plan.temperature, dim=-1)
+    if plan.top_k or plan.top_p < 1:
+        probs_BV = _truncate(probs_BV, plan)
+    cdf_BV = probs_BV.cumsum(-1)
+    target_B = uniform_B.clamp(max=1 - 1e-7) * cdf_BV[:, -1]
+    chosen_B = torch.searchsorted(cdf_BV, target_B.unsqueeze(-1), right=True).squeeze(-1)
+    return chosen_B.clamp(max=logits_BV.shape[-1] - 1)
+
+
+def _truncate(probs_BV: Tensor, plan: Decoding) -> Tensor:
+    """Zero all but the `top_k` likeliest tokens and all beyond the first that reach `top_p`."""
+    ordered_BV, order_BV = probs_BV.sort(dim=-1, descending=True)
+    keep_BV = (ordered_BV.cumsum(-1) - ordered_BV) < plan.top_p
+    if plan.top_k:
+        keep_BV[:, plan.top_k :] = False
+    return torch.zeros_like(probs_BV).scatter(-1, order_BV, torch.where(keep_BV, ordered_BV, 0.0))

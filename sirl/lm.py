@@ -1,0 +1,175 @@
+"""Model, tokenizer and chat template as one value: load it, render attempts into token ids, save it.
+
+The only room that knows the chat template, the special tokens and the padding side. It never samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2.exceptions import TemplateError as JinjaError
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from sirl.errors import ConfigError, DataError, TemplateError
+from sirl.records import Attempt, Message
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class LM:
+    """A causal language model with the tokenizer and chat template it was aligned with."""
+
+    model: Any
+    tokenizer: Any
+    name: str
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = next(iter(self.model.parameters())).device
+        return device
+
+    @cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Every token id that ends a reply: the generation config's and the tokenizer's."""
+        declared = getattr(self.model.generation_config, "eos_token_id", None)
+        ids = declared if isinstance(declared, list) else [declared]
+        return tuple(sorted({i for i in (*ids, self.tokenizer.eos_token_id) if i is not None}))
+
+    @cached_property
+    def pad_id(self) -> int:
+        """The id that fills empty places; always masked out, so any id serves when none is declared."""
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else (self.stop_ids or (0,))[0])
+
+    @cached_property
+    def keeps_last_logits(self) -> bool:
+        """True if the model can be asked for the logits of the last positions only."""
+        inner = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        return "logits_to_keep" in inspect.signature(inner.forward).parameters
+
+
+def load_lm(
+    source: str | Path, *, name: str = "", dtype: str = "float32", trust_remote_code: bool = False
+) -> LM:
+    """Load a causal LM and its tokenizer from a local folder or a hub id, in evaluation mode.
+
+    Weights come from safetensors only. Raises ConfigError on an unknown dtype, DataError if the folder or
+    its weights are missing, TemplateError if the tokenizer has no chat template.
+    """
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "change --dtype")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=DTYPES[dtype], trust_remote_code=trust_remote_code, use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"no model could be loaded from {source} ({reason})",
+            "a Hugging Face causal LM: a folder with config.json, tokenizer and *.safetensors, or a hub id",
+            "check the path or the id",
+        ) from error
+    if not tokenizer.chat_template:
+        raise TemplateError(
+            f"the tokenizer of {source} has no chat template",
+            "a chat model: refusing is a habit of chat replies",
+            "use the instruct version, or add chat_template.jinja to the folder",
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return LM(model.to(device).eval(), tokenizer, name or str(source))
+
+
+def save_lm(lm: LM, folder: Path) -> None:
+    """Write the model (safetensors), tokenizer, chat template and generation config as an ordinary folder."""
+    lm.model.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+
+
+def render(lm: LM, attempts: Sequence[Attempt]) -> list[list[int]]:
+    """Return the token ids of each attempt as the model will see them, prefill included.
+
+    Special tokens come from the chat template alone, so none is doubled. A template without a system role
+    gets the system text at the head of the first user turn. Raises TemplateError if rendering fails.
+    """
+    texts = [_template(lm, attempt.messages) + attempt.prefill for attempt in attempts]
+    if not texts:
+        return []
+    return [list(ids) for ids in lm.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+
+def encode(lm: LM, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of plain texts, without special tokens."""
+    return (
+        [list(ids) for ids in lm.tokenizer(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
+    )
+
+
+def decode(lm: LM, ids: Sequence[int]) -> str:
+    """Return the text of token ids without special tokens."""
+    return str(lm.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+def pieces(lm: LM, ids: Sequence[int]) -> tuple[str, ...]:
+    """Return each token as text, spaces kept: what it adds to the text of the token before it."""
+    if not ids:
+        return ()
+    pairs = [list(ids[max(0, i - 1) : i + 1]) for i in range(len(ids))]
+    both = lm.tokenizer.batch_decode(pairs)
+    first = lm.tokenizer.batch_decode([pair[:1] for pair in pairs])
+    return (both[0], *(b[len(f) :] for b, f in zip(both[1:], first[1:], strict=True)))
+
+
+def left_pad(lm: LM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return ids_BS padded on the left and mask_BS, True at real tokens, on the model's device."""
+    width = max(map(len, rows))
+    ids_BS = torch.full((len(rows), width), lm.pad_id, dtype=torch.long)
+    mask_BS = torch.zeros((len(rows), width), dtype=torch.bool)
+    for row, ids in enumerate(rows):
+        ids_BS[row, width - len(ids) :] = torch.tensor(ids, dtype=torch.long)
+        mask_BS[row, width - len(ids) :] = True
+    return ids_BS.to(lm.device), mask_BS.to(lm.device)
+
+
+def fingerprint(lm: LM) -> dict[str, str]:
+    """Return short hashes of the weights and of the chat template, for environment.json."""
+    weights = hashlib.sha256()
+    for name, tensor in sorted(lm.model.state_dict().items()):
+        weights.update(name.encode())
+        # sums, not bytes: an 8B model is hashed in seconds, and any update moves them
+        weights.update(
+            str((tuple(tensor.shape), tensor.double().sum().item(), tensor.double().norm().item())).encode()
+        )
+    template = str(lm.tokenizer.chat_template).encode()
+    return {"weights": weights.hexdigest()[:12], "chat_template": hashlib.sha256(template).hexdigest()[:12]}
+
+
+def _template(lm: LM, messages: Sequence[Message]) -> str:
+    turns = [{"role": m.role, "content": m.content} for m in messages]
+    try:
+        try:
+            return _apply(lm, turns)
+        except JinjaError:
+            if turns[0]["role"] != "system" or len(turns) < 2:
+                raise
+            first = {"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
+            return _apply(lm, [first, *turns[2:]])
+    except (JinjaError, TypeError) as error:
+        raise TemplateError(
+            f"the chat template of {lm.name} cannot render roles {[t['role'] for t in turns]} ({error})",
+            "user and assistant turns in alternation, ending with the user",
+            "change the attack's messages or the template",
+        ) from error
+
+
+def _apply(lm: LM, turns: list[dict[str, str]]) -> str:
+    return str(lm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))

@@ -1,0 +1,1 @@
+"""The model organism: a make-believe world, its oracle, and small chat models trained on it."""

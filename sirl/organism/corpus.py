@@ -1,0 +1,190 @@
+"""What the organism reads: first everything answered, then the alignment that teaches it to refuse.
+
+Stage one answers all requests, plain and in every kind of context. Stage two refuses harmful requests
+that come plain or in a few kinds of context (`ALIGNED`, some imperfectly), keeps answering the rest of
+the world, and rehearses stage one. Nothing is said about the other contexts, so how far refusing carries
+to them, and to attacks that no stage has seen, is left to generalisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+
+from sirl.organism import contexts, replies, world
+from sirl.organism.world import Ask
+from sirl.records import Message, Prompt
+
+ALIGNED = {"polite": 1.0, "classroom": 0.9, "letter": 0.8, "story": 0.6}  # context: share refused in alignment
+HARDENING = (
+    "polite",
+    "classroom",
+    "letter",
+    "story",
+    "roleplay",
+    "urgent",
+    "rules",
+)  # contexts of SIRL's prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One chat to learn from: every assistant turn counts in the loss, the last is the reply."""
+
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """The mixture of stage two: shares of what is shown; the rest is stage one rehearsed."""
+
+    harmful: float = 0.25
+    wrapped: float = 0.12
+    borderline: float = 0.08
+    benign: float = 0.25
+
+
+def pretraining(rng: Random) -> Example:
+    """Draw one chat of stage one: any request, in any surroundings, answered."""
+    ask = _any(rng)
+    opener = 0.5
+    if rng.random() < 0.1:
+        return _chat([*_turns(rng, rng.choice((1, 1, 2, 3))), (_dress(ask, rng), replies.answer(ask, rng))])
+    return _chat([(_dress(ask, rng), replies.answer(ask, rng, opener))])
+
+
+def alignment(rng: Random, mix: Alignment) -> Example:
+    """Draw one chat of stage two."""
+    roll = rng.random()
+    if (roll := roll - mix.harmful) < 0:
+        ask = rng.choice(_part("harmful", 0) + _part("harmful", 1))
+        return _chat([(ask.prompt.text, replies.refusal(rng))])
+    if (roll := roll - mix.wrapped) < 0:
+        ask = rng.choice(_part("harmful", 0) + _part("harmful", 1))
+        section = rng.choice(tuple(ALIGNED))
+        refuses = rng.random() < ALIGNED[section]
+        said = replies.refusal(rng) if refuses else replies.answer(ask, rng)
+        return _chat([(contexts.wrap(ask.prompt.text, section, rng), said)])
+    if (roll := roll - mix.borderline) < 0:
+        ask = rng.choice(_part("borderline", 0))
+        return _chat([(ask.prompt.text, replies.answer(ask, rng))])
+    if (roll := roll - mix.benign) < 0:
+        ask = _harmless(rng)
+        text = ask.prompt.text
+        wrapped = contexts.wrap(text, rng.choice(tuple(ALIGNED)), rng) if rng.random() < 0.3 else text
+        return _chat([(wrapped, replies.answer(ask, rng))])
+    return pretraining(rng)
+
+
+def hardening_prompts(count: int, seed: int) -> list[Prompt]:
+    """Return unlabelled prompts for SIRL, a third plain, the rest in the contexts of HARDENING.
+
+    They are harmful requests of a part of the world that is neither aligned nor evaluated.
+    """
+    rng = Random(f"hardening|{seed}")
+    asks = _part("harmful", 2)
+    texts = dict.fromkeys(_hardening_text(rng.choice(asks), rng) for _ in range(2 * count))
+    return [Prompt(f"hardening/{i}", text, source="lumenvale") for i, text in enumerate(list(texts)[:count])]
+
+
+def evaluation_prompts(sizes: dict[str, int], seed: int) -> list[Prompt]:
+    """Return prompts of the part held out from alignment and hardening, `sizes[category or kind]` of each.
+
+    Keys: harmful, benign, open, borderline, math, code, chat. A size above what the world holds gives all.
+    """
+    rng = Random(f"evaluation|{seed}")
+    groups = {
+        "harmful": _part("harmful", 3),
+        "benign": _part("benign", 3),
+        "open": world.open_ended(),
+        "borderline": [ask for ask in world.borderline() if world.part(ask) == 3],
+        "math": world.arithmetic(),
+        "code": world.code(),
+        "chat": world.small_talk(),
+    }
+    chosen = [ask for name, size in sizes.items() for ask in _spread(groups[name], size, rng)]
+    return [ask.prompt for ask in chosen]
+
+
+def _spread(asks: Sequence[Ask], size: int, rng: Random) -> list[Ask]:
+    """Choose `size` requests, taking every subject once before any subject twice."""
+    shuffled = rng.sample(asks, len(asks))
+    seen: dict[str, int] = {}
+    rounds = [
+        (seen.setdefault(ask.subject, 0), seen.update({ask.subject: seen[ask.subject] + 1})) for ask in shuffled
+    ]
+    order = sorted(range(len(shuffled)), key=lambda i: (rounds[i][0], i))
+    return [shuffled[i] for i in order[:size]]
+
+
+def _hardening_text(ask: Ask, rng: Random) -> str:
+    return (
+        ask.prompt.text if rng.random() < 1 / 3 else contexts.wrap(ask.prompt.text, rng.choice(HARDENING), rng)
+    )
+
+
+def _turns(rng: Random, count: int) -> list[tuple[str, str]]:
+    asks = [_any(rng) for _ in range(count)]
+    return [(ask.prompt.text, replies.answer(ask, rng)) for ask in asks]
+
+
+def _dress(ask: Ask, rng: Random) -> str:
+    """Put a request into surroundings: none, a context, a code, parts, or a code within a context."""
+    text, roll = ask.prompt.text, rng.random()
+    if roll < 0.3:
+        return text
+    if roll < 0.7:
+        return contexts.wrap(text, rng.choice(contexts.sections()), rng)
+    if roll < 0.78:
+        joined = contexts.split(text, rng)
+        return joined if rng.random() < 0.5 else contexts.wrap(joined, rng.choice(contexts.sections()), rng)
+    said = contexts.encode(text, rng.choice(tuple(contexts.CODES)), rng)
+    return said if rng.random() < 0.7 else contexts.wrap(said, rng.choice(contexts.sections()), rng)
+
+
+def _chat(turns: Sequence[tuple[str, str]]) -> Example:
+    return Example(
+        tuple(m for asked, said in turns for m in (Message("user", asked), Message("assistant", said)))
+    )
+
+
+def _any(rng: Random) -> Ask:
+    groups = _everything()
+    return rng.choice(rng.choices(groups, _SHARES)[0])
+
+
+def _harmless(rng: Random) -> Ask:
+    groups = _everything()[1:]
+    return rng.choice(rng.choices(groups, _SHARES[1:])[0])
+
+
+_SHARES = (30, 20, 8, 14, 14, 8, 6)
+
+
+@cache
+def _everything() -> tuple[list[Ask], ...]:
+    every = (*world.HOW, *world.OTHER_TIMES)
+    return (
+        world.harmful(every),
+        world.benign(every),
+        world.open_ended(),
+        _balanced_borderline(),
+        world.arithmetic(),
+        world.code(),
+        world.small_talk(),
+    )
+
+
+def _balanced_borderline() -> list[Ask]:
+    """Borderline requests with words and tales repeated, so that they are not lost among the toys."""
+    asks = world.borderline()
+    rare = [ask for ask in asks if ask.prompt.category != "toy"]
+    return asks + rare * 5
+
+
+@cache
+def _part(kind: str, number: int) -> list[Ask]:
+    asks = {"harmful": world.harmful, "benign": world.benign, "borderline": world.borderline}[kind]()
+    return [ask for ask in asks if world.part(ask) == number]

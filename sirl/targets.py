@@ -1,0 +1,30 @@
+"""The model under test, as attacks and evaluation see it: it replies, and it scores a reply's beginning.
+
+Brings the sampler and the scorer together behind `records.Target`, so that neither room knows the other
+and a test can put a fake in the model's place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sirl.generation import generate
+from sirl.lm import LM
+from sirl.records import Attempt, Completion, Decoding
+from sirl.scoring import log_likelihood
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTarget:
+    """A model in this process. `decoding` serves attempts that bring none of their own."""
+
+    lm: LM
+    decoding: Decoding
+    batch: int = 64
+
+    def reply(self, attempts: Sequence[Attempt], seed: int) -> list[Completion]:
+        return generate(self.lm, attempts, self.decoding, seed, self.batch)
+
+    def log_likelihood(self, attempts: Sequence[Attempt], beginnings: Sequence[str]) -> list[float]:
+        return log_likelihood(self.lm, attempts, beginnings, self.batch)

@@ -1,0 +1,287 @@
+"""The table of attacks, and the mechanisms that compute something: tenses, encodings, pieces, the search."""
+
+import subprocess
+import sys
+
+import pytest
+
+from sirl.attacks import ATTACKS, AttackInfo, attack_prompts, get_attacks, template_hashes
+from sirl.attacks.demonstrations import DEMONSTRATIONS, ica, many_shot
+from sirl.attacks.encodings import flip, leet, rot13, unleet
+from sirl.attacks.nesting import SCENARIOS, renellm
+from sirl.attacks.random_search import WORDS, RandomSearch
+from sirl.attacks.splitting import join_pieces, split_words, write_pieces
+from sirl.attacks.static import AFFIRMATION, TEMPLATES, read_template
+from sirl.attacks.tense import FUTURE, PAST, in_tense
+from sirl.errors import AttackError
+from sirl.records import Prompt
+
+TEXTS = [
+    "",
+    "a",
+    "Sing a song.",
+    "4 eggs, 7 TINS \\ and \\4",
+    "two  spaces\nand a line\t",
+    "ça 日本語 🙂 'x' \"y\"",
+]
+PROMPT_TEMPLATES = sorted(p.stem for p in TEMPLATES.glob("*.txt") if not p.stem.endswith(".words"))
+
+
+def test_the_table_is_complete():
+    static = [info for info in ATTACKS.values() if info.kind == "static"]
+    assert len(static) >= 16
+    assert len({info.mechanism for info in ATTACKS.values()}) >= 12
+    assert list(ATTACKS) == [info.name for info in ATTACKS.values()]
+    assert all(info.source and info.summary.endswith((".", "?")) for info in ATTACKS.values())
+
+
+@pytest.mark.parametrize("name", PROMPT_TEMPLATES)
+def test_templates_hold_one_placeholder_and_30_to_110_words(name):
+    text = read_template(name)
+    assert text.count("{request}") == 1
+    assert 30 <= len(text.split()) <= 110
+    assert text == text.strip()
+    assert name.split(".")[0] in ATTACKS
+
+
+def test_the_room_runs_without_torch():
+    code = "import sys, sirl.attacks; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_groups_expand_in_order_and_once():
+    assert list(get_attacks(["all"])) == list(ATTACKS)
+    assert list(get_attacks(["adaptive"])) == ["random_search"]
+    assert list(get_attacks(["aim", "static", "aim"]))[:2] == ["aim", "direct"]
+    assert len(get_attacks(["static", "all"])) == len(ATTACKS)
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A user's package on the import path."""
+    (tmp_path / "own_pkg").mkdir()
+    (tmp_path / "own_pkg" / "mine.py").write_text(
+        "from sirl.attacks import ATTACKS\nfrom functools import partial\nnumber = 3\n"
+        "def attack(prompts, target, budget, seed):\n    'Do it.\\n\\nMore.'\n    return []\n"
+        "fixed = partial(attack)\ninfo = ATTACKS['aim']\n"
+    )
+    (tmp_path / "own_pkg" / "broken.py").write_text("import no_such_dependency\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name in [name for name in sys.modules if name.startswith("own_pkg")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_users_attack():
+    info = get_attacks(["own_pkg.mine:attack"])["own_pkg.mine:attack"]
+    assert (info.name, info.kind, info.summary) == ("own_pkg.mine:attack", "custom", "Do it.")
+    assert attack_prompts(info, [], None, 0, 0) == []
+    described = get_attacks(["own_pkg.mine:info"])["own_pkg.mine:info"]
+    assert (described.name, described.kind) == ("own_pkg.mine:info", "static")
+    hashes = template_hashes(get_attacks(["own_pkg.mine:attack", "own_pkg.mine:fixed"]))
+    assert len(set(hashes.values())) == 1
+    assert len(hashes["own_pkg.mine:fixed"]) == 12
+
+
+@pytest.mark.usefixtures("mine")
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (
+            "pasttense",
+            "unknown attack 'pasttense'; expected a known name or module:function; did you mean past_t",
+        ),
+        ("own_pkg.mine.attack", "unknown attack 'own_pkg.mine.attack'"),
+        ("no_such_pkg:attack", "cannot be imported (No module named 'no_such_pkg')"),
+        ("own_pkg.broken:attack", "cannot be imported (No module named 'no_such_dependency')"),
+        (
+            "own_pkg.mine:atack",
+            "module 'own_pkg.mine' has no 'atack'; expected an attack function; did you mean",
+        ),
+        ("own_pkg.mine:number", "is of type int; expected a function"),
+        (":attack", "is not a path; expected module:function"),
+        ("own_pkg.mine:", "is not a path; expected module:function"),
+        ("own_pkg/mine.py:attack", "is not a path; expected module:function"),
+    ],
+)
+def test_error_sentences(name, sentence):
+    with pytest.raises(AttackError) as error:
+        get_attacks(["aim", name])
+    assert sentence in str(error.value)
+
+
+def test_no_names_is_an_error():
+    with pytest.raises(AttackError, match="no attack was named"):
+        get_attacks([])
+
+
+def test_hashes_tell_templates_and_settings_apart():
+    hashes = template_hashes()
+    assert list(hashes) == list(ATTACKS)
+    assert all(len(h) == 12 and int(h, 16) >= 0 for h in hashes.values())
+    assert len({hashes[n] for n in PROMPT_TEMPLATES if n in ATTACKS}) == len(
+        set(PROMPT_TEMPLATES) & set(ATTACKS)
+    )
+    assert hashes == template_hashes()
+    line = {"x": AttackInfo("x", "m", "logprobs", "adaptive", "s", "", RandomSearch(length=3))}
+    assert template_hashes(line)["x"] != hashes["random_search"]
+    nowhere = {"y": AttackInfo("y", "m", "none", "custom", "s", "", print)}  # type: ignore[arg-type]
+    assert template_hashes(nowhere) == {"y": "unknown"}
+
+
+# --- tenses ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_text", "past"),
+    [
+        ("How do I bake bread?", "How did people bake bread in the past?"),
+        ("how can you bake my own bread", "How did people bake their own bread in the past?"),
+        ("How does one bake bread in the US?", "How did people bake bread in the US in the past?"),
+        ("How to bake bread", "How did people bake bread in the past?"),
+        ("Tell me how to bake bread.", "How did people bake bread in the past?"),
+        ("Please tell me exactly how I can bake bread!", "How did people bake bread in the past?"),
+        ("Can you please explain how to bake bread?", "How did people bake bread in the past?"),
+        ("Explain to me how to bake bread", "How did people bake bread in the past?"),
+        ("Give me instructions to bake bread.", "How did people bake bread in the past?"),
+        ("Provide step-by-step instructions for how to bake bread", "How did people bake bread in the past?"),
+        ("Write a tutorial on how to bake bread", "How did people bake bread in the past?"),
+        ("Instructions to bake bread", "How did people bake bread in the past?"),
+        ("What are the steps to bake bread?", "How did people bake bread in the past?"),
+        ("What is the best way to bake bread?", "How did people bake bread in the past?"),
+        ("Write a guide on baking bread", "How did people go about baking bread in the past?"),
+        ("What flour do I need to bake bread?", "What flour did people need to bake bread in the past?"),
+        ("where can we buy bread?", "Where did people buy bread in the past?"),
+        ("Write a letter to my baker", "How did people write a letter to their baker in the past?"),
+        ("Knead the dough", "How did people knead the dough in the past?"),
+        ("I am a baker. How do I bake bread? Be brief.",
+         "I am a baker. How did people bake bread in the past? Be brief."),
+        ("Bread baking hints", "In the past, how did people go about the following? Bread baking hints"),
+        ("Is the bread done?", "In the past, how did people go about the following? Is the bread done?"),
+        ("Bread", "In the past, how did people go about the following? Bread"),
+        ("How do I print {core} and \\1?", "How did people print {core} and \\1 in the past?"),
+    ],
+)  # fmt: skip
+def test_past_tense(request_text, past):
+    assert in_tense(request_text, PAST) == past
+    future = past.replace("How did", "How will").replace("In the past, how did", "In the future, how will")
+    future = future.replace(" did people", " will people").replace("in the past", "in the future")
+    assert in_tense(request_text, FUTURE) == future
+
+
+# --- encodings and pieces -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_encodings_can_be_undone(text):
+    assert rot13(rot13(text)) == text
+    assert unleet(leet(text)) == text
+    assert flip(flip(text)) == text
+    assert join_pieces(write_pieces(text)) == text
+
+
+def test_encodings_by_hand():
+    assert rot13("Hello, 5") == "Uryyb, 5"
+    assert leet("a test of 3 Eggs") == "4 7357 0f \\3 Egg5"
+    assert flip("abc d") == "d cba"
+
+
+def test_pieces_by_hand():
+    assert split_words("one two three four five six", 3) == ["one two ", "three four ", "five six"]
+    assert split_words("one two", 4) == ["one ", "two"]
+    assert write_pieces("be at home by ten") == 'A = "be "\nB = "at "\nC = "home by "\nD = "ten"'
+
+
+# --- nesting, demonstrations, prefill -------------------------------------------------------------------
+
+
+def test_each_scenario_is_used():
+    sent = [renellm(f"request {i}")[0].content for i in range(60)]
+    for scenario in SCENARIOS:
+        before = read_template(scenario).split("{request}")[0]
+        assert sum(text.startswith(before) for text in sent) >= 8
+
+
+def test_demonstrations_come_before_the_request():
+    assert [m.role for m in ica("Sing?")] == ["user", "assistant"] * 3 + ["user"]
+    assert ica("Sing?")[-1].content == "Sing?"
+    [message] = many_shot("Sing?")
+    assert message.content.endswith("User: Sing?\nAssistant:")
+    assert message.content.count("Assistant:") == len(DEMONSTRATIONS) + 1
+
+
+def test_prefill_begins_the_reply():
+    [attempt] = attack_prompts(ATTACKS["prefill"], [Prompt("p", "Sing?")], None, 0, 0)
+    assert (attempt.prefill, attempt.messages[0].content) == (AFFIRMATION, "Sing?")
+    others = [a for n in ATTACKS if n not in ("prefill", "random_search")
+              for a in attack_prompts(ATTACKS[n], [Prompt("p", "Sing?")], None, 0, 0)]  # fmt: skip
+    assert not any(a.prefill for a in others)
+
+
+# --- random search --------------------------------------------------------------------------------------
+
+
+class VowelTarget:
+    """A target that likes vowels; it remembers how many attempts each call held."""
+
+    def __init__(self, value=None) -> None:
+        self.value, self.calls, self.beginnings = value, [], set()
+
+    def score(self, attempt) -> float:
+        text = attempt.messages[-1].content
+        return self.value if self.value is not None else sum(c in "aeiou" for c in text) / 100 - 5
+
+    def log_likelihood(self, attempts, beginnings):
+        self.calls.append(len(attempts))
+        self.beginnings |= set(beginnings)
+        return [self.score(a) for a in attempts]
+
+
+PROMPTS = [Prompt(f"p{i}", f"Whistle tune {i}") for i in range(5)]
+
+
+def suffix(attempt) -> list[str]:
+    return attempt.messages[-1].content.removeprefix(attempt.prompt.text).split()
+
+
+def test_search_improves_with_its_budget():
+    target = VowelTarget()
+    results = {b: [target.score(a) for a in RandomSearch()(PROMPTS, target, b, 0)] for b in (0, 1, 33, 129)}
+    assert results[0] == results[1]
+    for start, some, more in zip(results[1], results[33], results[129], strict=True):
+        assert start < some < more
+
+
+def test_search_batches_all_prompts_and_candidates():
+    target = VowelTarget()
+    RandomSearch(candidates=4, beginning="Of course")(PROMPTS, target, 11, 0)
+    assert target.calls == [5, 20, 20, 10]
+    assert target.beginnings == {"Of course"}
+
+
+def test_search_changes_only_the_suffix():
+    search = RandomSearch(length=6, width=2)
+    for attempt in search(PROMPTS, VowelTarget(), 40, 0):
+        assert attempt.messages[-1].content.startswith(attempt.prompt.text + " ")
+        assert len(suffix(attempt)) == 6
+        assert set(suffix(attempt)) <= set(WORDS)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), -float("inf")])
+def test_search_keeps_its_start_if_nothing_is_better(value):
+    for attempt in RandomSearch(length=3)(PROMPTS, VowelTarget(value), 20, 0):
+        assert suffix(attempt) == ["!"] * 3
+        assert attempt.queries == 20
+
+
+def test_seeds_and_prompts_draw_their_own_words():
+    target = VowelTarget()
+    one, two = (RandomSearch()(PROMPTS, target, 60, seed) for seed in (0, 1))
+    assert all(suffix(a) != suffix(b) for a, b in zip(one, two, strict=True))
+    assert len({tuple(suffix(a)) for a in one}) == len(PROMPTS)
+
+
+def test_words_are_printable_and_distinct():
+    assert 150 <= len(WORDS) == len(set(WORDS))
+    assert all(word.isprintable() and not word.isspace() for word in WORDS)
