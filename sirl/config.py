@@ -24,6 +24,14 @@ def _require(holds: bool, name: str, value: object, expected: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """How weights are loaded."""
+
+    dtype: str = "float32"
+    trust_remote_code: bool = False  # runs code that comes with the model: only for a model you trust
+
+
+@dataclass(frozen=True, slots=True)
 class TrainConfig:
     """SIRL on GRPO. One step draws `group` replies to each of `prompts_per_step` prompts."""
 
@@ -90,6 +98,7 @@ class EvaluateConfig:
 class Recipe:
     """One published setting: how to measure the gap, train, and evaluate one kind of model."""
 
+    model: ModelConfig = field(default_factory=ModelConfig)
     gap: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(temperature=1.0))
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
@@ -105,7 +114,7 @@ def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
         if not isinstance(table, dict):
             raise ConfigError(
                 f"{section} outside a section in {name}",
-                "settings in [gap], [train] or [evaluate]",
+                "settings in [model], [gap], [train] or [evaluate]",
                 "move it into its section",
             )
         tables[section] = dict(table)
@@ -164,6 +173,6 @@ def _convert(name: str, kind: Any, value: Any) -> Any:
         return tuple(value.split(",")) if isinstance(value, str) else tuple(map(str, value))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"{name} = {value!r}", f"a value of type {kind.__name__}", "change it")
     return value

@@ -1,0 +1,35 @@
+"""Build an organism, measure what was built, and write its model card from the measurement."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import typer
+
+from sirl.cli import work
+from sirl.cli.job import GAP_SIZES, SIZES, Job
+from sirl.cli.progress import building
+from sirl.errors import RunError
+from sirl.lm import save_lm
+from sirl.organism.builder import OrganismRecipe, build
+from sirl.organism.card import model_card
+
+CARD_SIZES = {**SIZES, "harmful": 200}
+
+
+def build_organism(arch: str, out: Path, seed: int) -> None:
+    """Train, save and measure an organism. Raises ConfigError on an unknown arch, RunError if OUT is in use."""
+    recipe = OrganismRecipe(arch, seed)
+    if out.exists() and any(out.iterdir()):
+        raise RunError(f"{out} is not empty", "a new or empty folder", "name another --out")
+    with building() as on_step:
+        lm = build(recipe, on_step)
+    save_lm(lm, out)
+    with TemporaryDirectory() as scratch:
+        job = Job(f"organism:{out}", Path(scratch) / "evaluate", seed, sizes=CARD_SIZES)
+        evaluated = work.evaluate(job)
+        gap = work.gap(replace(job, out=Path(scratch) / "gap", attacks="static", sizes=GAP_SIZES))
+    (out / "README.md").write_text(model_card(recipe, evaluated, gap["gap"]), encoding="utf-8")
+    typer.echo(f"wrote {out}")

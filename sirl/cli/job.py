@@ -1,0 +1,61 @@
+"""One run as the command line asks for it, resolved: model, settings, prompts, attacks, judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sirl.attacks import get_attacks
+from sirl.cli.sources import ORGANISM, SEEN, Subject, measuring_prompts, open_judges, open_subject
+from sirl.config import EvaluateConfig, Recipe, load_recipe
+from sirl.evidence import Study
+from sirl.records import Decoding
+from sirl.targets import LocalTarget
+
+# How many of the organism's own prompts a measurement asks, by category or kind.
+GAP_SIZES = {"harmful": 48}
+SIZES = {"harmful": 100, "benign": 200, "open": 24, "borderline": 200, "math": 200, "code": 200, "chat": 200}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The words of one command. An empty `recipe` or `attacks` means the default."""
+
+    model: str
+    out: Path
+    seed: int = 0
+    recipe: str = ""
+    changes: tuple[str, ...] = ()
+    prompts: tuple[Path, ...] = ()
+    attacks: str = ""
+    judges: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=lambda: SIZES)
+
+    def settings(self, subject_is_organism: bool) -> Recipe:
+        """Read the recipe with the changes asked for. Raises ConfigError."""
+        name = self.recipe or ("organism" if subject_is_organism else "default")
+        return load_recipe(name, self.changes)
+
+    def open(self) -> tuple[Subject, Recipe]:
+        """Load the model and the settings; the settings first, so that a slip in them costs no loading."""
+        early = self.settings(self.model.startswith(ORGANISM))
+        subject = open_subject(self.model, early.model.dtype, early.model.trust_remote_code)
+        return subject, self.settings(subject.is_organism)
+
+
+def make_study(job: Job, subject: Subject, config: EvaluateConfig) -> Study:
+    """Bring together what one measurement needs. Raises AttackError, JudgeError, DataError, ConfigError."""
+    if job.attacks:
+        config = replace(config, attacks=tuple(name.strip() for name in job.attacks.split(",")))
+    attacks = get_attacks(config.attacks)
+    prompts = measuring_prompts(subject, job.prompts, job.sizes, job.seed)
+    judges = open_judges(subject, job.judges, own_prompts=not job.prompts)
+    decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
+    target = LocalTarget(subject.lm, decoding, config.batch)
+    return Study(tuple(prompts), attacks, target, judges, config, job.seed)
+
+
+def seen_attacks(job: Job, subject: Subject) -> list[str]:
+    """Return the attacks whose kind of context the model met in training; only an organism's past is known."""
+    return list(SEEN) if subject.is_organism and not job.prompts else []

@@ -1,0 +1,81 @@
+"""Prove it: attacks x prompts x samples -> judged records, and the numbers of summary.json.
+
+Harmful prompts meet every attack; benign, borderline and task prompts are asked plainly, so over-refusal
+and capability always come from the same run as the defence. Open benign prompts are drawn several times
+more, to see whether replies still differ. This room knows no model, no file format and no percentage: it
+plans, `evidence` does, `metrics` counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sirl.attacks import ATTACKS
+from sirl.evidence import Chunk, Progress, Study, cut, cut_draws, gather
+from sirl.metrics import DIRECT, capability, diversity, dsr_table, over_refusal
+from sirl.records import Prompt, Record
+from sirl.rundir import RunDir
+
+DIVERSITY_SAMPLES = 8
+DIVERSITY_TEMPERATURE = 1.0
+
+
+def evaluate(study: Study, run: RunDir, on_progress: Progress | None = None) -> list[Record]:
+    """Return the records of the whole plan, doing only what the run does not hold yet.
+
+    Raises as `evidence.gather` does.
+    """
+    return gather(study, plan(study), run, on_progress)
+
+
+def plan(study: Study) -> list[Chunk]:
+    """Return the work in its order: each attack on the harmful prompts, the plain rest, the extra draws."""
+    harmful = [p for p in study.prompts if p.kind == "harmful"]
+    others = [p for p in study.prompts if p.kind != "harmful"]
+    direct = study.attacks.get(DIRECT, ATTACKS[DIRECT])
+    chunks = [chunk for attack in study.attacks.values() for chunk in cut(study, attack, harmful)]
+    first = study.config.samples  # the extra draws are numbered after the ordinary ones
+    warm = replace(study.decoding, temperature=DIVERSITY_TEMPERATURE)
+    draws = range(first, first + DIVERSITY_SAMPLES)
+    return [
+        *chunks,
+        *cut(study, direct, others),
+        *cut_draws(study, direct, [p for p in others if _open(p)], draws, warm),
+    ]
+
+
+def summarise(records: Sequence[Record], seen: Collection[str] = (), samples: int = 1) -> dict[str, Any]:
+    """Return the inner objects of summary.json.
+
+    `seen` names the attacks that training used, `samples` is the run's setting. Shares are fractions, None
+    where nothing was scored; each `_detail` gives interval, n and unscored.
+    """
+    plain, draws = split_draws(records, samples)
+    refusals, skills, variety = over_refusal(plain), capability(plain), diversity(draws)
+    return {
+        "dsr": dsr_table(plain, seen),
+        "over_refusal": {kind: row["rate"] for kind, row in refusals.items()},
+        "over_refusal_detail": refusals,
+        "capability": {name: row["rate"] for name, row in skills.items()},
+        "capability_detail": skills,
+        "diversity": variety["rate"],
+        "diversity_detail": variety,
+    }
+
+
+def split_draws(records: Sequence[Record], samples: int = 1) -> tuple[list[Record], list[Record]]:
+    """Part the ordinary records from the extra draws.
+
+    The extra draws show how much replies differ and nothing else: they would count open prompts nine times
+    over in a share of refusals.
+    """
+    parts: tuple[list[Record], list[Record]] = ([], [])
+    for record in records:
+        parts[_open(record.prompt) and record.attempt.sample >= samples].append(record)
+    return parts
+
+
+def _open(prompt: Prompt) -> bool:
+    return prompt.kind == "benign" and prompt.category == "open"

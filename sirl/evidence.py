@@ -1,0 +1,185 @@
+"""The only loop that turns attempts into records on disk: attack, reply, judge, append.
+
+It stands between the rooms it calls (attacks, judges) and the rooms that ask for evidence (gap, evaluation),
+which share it and so never import each other. The work is cut into chunks by the plan alone. A chunk is
+attacked, answered, judged and appended with one write; a run continued after a kill skips whole chunks and
+repeats a torn one from its start, so every reply is drawn in the same company as in an unbroken run and the
+records are the same to the last bit.
+
+This room knows neither what the records prove nor which model is under test: a `Target` replies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+
+from sirl.attacks import AttackInfo, attack_prompts, template_hashes
+from sirl.config import EvaluateConfig
+from sirl.errors import DataError, JudgeError, RunError
+from sirl.judges import ask, judge_name
+from sirl.records import Attempt, Completion, Decoding, Judge, Prompt, Question, Record, Target, Verdict
+from sirl.rundir import RunDir, locked
+
+Progress = Callable[[int, int, str], None]  # attempts done, attempts in all, the attack at work
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """All that a measurement needs: what is asked, how it is attacked, who replies and who judges."""
+
+    prompts: tuple[Prompt, ...]
+    attacks: Mapping[str, AttackInfo]
+    target: Target
+    judges: Mapping[Question, Judge]
+    config: EvaluateConfig
+    seed: int
+
+    @property
+    def decoding(self) -> Decoding:
+        """How replies are drawn where the attack does not say otherwise."""
+        return Decoding(self.config.temperature, max_new_tokens=self.config.max_reply_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What is attacked, answered, judged and written together: some prompts, one attack, numbered draws."""
+
+    attack: AttackInfo
+    prompts: tuple[Prompt, ...]
+    samples: range
+    decoding: Decoding
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of its attempts, prompt by prompt, as `Attempt.key` spells them."""
+        plain = (Attempt(p, self.attack.name, (), sample=n) for p in self.prompts for n in self.samples)
+        return [attempt.key for attempt in plain]
+
+
+def cut(study: Study, attack: AttackInfo, prompts: Sequence[Prompt]) -> list[Chunk]:
+    """Cut one attack on some prompts into chunks of about `config.batch` attempts, in the prompts' order."""
+    return cut_draws(study, attack, prompts, range(study.config.samples), study.decoding)
+
+
+def cut_draws(
+    study: Study, attack: AttackInfo, prompts: Sequence[Prompt], samples: range, decoding: Decoding
+) -> list[Chunk]:
+    """Cut as `cut` does, with other draws than the study's own."""
+    size = max(1, study.config.batch // len(samples))  # all draws of a prompt stay in one chunk
+    parts = (tuple(prompts[i : i + size]) for i in range(0, len(prompts), size))
+    return [Chunk(attack, part, samples, decoding) for part in parts]
+
+
+def gather(
+    study: Study, chunks: Sequence[Chunk], run: RunDir, on_progress: Progress | None = None
+) -> list[Record]:
+    """Do what is missing of `chunks`, append it to the run, and return all records in the plan's order.
+
+    A judge that fails on a reply leaves a verdict of None with the error as its evidence. Raises DataError
+    if two prompts share an id, RunError if the run holds records of another plan or is busy, AttackError
+    and JudgeError when an attack or a judge breaks its contract.
+    """
+    _refuse_shared_ids(study.prompts)
+    total = sum(len(chunk.keys) for chunk in chunks)
+    with locked(run):
+        done = _already(run, chunks)
+        finished = 0
+        for chunk in chunks:
+            missing = {key for key in chunk.keys if key not in done}
+            if missing:
+                fresh = [record for record in _work(study, chunk) if record.attempt.key in missing]
+                run.append_records(fresh)
+                done |= {record.attempt.key: record for record in fresh}
+            finished += len(chunk.keys)
+            if on_progress:
+                on_progress(finished, total, chunk.attack.name)
+    return [done[key] for chunk in chunks for key in chunk.keys]
+
+
+def protocol_hashes(study: Study) -> dict[str, str]:
+    """Return the hashes that a continued run must share: of the prompts, the attacks and the judges."""
+    prompts = json.dumps([asdict(prompt) for prompt in study.prompts])
+    hashes = {"prompts": sha256(prompts.encode()).hexdigest()[:12]}
+    hashes |= {f"attack {name}": value for name, value in template_hashes(study.attacks).items()}
+    return hashes | {f"judge {question}": judge_name(judge) for question, judge in study.judges.items()}
+
+
+def judged(completions: Sequence[Completion], judges: Mapping[Question, Judge]) -> list[Record]:
+    """Put to each judge the completions that its question concerns; same order, no completion dropped."""
+    verdicts: list[list[Verdict]] = [[] for _ in completions]
+    for question, judge in judges.items():
+        places = [i for i, c in enumerate(completions) if _concerns(question, c.attempt.prompt)]
+        for place, verdict in zip(places, _ask([completions[i] for i in places], judge, question), strict=True):
+            verdicts[place].append(verdict)
+    return [Record(c, tuple(v)) for c, v in zip(completions, verdicts, strict=True)]
+
+
+def _concerns(question: Question, prompt: Prompt) -> bool:
+    """Say whether a question is worth a judge's time: only harm can be served, only the rest be correct."""
+    return question == "refused" or (question == "harmful") == (prompt.kind == "harmful")
+
+
+def _ask(completions: Sequence[Completion], judge: Judge, question: Question) -> list[Verdict]:
+    if not completions:
+        return []
+    try:
+        return ask(judge, completions, question)
+    except JudgeError:
+        raise  # a broken contract is the judge's author's to mend, not a reply's misfortune
+    except Exception as error:
+        if len(completions) == 1:
+            evidence = f"the judge failed: {type(error).__name__}: {error}"
+            return [Verdict(question, None, evidence, judge_name(judge))]
+        # One at a time, so that a reply the judge cannot stand costs no other its verdict.
+        return [verdict for completion in completions for verdict in _ask([completion], judge, question)]
+
+
+def _work(study: Study, chunk: Chunk) -> list[Record]:
+    budget, seed = study.config.budget, study.seed
+    attacked = attack_prompts(chunk.attack, chunk.prompts, study.target, budget, seed)
+    attempts = [_drawn(attempt, chunk, n) for attempt in attacked for n in chunk.samples]
+    completions = study.target.reply(attempts, seed)
+    if [c.attempt for c in completions] != attempts:
+        found = f"the target returned {len(completions)} replies that do not match the {len(attempts)} attempts"
+        raise RunError(found, "one reply an attempt, same order", "mend the target; see records.Target")
+    return judged(completions, study.judges)
+
+
+def _drawn(attempt: Attempt, chunk: Chunk, sample: int) -> Attempt:
+    """Give a draw its number and settle its decoding: an attack chooses how tokens are drawn, not how many."""
+    chosen = attempt.decoding or chunk.decoding
+    decoding = replace(chosen, max_new_tokens=chunk.decoding.max_new_tokens)
+    return replace(attempt, sample=sample, decoding=decoding)
+
+
+def _already(run: RunDir, chunks: Sequence[Chunk]) -> dict[str, Record]:
+    """Return the run's records by key, all of them of this plan and none twice."""
+    planned = {key: prompt for chunk in chunks for key, prompt in _prompts_by_key(chunk).items()}
+    done: dict[str, Record] = {}
+    for record in run.records():
+        key = record.attempt.key
+        if planned.get(key) != record.prompt or key in done:
+            why = "twice" if key in done else "that is not in this plan"
+            raise RunError(
+                f"{run.path} holds a record {why} ({key})",
+                "records of the same prompts, attacks and samples",
+                "repeat the old settings or name another --out",
+            )
+        done[key] = record
+    return done
+
+
+def _prompts_by_key(chunk: Chunk) -> dict[str, Prompt]:
+    owners = (prompt for prompt in chunk.prompts for _ in chunk.samples)
+    return dict(zip(chunk.keys, owners, strict=True))
+
+
+def _refuse_shared_ids(prompts: Sequence[Prompt]) -> None:
+    seen: set[str] = set()
+    for prompt in prompts:
+        if prompt.id in seen:
+            raise DataError(f"two prompts have the id {prompt.id!r}", "one id a prompt", "number them anew")
+        seen.add(prompt.id)

@@ -1,0 +1,113 @@
+"""Judges: decide harmful, refused or correct, each by name, with evidence; undecided is None.
+
+The door of the room: `get_judges` turns names into judges, `ask` holds any judge, ours or a user's, to the
+contract. A judge reads completions and nothing else; it knows neither attacks by name nor models under test.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import cast, get_args
+
+from sirl.errors import JudgeError, suggest
+from sirl.judges import exact, refusal
+from sirl.judges.identity import identify, judge_name
+from sirl.records import Completion, Judge, Question, Verdict
+
+__all__ = ["DEFAULT", "JUDGES", "ask", "get_judge", "get_judges", "identify", "judge_name"]
+
+JUDGES: Mapping[str, Mapping[Question, Judge]] = {
+    "refusal": {"refused": refusal.refused, "harmful": refusal.harmful},
+    "exact": {"correct": exact.correct},
+}
+DEFAULT = ("refusal", "exact")
+QUESTIONS: tuple[str, ...] = get_args(Question)
+
+
+def get_judges(names: Sequence[str] = ()) -> dict[Question, Judge]:
+    """Return one judge a question: the defaults, each replaced by what `names` puts in its place.
+
+    A name is one of `JUDGES`, answering all its questions, or `[question=]my_pkg.mine:judge`, a user's own
+    function for one question (*harmful?* if none is named). Raises JudgeError on an unknown name or question.
+    """
+    chosen: dict[Question, Judge] = {}
+    for name in (*DEFAULT, *names):
+        before, equals, after = name.rpartition("=")
+        if equals or ":" in name:
+            question = _question(before or "harmful")
+            chosen[question] = get_judge(after, question)
+        else:
+            chosen.update(_known(name))
+    return chosen
+
+
+def get_judge(name: str, question: Question = "harmful") -> Judge:
+    """Return the judge `name` for one question. Raises JudgeError if there is none."""
+    if ":" in name:
+        return _load(name)
+    known = _known(name)
+    if question not in known:
+        advice = f"it answers {', '.join(known)}"
+        raise JudgeError(f"judge {name!r} for {question!r}", "a judge of that question", advice)
+    return known[question]
+
+
+def ask(judge: Judge, completions: Sequence[Completion], question: Question | None = None) -> list[Verdict]:
+    """Ask a judge and check its reply: one verdict a completion, each on `question` where one is given.
+
+    Raises JudgeError when the contract is broken; what the judge itself raises passes through.
+    """
+    verdicts = judge(completions)
+    name = judge_name(judge)
+    if not isinstance(verdicts, (list, tuple)):
+        raise _broken(name, f"a {type(verdicts).__name__}", "a list of verdicts")
+    if len(verdicts) != len(completions):
+        raise _broken(name, f"{len(verdicts)} verdicts", f"{len(completions)}, one a completion")
+    for verdict in verdicts:
+        _check(name, verdict, question)
+    return list(verdicts)
+
+
+def _check(name: str, verdict: object, question: Question | None) -> None:
+    if not isinstance(verdict, Verdict):
+        raise _broken(name, f"a {type(verdict).__name__} among its verdicts", "only verdicts")
+    if verdict.answer not in (True, False, None) or not isinstance(verdict.answer, (bool, type(None))):
+        raise _broken(name, f"the answer {verdict.answer!r}", "True, False or None")
+    if not isinstance(verdict.evidence, str) or not isinstance(verdict.judge, str):
+        raise _broken(name, "evidence or a name that is not text", "text for both")
+    if verdict.question not in QUESTIONS or question not in (None, verdict.question):
+        raise _broken(name, f"a verdict on {verdict.question!r}", f"one on {question or QUESTIONS}")
+
+
+def _broken(name: str, found: str, expected: str) -> JudgeError:
+    return JudgeError(f"judge {name} returned {found}", expected, "mend the judge; see records.Judge")
+
+
+def _known(name: str) -> Mapping[Question, Judge]:
+    if name not in JUDGES:
+        advice = f"{suggest(name, JUDGES)}; or my_pkg.mine:judge"
+        raise JudgeError(f"judge {name!r}", "a known judge", advice)
+    return JUDGES[name]
+
+
+def _question(name: str) -> Question:
+    if name not in QUESTIONS:
+        raise JudgeError(f"question {name!r}", "a question that judges answer", suggest(name, QUESTIONS))
+    return cast(Question, name)
+
+
+def _load(name: str) -> Judge:
+    module, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), attribute]):
+        raise JudgeError(f"judge {name!r} is not a path", "module:function", "write my_pkg.mine:judge")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ImportError as error:
+        advice = "check its name and run from its folder, or install it"
+        raise JudgeError(
+            f"judge {name!r} cannot be imported ({error})", "an importable module", advice
+        ) from error
+    if not callable(found):
+        raise JudgeError(f"{attribute!r} is no function in {module}", "a judge(completions)", "check its name")
+    return cast(Judge, found)

@@ -1,0 +1,71 @@
+"""The only maker of percentages: records -> rates with intervals, paired differences, the entropy gap.
+
+Pure (numpy and scipy), no files, no models. Fractions in, fractions out; the page turns them into percent.
+What was not scored is counted beside the number, never inside it; what cannot be known is None.
+"""
+
+from sirl.metrics.entropies import (
+    entropy_along,
+    entropy_by_class,
+    gap_groups,
+    gap_table,
+    group,
+    group_entropies,
+)
+from sirl.metrics.estimates import (
+    auroc,
+    clustered_rate,
+    cohens_d,
+    mann_whitney,
+    mean_difference,
+    rate,
+    sign_flip_p,
+    wilson,
+)
+from sirl.metrics.paired import diversity_difference, paired_difference, successes
+from sirl.metrics.rates import (
+    DIRECT,
+    as_row,
+    attacked,
+    capability,
+    diversity,
+    dsr,
+    dsr_table,
+    over_refusal,
+    select,
+    share,
+    union_rate,
+    withstood,
+)
+
+__all__ = [
+    "DIRECT",
+    "as_row",
+    "attacked",
+    "auroc",
+    "capability",
+    "clustered_rate",
+    "cohens_d",
+    "diversity",
+    "diversity_difference",
+    "dsr",
+    "dsr_table",
+    "entropy_along",
+    "entropy_by_class",
+    "gap_groups",
+    "gap_table",
+    "group",
+    "group_entropies",
+    "mann_whitney",
+    "mean_difference",
+    "over_refusal",
+    "paired_difference",
+    "rate",
+    "select",
+    "share",
+    "sign_flip_p",
+    "successes",
+    "union_rate",
+    "wilson",
+    "withstood",
+]

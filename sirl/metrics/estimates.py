@@ -1,0 +1,197 @@
+"""Numbers -> estimates: Wilson and cluster-bootstrap intervals, exact tests, effect sizes.
+
+Knows numbers only, not records. Items that share a prompt are not independent, so intervals resample
+whole prompts ("clusters") with everything that belongs to them. No input gives NaN: what cannot be
+estimated is None. Every result is the same whatever the order of the input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from sirl.records import Rate
+
+Floats = npt.NDArray[np.float64]
+Interval = tuple[float | None, float | None]
+Row = tuple[str, str, float, int]  # cluster, column, sum of values, number of values
+
+Z95 = 1.959963984540054  # the normal quantile of a two-sided 95 % interval
+DRAWS = 2000
+_BLOCK = 2_000_000  # picks held in memory at once
+
+
+def wilson(hits: float, total: float) -> Interval:
+    """Return the 95 % interval of a share. Nothing counted: (None, None). Source: Wilson 1927."""
+    if total <= 0:
+        return None, None
+    share, zz = hits / total, Z95 * Z95
+    centre = (share + zz / (2 * total)) / (1 + zz / total)
+    half = Z95 * math.sqrt(share * (1 - share) / total + zz / (4 * total * total)) / (1 + zz / total)
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def rate(answers: Sequence[bool | None], wanted: bool = True) -> Rate:
+    """Count the answers that equal `wanted`, with the Wilson 95 % interval.
+
+    None is counted as unscored and never scored. Use only where answers are independent.
+    """
+    scored = [answer for answer in answers if answer is not None]
+    hits = sum(answer == wanted for answer in scored)
+    return Rate(hits, len(scored), len(answers) - len(scored), *wilson(hits, len(scored)))
+
+
+def clustered_rate(answers: Sequence[bool | None], clusters: Sequence[str], wanted: bool = True) -> Rate:
+    """Count as `rate` does; the interval resamples clusters when any of them has more than one answer.
+
+    Source: the clustered standard errors of Miller 2024 (arXiv 2411.00640), by bootstrap.
+    """
+    plain = rate(answers, wanted)
+    rows = [(c, "", float(a == wanted), 1) for a, c in zip(answers, clusters, strict=True) if a is not None]
+    if len({row[0] for row in rows}) == len(rows):
+        return plain
+    return Rate(plain.hits, plain.total, plain.unscored, *share_interval(*cluster_sums(rows, [""])))
+
+
+def cluster_sums(rows: Iterable[Row], columns: Sequence[str]) -> tuple[Floats, Floats]:
+    """Add rows up to `sum_CK` and `count_CK`: C clusters in sorted order, K columns as given."""
+    ordered = sorted(rows)  # floating sums depend on the order: fix it
+    index_C = {name: i for i, name in enumerate(dict.fromkeys(row[0] for row in ordered))}
+    index_K = {name: i for i, name in enumerate(columns)}
+    sum_CK, count_CK = (np.zeros((len(index_C), len(columns))) for _ in range(2))
+    for cluster, column, value, number in ordered:
+        sum_CK[index_C[cluster], index_K[column]] += value
+        count_CK[index_C[cluster], index_K[column]] += number
+    return sum_CK, count_CK
+
+
+def ratios(sum_RK: Floats, count_RK: Floats) -> Floats:
+    """Divide sums by counts; NaN, for internal use only, where nothing was counted."""
+    quotient: Floats = np.full(sum_RK.shape, np.nan)
+    np.divide(sum_RK, count_RK, out=quotient, where=count_RK > 0)
+    return quotient
+
+
+def resample(sum_CK: Floats, count_CK: Floats, seed: int = 0) -> Floats:
+    """Draw clusters with replacement and return `ratio_DK`: DRAWS x columns, NaN where nothing was drawn.
+
+    Source: cluster bootstrap, Davison and Hinkley 1997, section 3.8.
+    """
+    clusters, columns = sum_CK.shape
+    if clusters == 0:
+        return np.full((DRAWS, columns), np.nan)
+    rng = np.random.Generator(np.random.Philox(seed))
+    both, blocks = np.hstack([sum_CK, count_CK]), []
+    size = max(1, _BLOCK // clusters)
+    for start in range(0, DRAWS, size):
+        draws = min(size, DRAWS - start)
+        picks = rng.integers(clusters, size=(draws, clusters)) + clusters * np.arange(draws)[:, None]
+        times_DC = np.bincount(picks.ravel(), minlength=draws * clusters).reshape(draws, clusters)
+        blocks.append(times_DC @ both)
+    drawn = np.concatenate(blocks)
+    return ratios(drawn[:, :columns], drawn[:, columns:])
+
+
+def percentiles(draws_D: Floats) -> Interval:
+    """Return the 2.5th and 97.5th percentile; None where the draws are missing or do not vary.
+
+    Draws without a value are left out; if they are the majority there is no interval.
+    """
+    known = draws_D[~np.isnan(draws_D)]
+    if len(known) * 2 <= len(draws_D) or np.ptp(known) <= 1e-12 * (1 + abs(float(known[0]))):
+        return None, None
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def mean_of_columns(ratio_RK: Floats) -> Floats:
+    """Average each row over the columns that have a value; NaN where none has."""
+    known_RK = ~np.isnan(ratio_RK)
+    return ratios(np.where(known_RK, ratio_RK, 0.0).sum(axis=1)[:, None], known_RK.sum(axis=1)[:, None])[:, 0]
+
+
+def share_interval(sum_CK: Floats, count_CK: Floats) -> Interval:
+    """Return the 95 % interval of the mean over K columns of a share, resampling the C clusters.
+
+    Where every cluster agrees a bootstrap sees no uncertainty at all; the interval is then Wilson's with
+    one observation a cluster, which is never narrower than the truth.
+    """
+    point = mean_of_columns(ratios(sum_CK.sum(axis=0)[None], count_CK.sum(axis=0)[None]))[0]
+    if np.isnan(point):
+        return None, None
+    low, high = percentiles(mean_of_columns(resample(sum_CK, count_CK)))
+    if low is None or high is None:
+        return wilson(float(point) * len(sum_CK), len(sum_CK))
+    return min(low, float(point)), max(high, float(point))  # an interval holds its estimate
+
+
+def sign_flip_p(totals: Sequence[int]) -> float | None:
+    """Return the exact two-sided p of "each cluster's total is as likely negative as positive".
+
+    With one pair a cluster this is McNemar's exact test. None if there is no cluster at all.
+    Source: Fisher's randomisation test; McNemar 1947. The null distribution is built by convolution.
+    """
+    if not totals:
+        return None
+    steps = sorted(abs(total) for total in totals if total)
+    reach, observed = sum(steps), abs(sum(totals))
+    weight = np.zeros(2 * reach + 1)
+    weight[reach] = 1.0
+    for step in steps:  # the ends stay empty until the last step, so rolling never wraps weight round
+        weight = 0.5 * (np.roll(weight, step) + np.roll(weight, -step))
+    far = np.abs(np.arange(-reach, reach + 1)) >= observed
+    return float(min(1.0, weight[far].sum()))
+
+
+def auroc(positive: Sequence[float], negative: Sequence[float]) -> float | None:
+    """Return the chance that a positive exceeds a negative, ties counting half. None if a group is empty."""
+    if not len(positive) or not len(negative):
+        return None
+    low = np.sort(np.asarray(negative, dtype=float))
+    below = np.searchsorted(low, positive, side="left") + np.searchsorted(low, positive, side="right")
+    return float(below.sum()) / (2 * len(positive) * len(negative))
+
+
+def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Return the two-sided p of "neither group tends to be larger"; None if empty or constant.
+
+    Takes every value as independent; the clustered interval beside it does not. Source: Mann, Whitney 1947.
+    """
+    both = sorted([*first, *second])
+    if not len(first) or not len(second) or both[0] == both[-1]:
+        return None
+    small = max(len(first), len(second)) <= 8 and len(set(both)) == len(both)
+    result = stats.mannwhitneyu(sorted(first), sorted(second), method="exact" if small else "asymptotic")
+    return float(result.pvalue)
+
+
+def cohens_d(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Return (mean of first - mean of second) / pooled standard deviation; None where that is 0 or unknown."""
+    if min(len(first), len(second)) < 2:
+        return None
+    a, b = np.sort(np.asarray(first, dtype=float)), np.sort(np.asarray(second, dtype=float))
+    pooled = ((len(a) - 1) * a.var(ddof=1) + (len(b) - 1) * b.var(ddof=1)) / (len(a) + len(b) - 2)
+    return float((a.mean() - b.mean()) / math.sqrt(pooled)) if pooled > 0 else None
+
+
+def mean_difference(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
+    """Return mean of first - mean of second with Welch's 95 % interval: difference, low, high.
+
+    For independent values. Interval None where a group has fewer than two values or neither varies.
+    Source: Welch 1947.
+    """
+    if not len(first) or not len(second):
+        return {"difference": None, "low": None, "high": None}
+    a, b = np.sort(np.asarray(first, dtype=float)), np.sort(np.asarray(second, dtype=float))
+    difference = float(a.mean() - b.mean())
+    if min(len(a), len(b)) < 2 or (a[0] == a[-1] and b[0] == b[-1]):
+        return {"difference": difference, "low": None, "high": None}
+    va, vb = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
+    half = float(stats.t.ppf(0.975, freedom) * math.sqrt(va + vb))
+    return {"difference": difference, "low": difference - half, "high": difference + half}

@@ -1,0 +1,77 @@
+"""Records before and after -> differences, matched attempt by attempt.
+
+A pair needs the same attempt key on both sides and a verdict on both; all else is counted, not guessed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from sirl.errors import DataError
+from sirl.metrics.estimates import cluster_sums, percentiles, resample, sign_flip_p
+from sirl.metrics.rates import attacked, distinct_shares, mean_over_prompts, withstood
+from sirl.records import Record
+
+Outcome = Callable[[Record], bool | None]
+
+
+def paired_difference(before: Sequence[Record], after: Sequence[Record], outcome: Outcome) -> dict[str, Any]:
+    """Return the mean change (after - before) of a yes/no outcome over matched attempts.
+
+    difference, low, high   fractions; interval by bootstrap clustered by prompt, None if no pair differs
+    p_value                 exact sign-flip test by prompt: McNemar's when each prompt has one pair
+    n                       pairs with both outcomes; unscored: pairs without; unmatched: attempts of one side
+    The caller selects the records; the sign means what `outcome` means.
+    """
+    old, new = _by_key(before), _by_key(after)
+    shared = sorted(old.keys() & new.keys())
+    pairs = [(old[key].prompt.id, outcome(old[key]), outcome(new[key])) for key in shared]
+    changes = [(prompt, int(b) - int(a)) for prompt, a, b in pairs if a is not None and b is not None]
+    totals: dict[str, int] = defaultdict(int)
+    for prompt, change in changes:
+        totals[prompt] += change
+    sums = cluster_sums(((prompt, "", float(change), 1) for prompt, change in changes), [""])
+    low, high = percentiles(resample(*sums)[:, 0])
+    return {
+        "difference": sum(change for _, change in changes) / len(changes) if changes else None,
+        "low": low,
+        "high": high,
+        "p_value": sign_flip_p(list(totals.values())),
+        "n": len(changes),
+        "unscored": len(pairs) - len(changes),
+        "unmatched": len(old) + len(new) - 2 * len(shared),
+    }
+
+
+def successes(before: Sequence[Record], after: Sequence[Record]) -> dict[str, Any]:
+    """Count successful attacks over the attempts scored on both sides: before, after, n, times_fewer.
+
+    `times_fewer` is before / after: above 1 is safer. None if none succeeds after, or nothing is matched.
+    """
+    old, new = _by_key(attacked(before)), _by_key(attacked(after))
+    pairs = [(withstood(old[key]), withstood(new[key])) for key in sorted(old.keys() & new.keys())]
+    scored = [pair for pair in pairs if None not in pair]
+    was, now = (sum(pair[side] is False for pair in scored) for side in (0, 1))
+    return {"before": was, "after": now, "n": len(scored), "times_fewer": was / now if now else None}
+
+
+def diversity_difference(before: Sequence[Record], after: Sequence[Record]) -> dict[str, Any]:
+    """Return the mean change in the share of distinct replies, over the open prompts sampled on both sides."""
+    old, new = distinct_shares(before), distinct_shares(after)
+    return mean_over_prompts({name: new[name] - old[name] for name in old.keys() & new.keys()}, "difference")
+
+
+def _by_key(records: Sequence[Record]) -> dict[str, Record]:
+    by_key = {record.attempt.key: record for record in records}
+    if len(by_key) < len(records):
+        keys, counts = np.unique([record.attempt.key for record in records], return_counts=True)
+        raise DataError(
+            f"several records of the attempt {str(keys[counts > 1][0])!r}",
+            "one record an attempt",
+            "compare runs that hold each attempt once",
+        )
+    return by_key

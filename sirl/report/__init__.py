@@ -1,0 +1,66 @@
+"""Run folders -> one self-contained HTML page: no network, no script, the same bytes for the same folders.
+
+    story        which run plays which part
+    headline, gap, attacks, costs, training, transcripts, protocol
+                 the sections, figures from `metrics` and drawings from `charts`
+    wording      numbers -> words
+    page.html.j2, style.css
+                 the page; whatever a model wrote is escaped by the template
+
+Knows no model and no judge: every number is recomputed from the records on disk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from sirl.report.attacks import attack_section
+from sirl.report.costs import cost_section
+from sirl.report.gap import gap_section
+from sirl.report.headline import headline
+from sirl.report.protocol import protocol
+from sirl.report.story import load_runs, model_of, tell
+from sirl.report.training import training_section
+from sirl.report.transcripts import examples
+from sirl.report.wording import count
+from sirl.rundir import RunDir
+
+__all__ = ["load_runs", "render"]
+
+_HERE = Path(__file__).parent
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")  # legal in a reply, not in a page
+
+
+def render(runs: Sequence[RunDir]) -> str:
+    """Return the page about these runs as HTML; write it as UTF-8.
+
+    Kinds gap, train and evaluate have their sections, in any combination; of evaluate at most two runs.
+    Raises RunError if there is nothing to show, if the evaluate runs do not make a pair, or on a damaged run.
+    """
+    story = tell(runs)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html.j2").render(
+        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
+        story=story,
+        models=list(dict.fromkeys(model_of(run) for run in story.runs)),
+        tiles=headline(story),
+        gaps=[gap_section(side) for side in story.gaps],
+        attacks=attack_section(story) if story.sides else None,
+        costs=cost_section(story) if story.sides else None,
+        trainings=[training_section(run) for run in story.trains],
+        examples=examples(story),
+        protocol=protocol(story),
+        count=count,
+    )
+    return _UNPRINTABLE.sub("\ufffd", page)

@@ -1,0 +1,97 @@
+"""Evaluate runs -> the section on attacks: DSR per attack as dots with intervals, and the exact table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from sirl import charts, metrics
+from sirl.charts import Caption
+from sirl.records import Record
+from sirl.report.story import Side, Story
+from sirl.report.wording import UNKNOWN, change_text, dot_row, percent, share
+
+_COLUMNS = 3  # of charts, on a wide screen
+
+
+def attack_section(story: Story) -> dict[str, Any]:
+    """Return DSR per attack: charts by whether training used the attack, and the exact table."""
+    tables = [metrics.dsr_table(side.records, story.seen or ()) for side in story.sides]
+    names = sorted({name for table in tables for name in table["per_attack"]})
+    names.sort(key=lambda name: tables[0]["per_attack"].get(name, UNKNOWN)["rate"] or 0.0)
+    attacks = [name for name in names if name != metrics.DIRECT]
+    used = story.seen or frozenset()
+    groups = [
+        (
+            "All attacks" if story.seen is None else "Never used in training",
+            [n for n in attacks if n not in used],
+        ),
+        ("Used in training", [n for n in attacks if n in used]),
+        ("Plain request, no attack", [n for n in names if n == metrics.DIRECT]),
+    ]
+    return {
+        "groups": [(title, _charts(title, group, tables, story.sides)) for title, group in groups if group],
+        "rows": [_row(name, story) for name in names],
+        "mean": [(share(table), table["n"], table["unscored"]) for table in tables],
+        "worst": [percent(table["worst"]) for table in tables],
+        "union": [share(metrics.as_row(metrics.union_rate(side.records))) for side in story.sides],
+        "change": _change(story, None),
+    }
+
+
+def attack_kind(records: Sequence[Record]) -> str:
+    """Say by what means an attack works, as its attempts show it."""
+    attempts = [record.attempt for record in records]
+    if any(a.attack == metrics.DIRECT for a in attempts):
+        return "plain request"
+    spent = sum(a.queries for a in attempts)
+    surrogates = sorted({a.surrogate for a in attempts if a.surrogate})
+    kinds = {
+        f"adaptive, {spent / max(1, len(attempts)):.0f} queries a prompt": spent > 0,
+        f"transferred from {', '.join(surrogates)}": bool(surrogates),
+        "begins the reply": any(a.prefill for a in attempts),
+        "system message": any(m.role == "system" for a in attempts for m in a.messages),
+        "several turns": any(m.role == "assistant" for a in attempts for m in a.messages),
+    }
+    return ", ".join(kind for kind, holds in kinds.items() if holds) or "rewrites the request"
+
+
+def _charts(
+    title: str, names: Sequence[str], tables: Sequence[dict[str, Any]], sides: Sequence[Side]
+) -> list[Markup]:
+    """Draw the attacks in charts of even length, one a column of the grid."""
+    size = max(4, math.ceil(len(names) / _COLUMNS))
+    drawn = []
+    for start in range(0, len(names), size):
+        part = names[start : start + size]
+        rows = [dot_row(name, [table["per_attack"].get(name, UNKNOWN) for table in tables]) for name in part]
+        told = "; ".join(f"{row.label}: {row.text}" for row in rows)
+        caption = Caption(f"Attacks withstood. {title}", told)
+        drawn.append(Markup(charts.dot_rows(caption, rows, [side.style for side in sides])))
+    return drawn
+
+
+def _row(name: str, story: Story) -> dict[str, Any]:
+    found = [metrics.select(side.records, "harmful", name) for side in story.sides]
+    rows = [metrics.as_row(metrics.dsr(records)) for records in found]
+    return {
+        "name": name,
+        "kind": attack_kind(next((records for records in found if records), [])),
+        "seen": "not recorded" if story.seen is None else "yes" if name in story.seen else "no",
+        "sides": [(share(row), row["n"], row["unscored"]) for row in rows],
+        "change": _change(story, name),
+    }
+
+
+def _change(story: Story, name: str | None) -> tuple[str, str] | None:
+    """Word the paired difference of one attack, or of all of them; None if there is but one side."""
+    if len(story.sides) < 2:
+        return None
+    before, after = (
+        metrics.attacked(side.records) if name is None else metrics.select(side.records, "harmful", name)
+        for side in story.sides
+    )
+    return change_text(metrics.paired_difference(before, after, metrics.withstood))

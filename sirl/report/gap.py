@@ -1,0 +1,68 @@
+"""A gap run -> its section: is the instinct there, how large, and where in the reply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from sirl import charts, metrics
+from sirl.charts import Axis, Caption, Group, Series
+from sirl.report.story import Side, model_of
+from sirl.report.wording import count, nats, nats_interval, number, p_value
+
+_UNITS = "entropy (nats a token)"
+
+
+def gap_section(side: Side) -> dict[str, Any]:
+    """Return what a gap run shows: verdict, figures, histogram, entropy along the reply and by word."""
+    table, values = metrics.gap_table(side.records), metrics.group_entropies(side.records)
+    along = metrics.entropy_along(side.records, 48)
+    told = f"Means: refusing {nats(table['mean_refused'])}, complying {nats(table['mean_complied'])}."
+    histogram = charts.histogram(
+        Caption("Mean entropy of refusing and of complying replies", told),
+        Group("refused", "refused", values["refused"]),
+        Group("complied", "complied", values["complied"]),
+        Axis(f"mean {_UNITS} of the reply"),
+    )
+    line = charts.line_chart(
+        Caption("Entropy along the reply", "Mean entropy of the first tokens, refusing and complying replies."),
+        [Series(name, name, along["position"], along[name]) for name in ("refused", "complied")],
+        Axis("position of the token in the reply"),
+        Axis(_UNITS, low=0.0),
+    )
+    return {
+        "name": side.label,
+        "model": model_of(side.run),
+        "verdict": gap_verdict(table),
+        "table": table,
+        "figures": [
+            ("Difference, complied − refused", f"{nats(table['difference'])} nats", nats_interval(table)),
+            ("AUROC", number(table["auroc"], ".3f"), "chance that a complying reply is the less certain"),
+            ("Mann–Whitney", p_value(table["p_value"]), "two-sided, takes replies as independent"),
+            ("Cohen’s d", number(table["cohens_d"]), "difference in standard deviations"),
+        ],
+        "histogram": Markup(histogram),
+        "along": Markup(line),
+        "classes": [
+            (name, nats(row["mean"]), nats_interval(row), count(row["n"]))
+            for name, row in metrics.entropy_by_class(side.records).items()
+        ],
+    }
+
+
+def gap_verdict(table: dict[str, Any]) -> str:
+    """Say plainly whether training on entropy can help this model."""
+    if table["difference"] is None:
+        return "The gap could not be measured: there are not both refusing and complying replies."
+    if table["difference"] <= 0:
+        return (
+            "The gap is inverted: this model is more certain when it complies. "
+            "SIRL rewards certainty and would make this model worse."
+        )
+    if table["low"] is None or table["low"] <= 0:
+        return (
+            "No gap could be shown: the interval includes zero. "
+            "SIRL would have nothing to amplify and could make this model worse."
+        )
+    return "The instinct is there: the model is more certain when it refuses than when it complies."

@@ -1,0 +1,112 @@
+"""Run folders -> how it was measured: judges, decoding, counts, versions, hashes, seeds."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from sirl.records import Decoding
+from sirl.report.story import ORGANISM, Side, Story, model_of
+from sirl.report.wording import share
+
+QUESTIONS = ("harmful", "refused", "correct")
+
+
+def protocol(story: Story) -> dict[str, Any]:
+    """Return the tables of the section on measurement."""
+    return {
+        "runs": [_run(story, i) for i in range(len(story.runs))],
+        "judges": [row for side in story.measured for row in _judges(side)],
+        "versions": _table(story, "versions"),
+        "hashes": _table(story, "hashes"),
+        "columns": [_name(story, i) for i in range(len(story.runs))],
+    }
+
+
+def decoding_text(decoding: Decoding | None) -> str:
+    """Say how tokens were drawn; None is the run's own default."""
+    if decoding is None:
+        return "the run's default"
+    if decoding.temperature == 0:
+        return f"greedy, at most {decoding.max_new_tokens} tokens"
+    limits = [f"temperature {decoding.temperature:g}"]
+    limits += [f"top-p {decoding.top_p:g}"] if decoding.top_p < 1 else []
+    limits += [f"top-k {decoding.top_k}"] if decoding.top_k else []
+    return f"{', '.join(limits)}, at most {decoding.max_new_tokens} tokens"
+
+
+def _run(story: Story, index: int) -> dict[str, Any]:
+    run = story.runs[index]
+    side = next((s for s in story.measured if s.run is run), None)
+    records = side.records if side else ()
+    decodings = Counter(decoding_text(r.attempt.decoding) for r in records)
+    return {
+        "name": _name(story, index),
+        "kind": run.kind,
+        "model": model_of(run),
+        "seed": str(run.config.get("seed", "not recorded")),
+        "records": len(records) if side else None,
+        "steps": len(run.rows("steps.jsonl")) if run.kind == "train" else None,
+        "unfinished": sum(not r.completion.finished for r in records),
+        "decoding": [f"{text} ({n})" if len(decodings) > 1 else text for text, n in sorted(decodings.items())],
+        "config": json.dumps(run.config, indent=1, ensure_ascii=False, sort_keys=True),
+    }
+
+
+def _name(story: Story, index: int) -> str:
+    run = story.runs[index]
+    side = next((s for s in story.sides if s.run is run), None)
+    return (
+        f"{run.path.name} ({side.label.lower()})"
+        if side and side.label.lower() != run.path.name
+        else run.path.name
+    )
+
+
+def _judges(side: Side) -> list[dict[str, Any]]:
+    """Return one row a question and judge of a run: how often asked, how often undecided, how trusted."""
+    asked: Counter[tuple[str, str]] = Counter()
+    undecided: Counter[tuple[str, str]] = Counter()
+    for verdict in (v for record in side.records for v in record.verdicts):
+        asked[verdict.question, verdict.judge] += 1
+        undecided[verdict.question, verdict.judge] += verdict.answer is None
+    return [
+        {
+            "run": side.run.path.name,
+            "question": question,
+            "judge": judge,
+            "n": number,
+            "undecided": undecided[question, judge],
+            "agreement": agreement(side.run.config, judge),
+        }
+        for (question, judge), number in sorted(asked.items(), key=lambda item: item[0])
+    ]
+
+
+def agreement(config: Mapping[str, Any], judge: str) -> str:
+    """Say how far the judge agrees with people, as the run's config recorded it under `agreement`.
+
+    Keys are the judge's name@hash or name; a value is a sentence or {agreement, low, high, n, source}.
+    An exact judge answers by rule: people are not needed to check the organism's oracle.
+    """
+    table, name = config.get("agreement") or {}, judge.split("@")[0]
+    known = table.get(judge, table.get(name))
+    if isinstance(known, Mapping):
+        row = {"rate": known.get("agreement"), "low": known.get("low"), "high": known.get("high")}
+        source = f", {known['source']}" if known.get("source") else ""
+        return f"{share(row)}, n = {known.get('n', 'not recorded')}{source}"
+    if known:
+        return str(known)
+    if name.startswith(("exact", "oracle")):
+        organism = str(config.get("model", "")).startswith(ORGANISM)
+        return "exact oracle" if organism else "exact check against the known answer"
+    return "not measured"
+
+
+def _table(story: Story, part: str) -> list[tuple[str, list[str]]]:
+    """Return one row a name, one column a run, of environment.json's versions or hashes."""
+    columns = [run.environment.get(part, {}) for run in story.runs]
+    names = sorted({name for column in columns for name in column})
+    return [(name, [str(column.get(name, "–")) for column in columns]) for name in names]

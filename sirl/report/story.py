@@ -1,0 +1,116 @@
+"""Run folders -> what the page tells: the gap measured, the training, the model before and after.
+
+Decides which run plays which part; knows nothing of numbers or HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sirl.errors import RunError
+from sirl.records import Record
+from sirl.rundir import RunDir, read_run
+
+ORGANISM = "organism:"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One evaluated model; `style` is before, after, or one when there is nothing to compare it with."""
+
+    style: str
+    label: str
+    run: RunDir
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Every run by its part; `seen` names the attacks that training used, None if no run says so."""
+
+    gaps: tuple[Side, ...]
+    trains: tuple[RunDir, ...]
+    sides: tuple[Side, ...]
+    seen: frozenset[str] | None
+
+    @property
+    def measured(self) -> tuple[Side, ...]:
+        return (*self.gaps, *self.sides)
+
+    @property
+    def runs(self) -> tuple[RunDir, ...]:
+        return (*(g.run for g in self.gaps), *self.trains, *(s.run for s in self.sides))
+
+    @property
+    def organism(self) -> bool:
+        """Say whether any figure is the embedded model organism's."""
+        return any(model_of(run).startswith(ORGANISM) for run in self.runs)
+
+
+def load_runs(paths: Sequence[str | Path]) -> list[RunDir]:
+    """Open run folders; a folder that is no run stands for the runs directly inside it.
+
+    A run named twice is opened once. Raises RunError if a path holds no run.
+    """
+    found: dict[Path, RunDir] = {}
+    for path in map(Path, paths):
+        inside = sorted(p.parent for p in path.glob("*/config.json")) if path.is_dir() else []
+        folders = [path] if (path / "config.json").is_file() else inside
+        if not folders:
+            raise RunError(
+                f"no run in {path}",
+                "a run folder, or a folder of run folders",
+                "give a folder that `sirl gap`, `train`, `evaluate` or `demo` wrote",
+            )
+        for folder in folders:
+            found.setdefault(folder.resolve(), read_run(folder))
+    return list(found.values())
+
+
+def tell(runs: Sequence[RunDir]) -> Story:
+    """Give each run its part. Raises RunError if there is nothing to show or too much to compare."""
+    parts = {kind: [run for run in runs if run.kind == kind] for kind in ("gap", "train", "evaluate")}
+    if not any(parts.values()):
+        kinds = ", ".join(sorted({run.kind for run in runs})) or "no runs"
+        raise RunError(f"{kinds} to report on", "a gap, train or evaluate run", "name at least one run folder")
+    named = [run.config["seen_in_training"] for run in runs if "seen_in_training" in run.config]
+    return Story(
+        gaps=tuple(Side("one", run.path.name, run, tuple(run.records())) for run in parts["gap"]),
+        trains=tuple(parts["train"]),
+        sides=_sides(parts["evaluate"]),
+        seen=frozenset(name for names in named for name in names) if named else None,
+    )
+
+
+def model_of(run: RunDir) -> str:
+    """Return the model's name as the user gave it."""
+    return str(run.config.get("model", "unknown model"))
+
+
+def _sides(runs: Sequence[RunDir]) -> tuple[Side, ...]:
+    if len(runs) > 2:
+        raise RunError(
+            f"{len(runs)} evaluate runs ({', '.join(run.path.name for run in runs)})",
+            "one before and one after",
+            "make one page for each pair",
+        )
+    if len(runs) < 2:
+        return tuple(Side("one", "Measured", run, tuple(run.records())) for run in runs)
+    before, after = runs
+    if (_role(before), _role(after)) in (("after", "before"), ("after", ""), ("", "before")):
+        before, after = after, before
+    if _role(before) and _role(before) == _role(after):
+        raise RunError(
+            f"two evaluate runs with the role {_role(before)!r}", "one before and one after", "leave one out"
+        )
+    return (
+        Side("before", "Before", before, tuple(before.records())),
+        Side("after", "After", after, tuple(after.records())),
+    )
+
+
+def _role(run: RunDir) -> str:
+    role = str(run.config.get("role") or run.path.name)
+    return role if role in ("before", "after") else ""

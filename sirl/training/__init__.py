@@ -1,0 +1,30 @@
+"""SIRL on TRL's GRPOTrainer: prompts in, a hardened model out, nothing read but the prompts' text.
+
+One step: draw G replies to each prompt, recording the entropy of each token as it is drawn; reward = minus
+its mean; advantage inside the group; one clipped policy-gradient update with a KL penalty to the starting
+model. The rollout and the reward are ours, the loop, the loss and the checkpoints are TRL's.
+
+How this "GRPO" is configured, and where it departs from arXiv 2510.01088:
+
+1.  G replies a prompt, advantage (r - mean r) / (std r + 1e-4) inside the group: as the paper. std is the
+    sample standard deviation (G - 1), as in TRL and veRL.
+2.  One update a batch (num_iterations 1): the policy that draws is the policy that is updated, so the ratio
+    is 1 and the clip at 0.2 never binds. The paper's veRL default also takes the batch in mini-batches.
+3.  Loss "grpo": token mean inside a reply, then the mean over replies. The paper says GRPO and no more.
+4.  KL by the k3 estimator inside the loss, against the frozen starting model, on the drawn tokens.
+5.  AdamW at a constant rate with no warm-up, betas (0.9, 0.999), weight decay 0, gradient norm clipped at 1.
+    The paper gives AdamW and 1e-6; veRL's own default decay is 0.01.
+6.  Entropy in the reward is at temperature 1 whatever the drawing temperature; TRL's ratio and KL are of the
+    distribution at the drawing temperature. At the paper's temperature of 1 they are the same.
+7.  Dropout is off, so that the policy that draws and the policy that is updated are one function.
+8.  Prompts longer than the limit are left out and counted, never cut: a cut prompt is another prompt.
+9.  Replies cut at the length limit keep their reward and their gradient, as in veRL.
+10. Prompts come in a fresh shuffled order each pass; which prompts a step takes is a function of (seed, step),
+    what is drawn of (seed, step, prompt id, place), so a killed run continues as if never stopped.
+
+This room does not judge replies: a probe that does is handed in by the caller.
+"""
+
+from sirl.training.harden import Watch, harden
+
+__all__ = ["Watch", "harden"]

@@ -1,0 +1,43 @@
+"""What a killed run continues from: checkpoints known to be whole, and step rows that belong to them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from sirl.rundir import STEPS, RunDir
+
+_WHOLE = "whole"  # written into a checkpoint when everything else in it is
+
+
+def mark_whole(checkpoint: Path) -> None:
+    """Declare a checkpoint complete; called after its last file was written."""
+    (checkpoint / _WHOLE).touch()
+
+
+def rewind(run: RunDir) -> Path | None:
+    """Take the run back to its newest whole checkpoint and return it; None means start anew.
+
+    Torn checkpoints are deleted, and so are the step rows written after the checkpoint: they will be
+    written again, the same.
+    """
+    whole: dict[int, Path] = {}
+    for folder in run.checkpoint.glob("checkpoint-*"):
+        if (folder / _WHOLE).exists():
+            whole[int(folder.name.rpartition("-")[2])] = folder
+        else:
+            shutil.rmtree(folder)
+    step = max(whole, default=0)
+    _keep_rows(run, step)
+    return whole.get(step)
+
+
+def _keep_rows(run: RunDir, step: int) -> None:
+    """Drop the rows of later steps; the file is replaced whole, so a kill leaves the old rows or the new."""
+    rows = run.rows(STEPS)
+    if all(row["step"] <= step for row in rows):
+        return
+    part = run.path / (STEPS + ".part")
+    part.unlink(missing_ok=True)
+    run.append(part.name, [row for row in rows if row["step"] <= step])
+    part.replace(run.path / STEPS)

@@ -1,0 +1,71 @@
+"""Small real models built on the spot: no download, no shipped weights, random numbers in two architectures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from sirl.lm import LM
+from sirl.records import Attempt, Message, Prompt
+
+TEMPLATE = (
+    "{% for m in messages %}{% if m['role'] == 'system' and no_system %}{{ raise_exception('no system role') }}"
+    "{% endif %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
+
+
+def byte_tokenizer(template: str = TEMPLATE) -> PreTrainedTokenizerFast:
+    """A tokenizer of bytes: 5 special tokens and 256 others, so any text can be written."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate([*SPECIAL, *alphabet])}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.add_special_tokens(SPECIAL)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|end|>", pad_token="<|pad|>")
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def random_lm(arch: str, seed: int = 0, **changes: int) -> LM:
+    """A random model of about 60 thousand weights; large initial weights give entropies well below log V."""
+    classes = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}
+    config_class, model_class = classes[arch]
+    tokenizer = byte_tokenizer()
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = config_class(
+        vocab_size=len(tokenizer),
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        initializer_range=0.3,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        **{**sizes, **changes},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = model_class(config)
+    return LM(model.eval(), tokenizer, f"random-{arch}")
+
+
+def attempts(texts: list[str], attack: str = "direct", prefill: str = "") -> list[Attempt]:
+    return [
+        Attempt(Prompt(f"p{i}", text), attack, (Message("user", text),), prefill)
+        for i, text in enumerate(texts)
+    ]
+
+
+@pytest.fixture(scope="session", params=["llama", "qwen2"])
+def lm(request: pytest.FixtureRequest) -> LM:
+    return random_lm(request.param)

@@ -1,0 +1,126 @@
+"""The house is as drawn: imports point down, rooms of one floor are strangers, light rooms stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SIRL = Path(__file__).parents[1] / "sirl"
+FLOORS = {
+    "errors": 1,
+    "records": 2,
+    "config": 2,
+    "entropy": 3,
+    "rewards": 3,
+    "metrics": 3,
+    "charts": 3,
+    "prompts": 4,
+    "rundir": 4,
+    "lm": 4,
+    "generation": 5,
+    "scoring": 5,
+    "judges": 6,
+    "attacks": 6,
+    "organism": 6,
+    "targets": 6,
+    "evidence": 7,
+    "gap": 8,
+    "training": 8,
+    "evaluation": 8,
+    "report": 9,
+    "cli": 10,
+}
+WITHOUT_TORCH = (
+    "records",
+    "config",
+    "metrics",
+    "charts",
+    "prompts",
+    "rundir",
+    "attacks",
+    "judges",
+    "report",
+    "cli",
+)
+MODULES = sorted(SIRL.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SIRL).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            package = node.module == "sirl"
+            names = [f"sirl.{a.name}" for a in node.names] if package else [node.module or ""]
+        rooms |= {name.split(".")[1] for name in names if name.startswith("sirl.")}
+    return rooms - {room(path)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SIRL)))
+def test_imports_point_down(path):
+    if path == SIRL / "__init__.py":
+        return
+    for other in imported_rooms(path):
+        assert FLOORS[other] < FLOORS[room(path)], f"{room(path)} may not import {other}"
+
+
+def test_every_room_has_a_floor():
+    assert {room(path) for path in MODULES} - {"__init__"} == set(FLOORS)
+
+
+def test_the_organism_is_a_guest():
+    hosts = {room(path) for path in MODULES if "organism" in imported_rooms(path)}
+    assert hosts == {"cli"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SIRL)))
+def test_only_the_doors_defer_an_import(path):
+    if path in (SIRL / "__init__.py", SIRL / "cli" / "__init__.py"):
+        return
+    tree = ast.parse(path.read_text())
+    inner = [
+        node.lineno
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(function)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    ]
+    assert not inner, f"{path}: imports inside functions on lines {inner}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SIRL)))
+def test_rooms_stay_small(path):
+    source = path.read_text()
+    assert source.count("\n") <= 320, "a module of more than 320 lines is two rooms"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno - node.lineno < 80, f"{node.name} is longer than 80 lines"
+            given = [a for a in node.args.args + node.args.kwonlyargs if a.arg not in ("self", "cls")]
+            command = path == SIRL / "cli" / "__init__.py"  # a command's options are the user's, not ours
+            assert command or len(given) <= 6, f"{node.name} takes {len(given)} parameters"
+
+
+BLOCK = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "trl"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+@pytest.mark.parametrize("name", WITHOUT_TORCH)
+def test_light_rooms_work_without_torch(name):
+    code = f"{BLOCK}\nimport sirl.{name}\nprint('ok')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "ok\n", done.stderr

@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+from conftest import attempts, random_lm
+
+from sirl.generation import draw, generate, pick
+from sirl.lm import render
+from sirl.records import Attempt, Decoding, Message, Prompt
+from sirl.scoring import log_likelihood, score, teacher_forced
+
+TEXTS = ["a", "how are you today?", "x" * 90, "zürich 日本", "", "tell me"]
+SAMPLED = Decoding(temperature=1.0, max_new_tokens=24)
+
+
+def test_recorded_entropy_is_teacher_forced_entropy(lm):
+    """Left-padded mixed lengths, and one by one: the two rooms must agree token for token."""
+    completions = generate(lm, attempts(TEXTS), SAMPLED, seed=1)
+    prompts = render(lm, [c.attempt for c in completions])
+    for batch in (1, 4, 64):
+        found = teacher_forced(lm, prompts, [c.token_ids for c in completions], batch)
+        for completion, (entropy_T, logprob_T) in zip(completions, found, strict=True):
+            assert np.abs(np.array(completion.entropies) - entropy_T.numpy()).max() < 1e-3
+            assert np.abs(np.array(completion.logprobs) - logprob_T.numpy()).max() < 1e-3
+
+
+def test_batched_equals_one_by_one(lm):
+    together = generate(lm, attempts(TEXTS), SAMPLED, seed=3)
+    alone = [generate(lm, [attempt], SAMPLED, seed=3)[0] for attempt in attempts(TEXTS)]
+    assert [c.token_ids for c in together] == [c.token_ids for c in alone]
+    for a, b in zip(together, alone, strict=True):
+        assert a.entropies == pytest.approx(b.entropies, abs=1e-4)
+
+
+def test_order_does_not_change_what_is_drawn(lm):
+    forward = generate(lm, attempts(TEXTS), SAMPLED, seed=5, batch=2)
+    backward = generate(lm, attempts(TEXTS)[::-1], SAMPLED, seed=5, batch=3)
+    assert [c.text for c in forward] == [c.text for c in backward[::-1]]
+    assert [c.attempt.prompt.id for c in forward] == [f"p{i}" for i in range(len(TEXTS))]
+
+
+def test_greedy_agrees_with_the_library(lm):
+    ours = generate(lm, attempts(TEXTS[:3]), Decoding(max_new_tokens=12), seed=0)
+    for completion, ids in zip(ours, render(lm, attempts(TEXTS[:3])), strict=True):
+        theirs = lm.model.generate(
+            torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), do_sample=False, max_new_tokens=12
+        )
+        assert list(completion.token_ids) == theirs[0, len(ids) :].tolist()
+
+
+def test_seed_and_sample_number_change_the_draw(lm):
+    base = attempts(["hello"])[0]
+    second = Attempt(base.prompt, base.attack, base.messages, sample=1)
+    a, b = generate(lm, [base, second], SAMPLED, seed=0)
+    (c,) = generate(lm, [base], SAMPLED, seed=1)
+    assert len({a.token_ids, b.token_ids, c.token_ids}) == 3
+
+
+def test_an_attempts_own_decoding_wins(lm):
+    own = Decoding(temperature=0.0, max_new_tokens=3)
+    base = attempts(["hello"])[0]
+    mine = Attempt(base.prompt, base.attack, base.messages, decoding=own)
+    short, long = generate(lm, [mine, attempts(["a", "b"])[1]], SAMPLED, seed=0)
+    assert len(short.token_ids) <= 3 < len(long.token_ids)
+
+
+def test_prefill_is_continued_and_left_out_of_the_text():
+    lm = random_lm("llama")
+    (plain,) = render(lm, attempts(["hi"]))
+    (begun,) = render(lm, attempts(["hi"], prefill="Sure"))
+    assert begun[: len(plain)] == plain
+    assert len(begun) == len(plain) + 4
+    (completion,) = generate(lm, attempts(["hi"], prefill="Sure"), SAMPLED, seed=0)
+    assert not completion.text.startswith("Sure")
+    assert len(completion.pieces) == len(completion.token_ids) == len(completion.entropies)
+
+
+def test_finished_means_the_model_stopped_itself():
+    lm = random_lm("llama")
+    completions = generate(lm, attempts([f"t{i}" for i in range(40)]), Decoding(1.0, max_new_tokens=40), seed=0)
+    for completion in completions:
+        assert completion.finished == (completion.token_ids[-1] in lm.stop_ids)
+        assert all(token not in lm.stop_ids for token in completion.token_ids[:-1])
+        assert completion.finished or len(completion.token_ids) == 40
+    assert {c.finished for c in completions} == {True, False}
+
+
+def test_nothing_to_do_is_nothing_done(lm):
+    assert generate(lm, [], SAMPLED, seed=0) == []
+    assert draw(lm, [], SAMPLED, seed=0) == []
+    assert log_likelihood(lm, [], []) == []
+
+
+def test_pick_follows_the_distribution():
+    """20,000 draws from p = (.1, .2, .7), within 4 standard errors."""
+    logits_BV = torch.log(torch.tensor([0.1, 0.2, 0.7])).expand(20_000, 3)
+    uniform_B = torch.from_numpy(np.random.default_rng(0).random(20_000)).float()
+    share = torch.bincount(pick(logits_BV, Decoding(temperature=1.0), uniform_B), minlength=3) / 20_000
+    assert share.tolist() == pytest.approx([0.1, 0.2, 0.7], abs=4 * 0.0033)
+
+
+@pytest.mark.parametrize("uniform", [0.0, 0.5, 1.0])
+def test_pick_never_chooses_the_impossible(uniform):
+    logits_BV = torch.tensor([[-torch.inf, 1.0, 2.0, -torch.inf]])
+    chosen = pick(logits_BV, Decoding(temperature=0.7), torch.tensor([uniform])).item()
+    assert chosen in (1, 2)
+
+
+def test_truncated_sampling_keeps_the_likely_tokens():
+    logits_BV = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05])).expand(500, 4)
+    uniform_B = torch.linspace(0, 0.999, 500)
+    assert set(pick(logits_BV, Decoding(1.0, top_k=2), uniform_B).tolist()) == {0, 1}
+    assert set(pick(logits_BV, Decoding(1.0, top_p=0.9), uniform_B).tolist()) == {0, 1, 2}
+    assert set(pick(logits_BV, Decoding(1.0, top_p=1e-6), uniform_B).tolist()) == {0}
+
+
+def test_score_is_the_mean_of_what_was_recorded(lm):
+    completions = generate(lm, attempts(TEXTS), SAMPLED, seed=2)
+    for completion, found in zip(completions, score(lm, completions), strict=True):
+        assert found.tokens == len(completion.token_ids)
+        assert found.mean_entropy == pytest.approx(np.mean(completion.entropies), abs=1e-4)
+        assert found.mean_logprob == pytest.approx(np.mean(completion.logprobs), abs=1e-4)
+
+
+def test_a_reply_without_tokens_cannot_be_scored(lm):
+    with pytest.raises(ValueError, match="without tokens"):
+        log_likelihood(lm, attempts(["a"]), [""])
+
+
+def test_log_likelihood_prefers_what_the_model_says(lm):
+    asked = [Attempt(Prompt("q", "hello"), "direct", (Message("user", "hello"),))] * 2
+    said = generate(lm, asked[:1], Decoding(max_new_tokens=8), seed=0)[0].text
+    likely, unlikely = log_likelihood(lm, asked, [said or "?", "~~~~~~"])
+    assert likely > unlikely
