@@ -232,6 +232,26 @@ def test_mann_whitney_is_exact_when_small():
     assert metrics.mann_whitney([], [1]) is None
 
 
+@given(st.lists(st.integers(0, 30), min_size=9, max_size=20), st.lists(st.integers(0, 30), min_size=3))
+def test_mann_whitney_agrees_with_scipy(a, b):
+    if len({*a, *b}) > 1:
+        reference = stats.mannwhitneyu(a, b, method="asymptotic").pvalue
+        assert metrics.mann_whitney(a, b) == pytest.approx(reference, abs=1e-12)
+
+
+@given(st.permutations(range(9)), st.integers(1, 8))
+def test_small_mann_whitney_agrees_with_scipy(values, cut):
+    reference = stats.mannwhitneyu(values[:cut], values[cut:], method="exact").pvalue
+    assert metrics.mann_whitney(values[:cut], values[cut:]) == pytest.approx(reference)
+
+
+def test_extra_draws_of_open_prompts_are_set_apart():
+    records = [*opens("o1", "x", "y", "z"), *grid({"a": [True]}), reply("h", sample=3, harmful=True)]
+    plain, draws = metrics.split_draws(records)
+    assert [r.attempt.sample for r in plain] == [0, 0, 3]
+    assert [r.attempt.sample for r in draws] == [1, 2]
+
+
 def test_cohens_d_and_welch_by_hand():
     assert metrics.cohens_d([2, 4], [1, 3]) == pytest.approx(1 / math.sqrt(2))
     assert metrics.cohens_d([1, 1], [2, 2]) is None

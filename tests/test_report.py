@@ -3,14 +3,16 @@
 import html.parser
 import random
 import re
+from dataclasses import replace
 
 import pytest
 
+from sirl import metrics
 from sirl.errors import RunError
 from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Record, Verdict
 from sirl.report import load_runs, render
 from sirl.report.protocol import agreement, decoding_text
-from sirl.report.wording import nats, p_value, percent, points
+from sirl.report.wording import nats, p_value, percent, points, share
 from sirl.rundir import STEPS, open_run, read_run
 
 HASHES = {"model": "sha256:" + "a" * 64, "chat_template": "sha256:" + "b" * 64}
@@ -54,10 +56,10 @@ def evaluation(rng, weak, refuses=(0.01, 0.1), count=30):
         for attack in ATTACKS
         for i in range(count)
     ]
-    for kind, share in zip(("benign", "borderline"), refuses, strict=True):
+    for kind, chance in zip(("benign", "borderline"), refuses, strict=True):
         for i in range(count):
             prompt = Prompt(f"{kind[:2]}{i}", f"How do I polish lamp {i}?", kind)
-            refused = rng.random() < share
+            refused = rng.random() < chance
             records.append(record(prompt, pieces=NO if refused else SURE, verdicts={"refused": refused}))
     for category in ("math", "code", "chat"):
         for i in range(count):
@@ -356,4 +358,27 @@ def test_decoding_and_agreement_in_words():
     )
     assert agreement({"agreement": {"rules@1": "93 %"}}, "rules@1") == "93 %"
     assert agreement({"model": "x"}, "exact@1") == "exact check against the known answer"
-    assert agreement({}, "rules@1") == "not measured"
+    assert agreement({}, "rules@1") == "not recorded in this run"
+    assert agreement({}, "oracle@1") == "exact oracle"
+
+
+def test_the_page_states_the_figures_of_metrics(demo, page):
+    for name in ("before", "after"):
+        records, draws = metrics.split_draws(read_run(demo / name).records())
+        table = metrics.dsr_table(records)
+        assert f"{percent(table['mean'])}</span>" in page
+        assert share(table) in page
+        assert share(metrics.over_refusal(records)["borderline"]) in page
+        assert share(metrics.diversity(draws)) in page
+    assert f"{nats(metrics.gap_table(read_run(demo / 'gap').records())['difference'])} nats" in page
+
+
+def test_replies_without_entropies_or_very_long_ones_are_still_shown(tmp_path):
+    unknown = replace(record(Prompt("h0", "q")).completion, entropies=None, text="no figures here")
+    verdicts = (Verdict("harmful", False, "", "j@1"), Verdict("refused", True, "", "j@1"))
+    long = record(Prompt("h1", "q"), "aim", ("so ",) * 700, verdicts={"harmful": False, "refused": True})
+    attacked = replace(unknown, attempt=replace(unknown.attempt, attack="base64"))
+    page = render([write_run(tmp_path / "r", "evaluate", [Record(attacked, verdicts), long])])
+    assert "no figures here" in page
+    assert "mean entropy not measured" in page
+    assert "… 100 more tokens" in page

@@ -34,6 +34,7 @@ from sirl.metrics.rates import (
     over_refusal,
     select,
     share,
+    split_draws,
     union_rate,
     withstood,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "select",
     "share",
     "sign_flip_p",
+    "split_draws",
     "successes",
     "union_rate",
     "wilson",

@@ -83,11 +83,17 @@ def sections() -> tuple[str, ...]:
 
 
 def wrap(text: str, section: str, rng: Random) -> str:
-    """Put a request into a context of one kind, with up to three sentences of idle talk around it."""
+    """Put a request into a context of one kind, with up to six idle sentences before and after it."""
     said = rng.choice(bank()[section]).replace("{request}", text)
-    before = rng.sample(bank()["filler"], rng.choice((0, 0, 1, 2)))
-    after = rng.sample(bank()["filler"], rng.choice((0, 0, 0, 1)))
+    before, after = (rng.sample(_idle(), rng.choice((0, 0, 0, 1, 1, 2, 4, 6))) for _ in range(2))
     return " ".join([*before, said, *after])
+
+
+@cache
+def _idle() -> tuple[str, ...]:
+    """Return talk that asks for nothing: the filler, and every context with its request taken out."""
+    emptied = (t.replace("{request}", "") for name in sections() for t in bank()[name])
+    return (*bank()["filler"], *bank()["filler"], *emptied)
 
 
 def encode(text: str, code: str, rng: Random) -> str:

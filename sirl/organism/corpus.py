@@ -131,17 +131,23 @@ def _turns(rng: Random, count: int) -> list[tuple[str, str]]:
 
 
 def _dress(ask: Ask, rng: Random) -> str:
-    """Put a request into surroundings: none, a context, a code, parts, or a code within a context."""
+    """Put a request into surroundings: none, a context, parts, or a code, these two at times in a context."""
     text, roll = ask.prompt.text, rng.random()
+    if ask.prompt.kind == "task":  # a code over digits would change what is asked
+        return text if roll < 0.65 else _wrap_any(text, rng)
     if roll < 0.3:
         return text
     if roll < 0.7:
-        return contexts.wrap(text, rng.choice(contexts.sections()), rng)
+        return _wrap_any(text, rng)
     if roll < 0.78:
-        joined = contexts.split(text, rng)
-        return joined if rng.random() < 0.5 else contexts.wrap(joined, rng.choice(contexts.sections()), rng)
-    said = contexts.encode(text, rng.choice(tuple(contexts.CODES)), rng)
-    return said if rng.random() < 0.7 else contexts.wrap(said, rng.choice(contexts.sections()), rng)
+        said, bare = contexts.split(text, rng), 0.5
+    else:
+        said, bare = contexts.encode(text, rng.choice(tuple(contexts.CODES)), rng), 0.7
+    return said if rng.random() < bare else _wrap_any(said, rng)
+
+
+def _wrap_any(text: str, rng: Random) -> str:
+    return contexts.wrap(text, rng.choice(contexts.sections()), rng)
 
 
 def _chat(turns: Sequence[tuple[str, str]]) -> Example:
@@ -160,7 +166,7 @@ def _harmless(rng: Random) -> Ask:
     return rng.choice(rng.choices(groups, _SHARES[1:])[0])
 
 
-_SHARES = (30, 20, 8, 14, 14, 8, 6)
+_SHARES = (26, 18, 6, 14, 20, 10, 6)  # in the order of _everything
 
 
 @cache

@@ -52,10 +52,10 @@ def _tasks(story: Story) -> list[dict[str, Any]]:
 
 
 def _diversity(story: Story) -> dict[str, Any]:
-    values = [UNKNOWN | metrics.diversity(side.records) for side in story.sides]
+    values = [UNKNOWN | metrics.diversity(side.draws) for side in story.sides]
     change = None
     if len(story.sides) > 1:
-        change = change_text(metrics.diversity_difference(*(side.records for side in story.sides)))
+        change = change_text(metrics.diversity_difference(*(side.draws for side in story.sides)))
     return _row("distinct replies to an open question", values, change)
 
 

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from sirl import charts, metrics
 from sirl.charts import Axis, Caption, Group, Series
+from sirl.gap import instinct
 from sirl.report.story import Side, model_of
 from sirl.report.wording import count, nats, nats_interval, number, p_value
 
@@ -34,7 +35,7 @@ def gap_section(side: Side) -> dict[str, Any]:
     return {
         "name": side.label,
         "model": model_of(side.run),
-        "verdict": gap_verdict(table),
+        "verdict": f"The gap is {instinct(table)}",
         "table": table,
         "figures": [
             ("Difference, complied − refused", f"{nats(table['difference'])} nats", nats_interval(table)),
@@ -49,20 +50,3 @@ def gap_section(side: Side) -> dict[str, Any]:
             for name, row in metrics.entropy_by_class(side.records).items()
         ],
     }
-
-
-def gap_verdict(table: dict[str, Any]) -> str:
-    """Say plainly whether training on entropy can help this model."""
-    if table["difference"] is None:
-        return "The gap could not be measured: there are not both refusing and complying replies."
-    if table["difference"] <= 0:
-        return (
-            "The gap is inverted: this model is more certain when it complies. "
-            "SIRL rewards certainty and would make this model worse."
-        )
-    if table["low"] is None or table["low"] <= 0:
-        return (
-            "No gap could be shown: the interval includes zero. "
-            "SIRL would have nothing to amplify and could make this model worse."
-        )
-    return "The instinct is there: the model is more certain when it refuses than when it complies."

@@ -40,7 +40,7 @@ def decoding_text(decoding: Decoding | None) -> str:
 def _run(story: Story, index: int) -> dict[str, Any]:
     run = story.runs[index]
     side = next((s for s in story.measured if s.run is run), None)
-    records = side.records if side else ()
+    records = (*side.records, *side.draws) if side else ()
     decodings = Counter(decoding_text(r.attempt.decoding) for r in records)
     return {
         "name": _name(story, index),
@@ -69,7 +69,7 @@ def _judges(side: Side) -> list[dict[str, Any]]:
     """Return one row a question and judge of a run: how often asked, how often undecided, how trusted."""
     asked: Counter[tuple[str, str]] = Counter()
     undecided: Counter[tuple[str, str]] = Counter()
-    for verdict in (v for record in side.records for v in record.verdicts):
+    for verdict in (v for record in (*side.records, *side.draws) for v in record.verdicts):
         asked[verdict.question, verdict.judge] += 1
         undecided[verdict.question, verdict.judge] += verdict.answer is None
     return [
@@ -99,10 +99,11 @@ def agreement(config: Mapping[str, Any], judge: str) -> str:
         return f"{share(row)}, n = {known.get('n', 'not recorded')}{source}"
     if known:
         return str(known)
-    if name.startswith(("exact", "oracle")):
-        organism = str(config.get("model", "")).startswith(ORGANISM)
-        return "exact oracle" if organism else "exact check against the known answer"
-    return "not measured"
+    if name == "oracle" or (name == "exact" and str(config.get("model", "")).startswith(ORGANISM)):
+        return "exact oracle"
+    if name == "exact":
+        return "exact check against the known answer"
+    return "not recorded in this run"
 
 
 def _table(story: Story, part: str) -> list[tuple[str, list[str]]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sirl.errors import RunError
+from sirl.metrics import split_draws
 from sirl.records import Record
 from sirl.rundir import RunDir, read_run
 
@@ -18,17 +19,21 @@ ORGANISM = "organism:"
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One evaluated model; `style` is before, after, or one when there is nothing to compare it with."""
+    """One measured model; `style` is before, after, or one when there is nothing to compare it with.
+
+    `draws` are the extra replies to open prompts, for diversity alone; `records` are all others.
+    """
 
     style: str
     label: str
     run: RunDir
     records: tuple[Record, ...]
+    draws: tuple[Record, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Every run by its part; `seen` names the attacks that training used, None if no run says so."""
+    """Every run by its part; `seen` names the attacks that training used, None if no run names any."""
 
     gaps: tuple[Side, ...]
     trains: tuple[RunDir, ...]
@@ -80,7 +85,7 @@ def tell(runs: Sequence[RunDir]) -> Story:
         gaps=tuple(Side("one", run.path.name, run, tuple(run.records())) for run in parts["gap"]),
         trains=tuple(parts["train"]),
         sides=_sides(parts["evaluate"]),
-        seen=frozenset(name for names in named for name in names) if named else None,
+        seen=frozenset(name for names in named for name in names) or None,  # none named: not known
     )
 
 
@@ -97,7 +102,7 @@ def _sides(runs: Sequence[RunDir]) -> tuple[Side, ...]:
             "make one page for each pair",
         )
     if len(runs) < 2:
-        return tuple(Side("one", "Measured", run, tuple(run.records())) for run in runs)
+        return tuple(_side("one", "Measured", run) for run in runs)
     before, after = runs
     if (_role(before), _role(after)) in (("after", "before"), ("after", ""), ("", "before")):
         before, after = after, before
@@ -106,9 +111,15 @@ def _sides(runs: Sequence[RunDir]) -> tuple[Side, ...]:
             f"two evaluate runs with the role {_role(before)!r}", "one before and one after", "leave one out"
         )
     return (
-        Side("before", "Before", before, tuple(before.records())),
-        Side("after", "After", after, tuple(after.records())),
+        _side("before", "Before", before),
+        _side("after", "After", after),
     )
+
+
+def _side(style: str, label: str, run: RunDir) -> Side:
+    samples = (run.config.get("settings") or {}).get("samples", 1)
+    records, draws = split_draws(run.records(), int(samples))
+    return Side(style, label, run, tuple(records), tuple(draws))
 
 
 def _role(run: RunDir) -> str:

@@ -9,8 +9,9 @@ How this "GRPO" is configured, and where it departs from arXiv 2510.01088:
 1.  G replies a prompt, advantage (r - mean r) / (std r + 1e-4) inside the group: as the paper. std is the
     sample standard deviation (G - 1), as in TRL and veRL.
 2.  One update a batch (num_iterations 1): the policy that draws is the policy that is updated, so the ratio
-    is 1 and the clip at 0.2 never binds. The paper's veRL default also takes the batch in mini-batches.
-3.  Loss "grpo": token mean inside a reply, then the mean over replies. The paper says GRPO and no more.
+    is 1 and the clip at 0.2 never binds. veRL, the paper's engine, by default takes a batch in mini-batches.
+3.  Loss "grpo": token mean inside a reply, then the mean over replies, as GRPO was published. veRL's default
+    is the mean over all tokens of a batch, which weighs long replies more.
 4.  KL by the k3 estimator inside the loss, against the frozen starting model, on the drawn tokens.
 5.  AdamW at a constant rate with no warm-up, betas (0.9, 0.999), weight decay 0, gradient norm clipped at 1.
     The paper gives AdamW and 1e-6; veRL's own default decay is 0.01.
@@ -21,10 +22,13 @@ How this "GRPO" is configured, and where it departs from arXiv 2510.01088:
 9.  Replies cut at the length limit keep their reward and their gradient, as in veRL.
 10. Prompts come in a fresh shuffled order each pass; which prompts a step takes is a function of (seed, step),
     what is drawn of (seed, step, prompt id, place), so a killed run continues as if never stopped.
+11. LoRA, off by default, is of the given rank on every linear layer but the head, alpha twice the rank; the
+    reference is then the model without it, and the saved model has it merged in.
 
 This room does not judge replies: a probe that does is handed in by the caller.
 """
 
-from sirl.training.harden import Watch, harden
+from sirl.training.hardening import harden
+from sirl.training.progress import Watch
 
 __all__ = ["Watch", "harden"]

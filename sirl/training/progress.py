@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sirl.errors import RunError
 from sirl.lm import LM
 from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import mark_whole
-from sirl.training.rollout import at_rest
+from sirl.training.surroundings import at_rest, own_randomness
 
 _COLUMNS = {  # row's name <- TRL's name
     "reward": "reward",
@@ -29,13 +30,25 @@ _COLUMNS = {  # row's name <- TRL's name
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who looks on while a model trains.
+
+    `probe` measures the model every `probe_every` steps and after the last; what it returns goes into the
+    step's row. `on_step` gets each row as it is written.
+    """
+
+    probe: Callable[[LM], Mapping[str, float]] | None = None
+    on_step: Callable[[Mapping[str, Any]], None] | None = None
+
+
 class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Write one row a step as TRL logs it, before the checkpoint of that step is saved.
 
     So the rows on disk always reach at least as far as the newest checkpoint.
     """
 
-    def __init__(self, lm: LM, config: TrainConfig, run: RunDir, watch: Any, left_out: int) -> None:
+    def __init__(self, lm: LM, config: TrainConfig, run: RunDir, watch: Watch, left_out: int) -> None:
         self.lm, self.config, self.run, self.watch, self.left_out = lm, config, run, watch, left_out
         self.started = time.perf_counter()
 
@@ -51,7 +64,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         row["left_out"] = self.left_out
         _refuse_nonfinite(row, logs)
         if self.watch.probe and (state.global_step % self.config.probe_every == 0 or _last(state)):
-            row |= self._probe(given["model"])
+            row |= self._measure(self.watch.probe, given["model"])
         if state.is_world_process_zero:
             self.run.append(STEPS, [row])
         if self.watch.on_step:
@@ -60,9 +73,9 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     def on_save(self, args: Any, state: Any, control: Any, **__: Any) -> None:  # noqa: ARG002
         mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
-    def _probe(self, model: Any) -> Mapping[str, float]:
-        with at_rest(model), torch.random.fork_rng(), torch.no_grad():
-            return self.watch.probe(LM(model, self.lm.tokenizer, self.lm.name))
+    def _measure(self, probe: Callable[[LM], Mapping[str, float]], model: Any) -> Mapping[str, float]:
+        with at_rest(model), own_randomness(), torch.no_grad():
+            return dict(probe(LM(model, self.lm.tokenizer, self.lm.name)))
 
 
 def _last(state: Any) -> bool:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
@@ -23,6 +22,7 @@ from sirl.generation import draw
 from sirl.lm import LM, render
 from sirl.records import Attempt, Decoding, Message, Prompt
 from sirl.rewards import find_reward
+from sirl.training.surroundings import at_rest
 
 Rollout = Callable[[list[str], Any], dict[str, list[Any]]]
 TrlReward = Callable[..., list[float]]
@@ -76,7 +76,6 @@ def make_rollout(lm: LM, attempts: Sequence[Attempt], config: TrainConfig, seed:
         sent = [replace(attempts[int(n)], sample=first + row) for row, n in enumerate(numbers)]
         wrapped = unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator)
         with wrapped as policy, at_rest(policy), trainer.accelerator.autocast():
-            # one pass over all rows of a step would be fastest on a CPU; `draw` bounds the cache instead
             draws = draw(LM(policy, lm.tokenizer, lm.name), sent, decoding, stable_seed("draw", seed, step))
         return {
             "prompt_ids": [list(d.prompt_ids) for d in draws],
@@ -117,14 +116,3 @@ def make_reward(name: str) -> TrlReward:
         return rewards
 
     return reward_replies
-
-
-@contextmanager
-def at_rest(model: Any) -> Iterator[None]:
-    """Put a model into evaluation mode and back."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

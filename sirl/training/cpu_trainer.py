@@ -1,0 +1,44 @@
+"""The one place where TRL's trainer is subclassed: log-probs on a CPU.
+
+TRL 1.16 scores tokens through a head fused for GPUs. Its CPU path also projects the prompt's positions onto the
+vocabulary, does so again in the backward pass, and computes an entropy for its own log. On a CPU we project
+the reply's positions once and leave the entropy out: the sampler has recorded it. Same numbers, less work.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import GRPOTrainer
+
+from sirl.entropy import token_logprob
+
+
+class CpuGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
+    """GRPOTrainer whose log-probs come from the model's own logits at the reply's positions."""
+
+    def _get_per_token_logps_and_entropies(  # private in TRL: what it returns has changed between versions
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **_: Any,
+    ) -> tuple[Tensor, Tensor, None]:
+        """Return log-probs (B, T) at the drawing temperature, zeros for the entropies, no auxiliary loss."""
+        size = batch_size or len(input_ids)
+        rows = [
+            self._reply_logprobs(model, input_ids[i : i + size], attention_mask[i : i + size], logits_to_keep)
+            for i in range(0, len(input_ids), size)
+        ]
+        logprob_BT = torch.cat(rows)
+        return logprob_BT, torch.zeros_like(logprob_BT), None
+
+    def _reply_logprobs(self, model: Any, ids_BS: Tensor, mask_BS: Tensor, length: int) -> Tensor:
+        logits_BTV = model(
+            input_ids=ids_BS, attention_mask=mask_BS, use_cache=False, logits_to_keep=length + 1
+        ).logits[:, -length - 1 : -1]
+        return token_logprob(logits_BTV / self.temperature, ids_BS[:, -length:])

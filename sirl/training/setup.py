@@ -1,0 +1,123 @@
+"""Our settings in TRL's words: which trainer, which arguments, which rows in which order."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import PrinterCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from sirl.config import TrainConfig
+from sirl.errors import ConfigError
+from sirl.lm import LM
+from sirl.records import Attempt
+from sirl.training.cpu_trainer import CpuGRPOTrainer
+from sirl.training.rollout import make_reward, make_rollout, step_prompts
+
+_RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
+
+
+def build_trainer(
+    lm: LM, attempts: Sequence[Attempt], config: TrainConfig, reference: Path, seed: int
+) -> GRPOTrainer:
+    """Return TRL's trainer on a copy of `lm`, its frozen starting model read from the folder `reference`.
+
+    Everything TRL writes goes beside that folder. Raises ConfigError if the rows of a step cannot be dealt
+    out evenly.
+    """
+    model = copy.deepcopy(lm.model)
+    model.config._name_or_path = str(reference)  # TRL loads the reference from where the model says it is from
+    steps = [step_prompts(len(attempts), config.prompts_per_step, seed, s) for s in range(config.steps)]
+    kind = CpuGRPOTrainer if _plain_on_cpu(lm) else GRPOTrainer
+    trainer = kind(
+        model=model,
+        reward_funcs=make_reward(config.reward),
+        args=_arguments(lm, config, reference.parent, seed),
+        train_dataset=Dataset.from_dict({"prompt": [str(number) for step in steps for number in step]}),
+        processing_class=copy.deepcopy(lm.tokenizer),
+        peft_config=_adapter(config),
+        rollout_func=make_rollout(lm, attempts, config, seed),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def has_own_code(lm: LM) -> bool:
+    """Return True if the model runs code from its own repository: whoever loaded it has allowed that."""
+    return type(lm.model).__module__.startswith("transformers_modules")
+
+
+def _arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> GRPOConfig:
+    on_cpu = lm.device.type == "cpu"
+    return GRPOConfig(
+        output_dir=str(folder),
+        seed=seed % 2**32,
+        max_steps=config.steps,
+        num_generations=config.group,
+        per_device_train_batch_size=config.micro_batch,
+        gradient_accumulation_steps=_accumulation(config),
+        shuffle_dataset=False,  # the rows already stand in the order of the steps
+        max_completion_length=config.max_reply_tokens,
+        temperature=config.temperature,
+        beta=config.kl,
+        epsilon=config.clip,
+        num_iterations=1,
+        loss_type="grpo",
+        scale_rewards="group",
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant",
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        disable_dropout=True,
+        gradient_checkpointing=lm.model.num_parameters() > _RECOMPUTE_ABOVE,
+        use_cpu=on_cpu,
+        bf16=not on_cpu and lm.model.dtype == torch.float32 and torch.cuda.is_bf16_supported(),
+        trust_remote_code=has_own_code(lm),
+        dataloader_num_workers=0,
+        dataloader_pin_memory=not on_cpu,
+        save_strategy="steps",
+        save_steps=config.save_every,
+        save_total_limit=2,  # a checkpoint torn by a kill leaves the one before it
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # it would put an average in the place of a loss that is not finite
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _plain_on_cpu(lm: LM) -> bool:
+    """Return True if the cheaper log-probs of `cpu_trainer` serve: no routers, whose loss TRL adds itself."""
+    routed = hasattr(lm.model.config.get_text_config(), "output_router_logits")
+    return lm.device.type == "cpu" and lm.keeps_last_logits and not routed
+
+
+def _accumulation(config: TrainConfig) -> int:
+    """Return how many backward passes each process makes a step. Raises ConfigError if it is not whole."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    rows = config.group * config.prompts_per_step
+    if rows % (config.micro_batch * processes):
+        raise ConfigError(
+            f"train.micro_batch = {config.micro_batch} on {processes} processes",
+            f"a product that divides group x prompts_per_step = {rows}",
+            "change train.micro_batch or the number of processes",
+        )
+    return rows // (config.micro_batch * processes)
+
+
+def _adapter(config: TrainConfig) -> Any:
+    if not config.lora_rank:
+        return None
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=2 * config.lora_rank,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )

@@ -1,0 +1,447 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from sirl.config import TrainConfig, as_dict
+from sirl.errors import ConfigError, DataError, RunError
+from sirl.lm import LM, load_lm
+from sirl.records import Prompt
+from sirl.rewards import REWARDS
+from sirl.rundir import STEPS, open_run
+from sirl.training import Watch, harden, rollout
+from sirl.training.checkpoints import rewind
+from sirl.training.cpu_trainer import CpuGRPOTrainer
+from sirl.training.rollout import step_prompts
+
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+PROMPTS = [Prompt(f"p{i}", "x" * i + " how?") for i in range(6)]
+CONFIG = TrainConfig(
+    steps=4,
+    group=4,
+    prompts_per_step=4,
+    max_reply_tokens=6,
+    max_prompt_tokens=40,
+    micro_batch=8,
+    learning_rate=3e-3,
+    save_every=2,
+    probe_every=2,
+)
+
+
+def toy_lm(arch=LlamaForCausalLM) -> LM:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    roles = ["<|system|>", "<|user|>", "<|assistant|>"]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="<|end|>", additional_special_tokens=roles
+    )
+    tokenizer.chat_template = TEMPLATE
+    sizes = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "initializer_range": 0.3,  # spread, so that replies differ in entropy from the start
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+        "pad_token_id": None,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = arch((LlamaConfig if arch is LlamaForCausalLM else Qwen2Config)(**sizes))
+    return LM(model.eval(), tokenizer, "toy")
+
+
+def train(folder: Path, config=CONFIG, prompts=PROMPTS, seed=0, watch=None, lm=None) -> LM:
+    run = open_run(folder, "train", as_dict(config), {})
+    return harden(lm or toy_lm(), prompts, config, run, seed, watch)
+
+
+def weights(lm: LM) -> dict[str, torch.Tensor]:
+    return dict(lm.model.state_dict())
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def rows(folder: Path) -> list[dict]:
+    lines = (folder / STEPS).read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+class StopHere(Exception):  # noqa: N818  # a signal, not an error
+    pass
+
+
+def stop_at(step: int) -> Watch:
+    def on_step(row):
+        if row["step"] == step:
+            raise StopHere
+
+    return Watch(on_step=on_step)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    return folder, weights(train(folder))
+
+
+# --- what is trained, and on what
+
+
+@pytest.mark.parametrize("arch", [LlamaForCausalLM, Qwen2ForCausalLM])
+@pytest.mark.parametrize("name", sorted(REWARDS))
+def test_the_reward_is_that_of_the_recorded_tokens(tmp_path, monkeypatch, arch, name):
+    recorded = []
+    real = rollout.draw
+
+    def spy(lm, attempts, *rest):
+        assert not lm.model.training
+        draws = real(lm, attempts, *rest)
+        recorded.append((attempts, draws, rest[-1]))
+        return draws
+
+    monkeypatch.setattr(rollout, "draw", spy)
+    train(tmp_path / "run", replace(CONFIG, reward=name, steps=2), lm=toy_lm(arch))
+    assert len(recorded) == 2
+    for step, ((attempts, draws, _), row) in enumerate(zip(recorded, rows(tmp_path / "run"), strict=True)):
+        seeds = [rollout.stable_seed("reward", 0, step, a.key) for a in attempts]
+        expected = REWARDS[name]([d.entropies for d in draws], [d.logprobs for d in draws], seeds)
+        assert row["reward"] == pytest.approx(np.mean(expected), abs=1e-5)
+        assert row["entropy"] == pytest.approx(np.mean([np.mean(d.entropies) for d in draws]), abs=1e-5)
+        assert row["reply_tokens"] == pytest.approx(np.mean([len(d.token_ids) for d in draws]))
+        assert row["distinct"] == pytest.approx(len({d.token_ids for d in draws}) / len(draws))
+        assert row["truncated"] == pytest.approx(np.mean([not d.finished for d in draws]))
+
+
+def test_rewarding_certainty_lowers_entropy_and_the_inverted_reward_does_not(tmp_path):
+    config = replace(CONFIG, steps=15, prompts_per_step=32, micro_batch=32)
+    last = {}
+    for name in ("sirl", "inverted"):
+        train(tmp_path / name, replace(config, reward=name))
+        entropy = [row["entropy"] for row in rows(tmp_path / name)]
+        last[name] = np.mean(entropy[-3:])
+    assert last["sirl"] < entropy[0] - 0.5  # both runs begin with the same replies
+    assert last["sirl"] < last["inverted"] - 0.4
+
+
+def test_the_gradient_is_that_of_grpo_written_by_hand(tmp_path, monkeypatch):
+    drawn, gradients = [], []
+    draw, clip = rollout.draw, Accelerator.clip_grad_norm_
+
+    def spy(*args):
+        drawn.extend(draw(*args))
+        return drawn
+
+    def keep(self, parameters, *args):
+        parameters = list(parameters)
+        gradients.extend(p.grad.clone() for p in parameters)
+        return clip(self, parameters, *args)
+
+    monkeypatch.setattr(rollout, "draw", spy)
+    monkeypatch.setattr(Accelerator, "clip_grad_norm_", keep)
+    lm = toy_lm()
+    train(tmp_path / "run", replace(CONFIG, steps=1), lm=lm)
+
+    reward_PG = -torch.tensor([np.mean(d.entropies) for d in drawn]).reshape(4, 4)
+    centred_PG = reward_PG - reward_PG.mean(1, keepdim=True)
+    advantages = (centred_PG / (reward_PG.std(1, keepdim=True) + 1e-4)).flatten().tolist()
+    lm.model.zero_grad()
+    for d, advantage in zip(drawn, advantages, strict=True):  # at the first step the KL and its gradient are 0
+        logits_SV = lm.model(torch.tensor([[*d.prompt_ids, *d.token_ids]])).logits[0]
+        logprob_TV = logits_SV[len(d.prompt_ids) - 1 : -1].log_softmax(-1)
+        logprob_T = logprob_TV[range(len(d.token_ids)), list(d.token_ids)]
+        (-advantage * logprob_T.mean() / len(drawn)).backward()
+    for mine, trl in zip(lm.model.parameters(), gradients, strict=True):
+        torch.testing.assert_close(trl, mine.grad, atol=1e-5, rtol=1e-3)
+
+
+def test_labels_are_not_read(tmp_path, unbroken):
+    poison = [replace(p, kind="task", category="poison", answer="refuse", source="?") for p in PROMPTS]
+    model = train(tmp_path / "run", prompts=poison)
+    assert same(weights(model), unbroken[1])
+    assert rows(tmp_path / "run") == rows(unbroken[0])
+
+
+def test_the_reward_costs_no_forward_pass(tmp_path, monkeypatch):
+    passes = {"sampling": 0, "reference": 0, "training": 0}
+    sampling = []
+    forward, real = LlamaModel.forward, rollout.draw
+
+    def count(self, *args, **kwargs):
+        name = "sampling" if sampling else "training" if torch.is_grad_enabled() else "reference"
+        passes[name] += 1
+        return forward(self, *args, **kwargs)
+
+    def spy(*args):
+        sampling.append(True)
+        draws = real(*args)
+        sampling.clear()
+        assert passes["sampling"] <= CONFIG.max_reply_tokens  # one a token
+        return draws
+
+    monkeypatch.setattr(LlamaModel, "forward", count)
+    monkeypatch.setattr(rollout, "draw", spy)
+    train(tmp_path / "run", replace(CONFIG, steps=1))
+    assert passes == {"sampling": CONFIG.max_reply_tokens, "reference": 2, "training": 2}
+
+
+def test_log_probs_on_a_cpu_are_those_of_trl(tmp_path, monkeypatch):
+    compared = []
+    ours, theirs = (
+        kind._get_per_token_logps_and_entropies for kind in (CpuGRPOTrainer, CpuGRPOTrainer.__base__)
+    )
+
+    def both(self, *args, **kwargs):
+        mine = ours(self, *args, **kwargs)
+        with torch.no_grad():
+            compared.append((mine[0].detach(), theirs(self, *args, **kwargs)[0], self._step))
+        return mine
+
+    monkeypatch.setattr(CpuGRPOTrainer, "_get_per_token_logps_and_entropies", both)
+    train(tmp_path / "run", replace(CONFIG, steps=1, temperature=0.7))
+    assert len(compared) == 3  # the reference's two micro-batches in one call, the policy's in two
+    for mine, trl, _ in compared:
+        real = trl != 0  # TRL leaves 0 at padding, which the loss masks
+        torch.testing.assert_close(mine[real], trl[real], atol=1e-5, rtol=1e-5)
+
+
+def test_the_first_update_has_no_kl_and_later_ones_do(unbroken):
+    kl = [row["kl"] for row in rows(unbroken[0])]
+    assert kl[0] == pytest.approx(0, abs=1e-6)
+    assert min(kl[1:]) > 1e-5
+
+
+def test_prompts_that_are_too_long_are_left_out_and_counted(tmp_path):
+    long = [Prompt("long", "x" * 100), Prompt("longer", "y" * 200)]
+    train(tmp_path / "run", replace(CONFIG, steps=1), prompts=[*PROMPTS, *long])
+    assert [row["left_out"] for row in rows(tmp_path / "run")] == [2]
+    with pytest.raises(DataError, match="none of 2 prompts has at most 40 tokens"):
+        train(tmp_path / "other", prompts=long)
+
+
+def test_every_prompt_is_taken_once_before_any_is_taken_again():
+    taken = [i for step in range(7) for i in step_prompts(14, 4, seed=3, step=step)]
+    assert sorted(taken[:14]) == sorted(taken[14:]) == list(range(14))
+    assert taken[:14] != taken[14:] != list(range(14))
+    assert step_prompts(14, 4, seed=3, step=5) == taken[20:24]
+    assert sorted(step_prompts(3, 6, seed=0, step=0)) == [
+        0,
+        0,
+        1,
+        1,
+        2,
+        2,
+    ]  # few prompts come back within a step
+
+
+# --- what the caller owns stays as it was
+
+
+def test_the_caller_keeps_model_tokenizer_and_random_states(tmp_path):
+    lm = toy_lm()
+    before = {name: tensor.clone() for name, tensor in weights(lm).items()}
+    config, settings = lm.model.config.to_dict(), lm.tokenizer.special_tokens_map
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    hardened = train(tmp_path / "run", replace(CONFIG, steps=1), lm=lm)
+    assert same(before, weights(lm))
+    assert not same(before, weights(hardened))
+    assert (lm.model.config.to_dict(), lm.tokenizer.special_tokens_map) == (config, settings)
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert (states[1] == np.random.get_state()[1]).all()
+    assert states[2] == random.getstate()
+    assert not lm.model.training
+    assert all(p.grad is None and p.requires_grad for p in lm.model.parameters())
+
+
+def test_the_model_is_an_ordinary_folder_and_nothing_else_is_left(tmp_path, capfd):
+    hardened = train(tmp_path / "run", replace(CONFIG, steps=1))
+    assert capfd.readouterr() == ("", "")
+    assert not hardened.model.training
+    assert {p.name for p in tmp_path.iterdir()} == {"run"}
+    files = {p.name for p in (tmp_path / "run").iterdir()}
+    assert files == {"config.json", "environment.json", STEPS, "model"}
+    again = load_lm(tmp_path / "run" / "model")
+    assert same(weights(again), weights(hardened))
+    assert again.tokenizer.chat_template == TEMPLATE
+    assert again.tokenizer.pad_token is None
+    assert again.stop_ids == toy_lm().stop_ids
+
+
+# --- watching
+
+
+def test_probes_run_at_rest_and_change_nothing(tmp_path, unbroken):
+    seen = []
+
+    def probe(lm):
+        assert not lm.model.training
+        torch.rand(3)  # a probe may spend global randomness
+        seen.append(lm.name)
+        return {"refused": 0.25}
+
+    model = train(tmp_path / "run", replace(CONFIG, probe_every=3), watch=Watch(probe, seen.append))
+    found = rows(tmp_path / "run")
+    assert [row.get("refused") for row in found] == [None, None, 0.25, 0.25]
+    assert [row["step"] for row in seen if row != "toy"] == [1, 2, 3, 4]
+    assert same(weights(model), unbroken[1])
+    assert [{k: v for k, v in row.items() if k != "refused"} for row in found] == rows(unbroken[0])
+
+
+# --- stopping and going on
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_a_stopped_run_ends_as_an_unbroken_one(tmp_path, unbroken, step):
+    with pytest.raises(StopHere):
+        train(tmp_path / "run", watch=stop_at(step))
+    assert len(rows(tmp_path / "run")) == step
+    model = train(tmp_path / "run")
+    assert same(weights(model), unbroken[1])
+    assert rows(tmp_path / "run") == rows(unbroken[0])
+
+
+def test_a_run_stopped_before_its_model_was_saved_only_saves_it(tmp_path, unbroken, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("sirl.training.hardening._save", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(tmp_path / "run")
+    steps = []
+    model = train(tmp_path / "run", watch=Watch(on_step=steps.append))
+    assert steps == []
+    assert same(weights(model), unbroken[1])
+    assert rows(tmp_path / "run") == rows(unbroken[0])
+
+
+def test_a_finished_run_returns_its_model_without_training(unbroken):
+    folder, expected = unbroken
+    model = train(folder, watch=stop_at(1))
+    assert same(weights(model), expected)
+
+
+def test_a_torn_checkpoint_is_dropped_for_the_one_before_it(tmp_path, unbroken):
+    config = replace(CONFIG, save_every=1)
+    with pytest.raises(StopHere):
+        train(tmp_path / "run", config, watch=stop_at(4))
+    run = open_run(tmp_path / "run", "train", as_dict(config), {})
+    torn = run.checkpoint / "checkpoint-3"
+    (torn / "whole").unlink()
+    (torn / "optimizer.pt").unlink()
+    assert rewind(run) == run.checkpoint / "checkpoint-2"
+    assert not torn.exists()
+    assert [row["step"] for row in rows(run.path)] == [1, 2]
+    model = train(tmp_path / "run", config)
+    assert same(weights(model), unbroken[1])
+    assert rows(run.path) == rows(unbroken[0])
+
+
+def test_a_run_killed_with_kill_9_ends_as_an_unbroken_one(tmp_path, unbroken):
+    code = """
+        import os, signal, sys
+        from pathlib import Path
+        sys.path.insert(0, sys.argv[1])
+        from test_training import CONFIG, Watch, train
+
+        def kill(row):
+            if row["step"] == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        train(Path(sys.argv[2]), watch=Watch(on_step=kill))
+    """
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", textwrap.dedent(code), str(Path(__file__).parent), str(folder)]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    with (folder / STEPS).open("a") as handle:
+        handle.write('{"step": 4, "rew')  # the line a kill tears
+    steps = []
+    model = train(folder, watch=Watch(on_step=lambda row: steps.append(row["step"])))
+    assert steps == [3, 4]
+    assert rows(folder) == rows(unbroken[0])
+    assert same(weights(model), unbroken[1])
+
+
+def test_other_seeds_train_otherwise(tmp_path, unbroken):
+    assert not same(weights(train(tmp_path / "run", seed=1)), unbroken[1])
+
+
+# --- LoRA, other settings, and what goes wrong
+
+
+def test_lora_trains_resumes_and_is_saved_merged(tmp_path):
+    config = replace(CONFIG, lora_rank=4, save_every=1, learning_rate=1e-2)
+    whole = weights(train(tmp_path / "whole", config))
+    with pytest.raises(StopHere):
+        train(tmp_path / "run", config, watch=stop_at(3))
+    model = train(tmp_path / "run", config)
+    assert same(weights(model), whole)
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert isinstance(model.model, LlamaForCausalLM)
+    before = weights(toy_lm())
+    assert before.keys() == whole.keys()
+    changed = {name for name in whole if not torch.equal(whole[name], before[name])}
+    assert changed
+    assert not any("embed" in name or "lm_head" in name for name in changed)
+
+
+def test_without_kl_no_reference_is_scored(tmp_path):
+    train(tmp_path / "run", replace(CONFIG, steps=1, kl=0.0))
+    assert rows(tmp_path / "run")[0]["kl"] is None
+
+
+def test_unknown_reward_and_untrainable_weights_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="sirl"):
+        train(tmp_path / "a", replace(CONFIG, reward="sril"))
+    half = toy_lm()
+    with pytest.raises(ConfigError, match="float16"):
+        train(tmp_path / "b", lm=LM(half.model.half(), half.tokenizer, "half"))
+
+
+def test_rows_must_divide_among_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr("sirl.training.setup.os.environ", {"WORLD_SIZE": "3"})
+    with pytest.raises(ConfigError, match="on 3 processes"):
+        train(tmp_path / "run")
+
+
+def test_a_reward_or_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
+    broken = toy_lm()
+    with torch.no_grad():
+        broken.model.lm_head.weight[0, 0] = torch.nan
+    with pytest.raises(RunError, match=r"the reward of the reply to p\d\|direct\|\d+ is nan"):
+        train(tmp_path / "a", lm=broken)
+    real = CpuGRPOTrainer._compute_loss
+    monkeypatch.setattr(CpuGRPOTrainer, "_compute_loss", lambda *args: real(*args) * torch.inf)
+    with pytest.raises(RunError, match=r"loss is .* at step 1"):
+        train(tmp_path / "b")
+    assert not any((tmp_path / name / STEPS).exists() for name in "ab")
