@@ -14,7 +14,7 @@ from typing import Any
 
 from sirl.attacks import ATTACKS
 from sirl.evidence import Chunk, Progress, Study, cut, cut_draws, gather
-from sirl.metrics import DIRECT, capability, diversity, dsr_table, over_refusal
+from sirl.metrics import DIRECT, capability, diversity, dsr_table, over_refusal, split_draws
 from sirl.records import Prompt, Record
 from sirl.rundir import RunDir
 
@@ -63,18 +63,6 @@ def summarise(records: Sequence[Record], seen: Collection[str] = (), samples: in
         "diversity": variety["rate"],
         "diversity_detail": variety,
     }
-
-
-def split_draws(records: Sequence[Record], samples: int = 1) -> tuple[list[Record], list[Record]]:
-    """Part the ordinary records from the extra draws.
-
-    The extra draws show how much replies differ and nothing else: they would count open prompts nine times
-    over in a share of refusals.
-    """
-    parts: tuple[list[Record], list[Record]] = ([], [])
-    for record in records:
-        parts[_open(record.prompt) and record.attempt.sample >= samples].append(record)
-    return parts
 
 
 def _open(prompt: Prompt) -> bool:

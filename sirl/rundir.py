@@ -17,7 +17,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -65,6 +65,17 @@ class RunDir:
             return []
         lines = path.read_bytes().split(b"\n")
         return [_parse(line, path, n) for n, line in enumerate(lines, 1) if line.strip()]
+
+    def keep_rows(self, file: str, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Drop the other lines; the file is replaced whole, so a kill leaves the old or the new."""
+        rows = self.rows(file)
+        kept = [row for row in rows if wanted(row)]
+        if len(kept) == len(rows):
+            return
+        part = self.path / f"{file}.part"
+        part.unlink(missing_ok=True)
+        self.append(part.name, kept)
+        part.replace(self.path / file)
 
     def records(self) -> list[Record]:
         """Return the evidence. Raises RunError if a line is not a record."""

@@ -14,6 +14,7 @@ FLOORS = {
     "errors": 1,
     "records": 2,
     "config": 2,
+    "plugins": 2,
     "entropy": 3,
     "rewards": 3,
     "metrics": 3,

@@ -9,7 +9,8 @@ from fakes import PROMPTS, FakeTarget, study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sirl.evaluation import DIVERSITY_SAMPLES, evaluate, plan, split_draws, summarise
+from sirl.evaluation import DIVERSITY_SAMPLES, evaluate, plan, summarise
+from sirl.metrics import split_draws
 from sirl.rundir import open_run
 
 

@@ -9,7 +9,6 @@ attack needs of the model under test comes through `sirl.records.Target`.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
@@ -25,6 +24,7 @@ from sirl.attacks.splitting import payload_splitting
 from sirl.attacks.static import AFFIRMATION, TEMPLATES, Rewrite, say, static_attack, templated
 from sirl.attacks.tense import future_tense, past_tense
 from sirl.errors import AttackError, suggest
+from sirl.plugins import load_plugin
 
 __all__ = ["ATTACKS", "AttackInfo", "attack_prompts", "get_attacks", "template_hashes"]
 
@@ -133,30 +133,9 @@ def _expand(name: str) -> list[AttackInfo]:
 
 def _import_attack(path: str) -> AttackInfo:
     """Import `module:function`; an AttackInfo in its place keeps what it says of itself."""
-    module_name, _, attribute = path.partition(":")
-    if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
-        raise AttackError(f"attack {path!r} is not a path", "module:function", "write my_pkg.mine:attack")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise AttackError(
-            f"attack {path!r} cannot be imported ({error})",
-            "a module on the import path",
-            "check its name and run from its folder, or install it",
-        ) from error
-    if not hasattr(module, attribute):
-        public = [name for name in vars(module) if not name.startswith("_")]
-        advice = suggest(attribute, public)
-        raise AttackError(f"module {module_name!r} has no {attribute!r}", "an attack function", advice)
-    found = getattr(module, attribute)
+    found = load_plugin(path, "attack", AttackError, AttackInfo)
     if isinstance(found, AttackInfo):
         return replace(found, name=path)
-    if not callable(found):
-        raise AttackError(
-            f"{path!r} is of type {type(found).__name__}",
-            "a function",
-            "name an attack(prompts, target, budget, seed)",
-        )
     summary = (getattr(found, "__doc__", None) or "").strip().partition("\n")[0]
     return AttackInfo(path, "custom", "unknown", "custom", path, summary, found)
 

@@ -59,7 +59,7 @@ def building() -> Iterator[Callable[[str, int, int, float], None]]:
 def _bar() -> Progress:
     return Progress(
         TextColumn("{task.description:<16}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),

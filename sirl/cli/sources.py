@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers.utils.logging import disable_progress_bar
+
 from sirl.errors import ConfigError, DataError, suggest
 from sirl.judges import get_judges
 from sirl.lm import LM, load_lm
@@ -18,6 +20,8 @@ from sirl.organism import WEIGHTS, oracle
 from sirl.organism.corpus import ALIGNED, HARDENING, evaluation_prompts, hardening_prompts
 from sirl.prompts import load_prompts
 from sirl.records import Judge, Prompt, Question
+
+disable_progress_bar()  # of loading weights: this process is the command line's, and it has bars of its own
 
 ORGANISM = "organism:"
 # Attacks whose kind of context the organism met in alignment or in SIRL's prompts; the rest are new to it.

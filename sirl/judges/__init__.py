@@ -6,13 +6,13 @@ contract. A judge reads completions and nothing else; it knows neither attacks b
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import cast, get_args
 
 from sirl.errors import JudgeError, suggest
 from sirl.judges import exact, refusal
 from sirl.judges.identity import identify, judge_name
+from sirl.plugins import load_plugin
 from sirl.records import Completion, Judge, Question, Verdict
 
 __all__ = ["DEFAULT", "JUDGES", "ask", "get_judge", "get_judges", "identify", "judge_name"]
@@ -45,7 +45,7 @@ def get_judges(names: Sequence[str] = ()) -> dict[Question, Judge]:
 def get_judge(name: str, question: Question = "harmful") -> Judge:
     """Return the judge `name` for one question. Raises JudgeError if there is none."""
     if ":" in name:
-        return _load(name)
+        return cast(Judge, load_plugin(name, "judge", JudgeError))
     known = _known(name)
     if question not in known:
         advice = f"it answers {', '.join(known)}"
@@ -95,19 +95,3 @@ def _question(name: str) -> Question:
     if name not in QUESTIONS:
         raise JudgeError(f"question {name!r}", "a question that judges answer", suggest(name, QUESTIONS))
     return cast(Question, name)
-
-
-def _load(name: str) -> Judge:
-    module, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for part in [*module.split("."), attribute]):
-        raise JudgeError(f"judge {name!r} is not a path", "module:function", "write my_pkg.mine:judge")
-    try:
-        found = getattr(importlib.import_module(module), attribute, None)
-    except ImportError as error:
-        advice = "check its name and run from its folder, or install it"
-        raise JudgeError(
-            f"judge {name!r} cannot be imported ({error})", "an importable module", advice
-        ) from error
-    if not callable(found):
-        raise JudgeError(f"{attribute!r} is no function in {module}", "a judge(completions)", "check its name")
-    return cast(Judge, found)

@@ -34,6 +34,7 @@ class Stage:
 
     steps: int
     learning_rate: float
+    batch_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,8 @@ class OrganismRecipe:
     layers: int = 4
     heads: int = 4
     feedforward: int = 384
-    batch_tokens: int = 6144
-    answering: Stage = Stage(4000, 3e-3)
-    aligning: Stage = Stage(400, 5e-4)
+    answering: Stage = Stage(2500, 3e-3, 6144)
+    aligning: Stage = Stage(600, 1e-3, 3072)
     mix: corpus.Alignment = field(default_factory=corpus.Alignment)
 
     def __post_init__(self) -> None:
@@ -106,7 +106,7 @@ def _train(
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
-    batches = _batches(tokenizer, sample, recipe.batch_tokens, Random(f"{name}|order|{recipe.seed}"))
+    batches = _batches(tokenizer, sample, stage.batch_tokens, Random(f"{name}|order|{recipe.seed}"))
     model.train()
     for step in range(stage.steps):
         for group in optimiser.param_groups:

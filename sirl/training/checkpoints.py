@@ -28,16 +28,5 @@ def rewind(run: RunDir) -> Path | None:
         else:
             shutil.rmtree(folder)
     step = max(whole, default=0)
-    _keep_rows(run, step)
+    run.keep_rows(STEPS, lambda row: row["step"] <= step)
     return whole.get(step)
-
-
-def _keep_rows(run: RunDir, step: int) -> None:
-    """Drop the rows of later steps; the file is replaced whole, so a kill leaves the old rows or the new."""
-    rows = run.rows(STEPS)
-    if all(row["step"] <= step for row in rows):
-        return
-    part = run.path / (STEPS + ".part")
-    part.unlink(missing_ok=True)
-    run.append(part.name, [row for row in rows if row["step"] <= step])
-    part.replace(run.path / STEPS)

@@ -1,0 +1,38 @@
+"""A user's own attack or judge: `my_pkg.mine:function` on the command line, imported here and nowhere else.
+
+This room knows how to import; it does not know what an attack or a judge is.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from sirl.errors import SirlError, suggest
+
+
+def load_plugin(path: str, noun: str, error: type[SirlError], also: type | tuple[type, ...] = ()) -> Any:
+    """Import `module:attribute`, a function or one of the types in `also`.
+
+    Raises `error` if it is no path, if module or attribute is not there, or is something else.
+    """
+    module_name, _, attribute = path.partition(":")
+    if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
+        raise error(f"{noun} {path!r} is not a path", "module:function", f"write my_pkg.mine:{noun}")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as cause:
+        raise error(
+            f"{noun} {path!r} cannot be imported ({cause})",
+            "a module on the import path",
+            "check its name and run from its folder, or install it",
+        ) from cause
+    if not hasattr(module, attribute):
+        public = [name for name in vars(module) if not name.startswith("_")]
+        raise error(
+            f"module {module_name!r} has no {attribute!r}", f"a function: {noun}", suggest(attribute, public)
+        )
+    found = getattr(module, attribute)
+    if not (callable(found) or isinstance(found, also)):
+        raise error(f"{path!r} is of type {type(found).__name__}", "a function", f"name the {noun} itself")
+    return found
