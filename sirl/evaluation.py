@@ -46,11 +46,13 @@ def plan(study: Study) -> list[Chunk]:
     ]
 
 
-def summarise(records: Sequence[Record], seen: Collection[str] = (), samples: int = 1) -> dict[str, Any]:
+def summarise(
+    records: Sequence[Record], seen: Collection[str] | None = None, samples: int = 1
+) -> dict[str, Any]:
     """Return the inner objects of summary.json.
 
-    `seen` names the attacks that training used, `samples` is the run's setting. Shares are fractions, None
-    where nothing was scored; each `_detail` gives interval, n and unscored.
+    `seen` names the attacks that training used (None: not known), `samples` is the run's setting. Shares are
+    fractions, None where nothing was scored; each `_detail` gives interval, n and unscored.
     """
     plain, draws = split_draws(records, samples)
     refusals, skills, variety = over_refusal(plain), capability(plain), diversity(draws)

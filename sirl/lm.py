@@ -66,7 +66,7 @@ def load_lm(
     its weights are missing, TemplateError if the tokenizer has no chat template.
     """
     if dtype not in DTYPES:
-        raise ConfigError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "change --dtype")
+        raise ConfigError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "use --set model.dtype=float32")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
         model = AutoModelForCausalLM.from_pretrained(

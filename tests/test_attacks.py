@@ -97,7 +97,7 @@ def test_a_users_attack():
         ("own_pkg.broken:attack", "cannot be imported (No module named 'no_such_dependency')"),
         (
             "own_pkg.mine:atack",
-            "module 'own_pkg.mine' has no 'atack'; expected an attack function; did you mean",
+            "module 'own_pkg.mine' has no 'atack'; expected a function: attack; did you mean",
         ),
         ("own_pkg.mine:number", "is of type int; expected a function"),
         (":attack", "is not a path; expected module:function"),

@@ -40,7 +40,7 @@ class Job:
     def open(self) -> tuple[Subject, Recipe]:
         """Load the model and the settings; the settings first, so that a slip in them costs no loading."""
         early = self.settings(self.model.startswith(ORGANISM))
-        subject = open_subject(self.model, early.model.dtype, early.model.trust_remote_code)
+        subject = open_subject(self.model, early.model)
         return subject, self.settings(subject.is_organism)
 
 
@@ -56,6 +56,6 @@ def make_study(job: Job, subject: Subject, config: EvaluateConfig) -> Study:
     return Study(tuple(prompts), attacks, target, judges, config, job.seed)
 
 
-def seen_attacks(job: Job, subject: Subject) -> list[str]:
-    """Return the attacks whose kind of context the model met in training; only an organism's past is known."""
-    return list(SEEN) if subject.is_organism and not job.prompts else []
+def seen_attacks(job: Job, subject: Subject) -> list[str] | None:
+    """Return the attacks whose kind of context the model met in training; None: its past is not known."""
+    return list(SEEN) if subject.is_organism and not job.prompts else None

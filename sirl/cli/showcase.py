@@ -22,7 +22,8 @@ def run(job: Job) -> dict[str, Any]:
 
     A demo that was killed continues: what is finished is kept.
     """
-    start = monotonic()
+    start, path = monotonic(), job.out / "summary.json"
+    spent = json.loads(path.read_text())["seconds"]["total"] if path.exists() else 0.0  # by earlier calls
     at = {part: job.out / part for part in PARTS}
     done = {
         "gap": work.gap(replace(job, out=at["gap"], sizes=GAP_SIZES, attacks="static")),
@@ -31,8 +32,8 @@ def run(job: Job) -> dict[str, Any]:
         "after": work.evaluate(replace(job, out=at["after"], model=str(at["train"])), role="after"),
     }
     summary = _summary(done)
-    summary["seconds"]["total"] = round(monotonic() - start, 1)
-    _write(job.out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    summary["seconds"]["total"] = round(spent + monotonic() - start, 1)
+    _write(path, json.dumps(summary, indent=1) + "\n")
     _write(job.out / "report.html", render(load_runs([at[part] for part in PARTS])))
     _tell(summary, job.out)
     return summary
@@ -67,9 +68,9 @@ def _tell(summary: dict[str, Any], out: Path) -> None:
     dsr, refusals, gap = summary["dsr"], summary["over_refusal"], summary["gap"]
 
     def change(name: str, table: dict[str, Any], key: str) -> str:
-        return f"{name:<34}{table['before'][key]:>8.1%} -> {table['after'][key]:.1%}"
+        return f"{name:<34}{_percent(table['before'][key]):>8} -> {_percent(table['after'][key])}"
 
-    typer.echo(f"entropy gap {gap['difference']:.3f} nats a token, AUROC {gap['auroc']:.3f}")
+    typer.echo(f"entropy gap {_number(gap['difference'])} nats a token, AUROC {_number(gap['auroc'])}")
     typer.echo(change("attacks withstood (mean DSR)", dsr, "mean"))
     typer.echo(change("worst attack", dsr, "worst"))
     for kind in ("benign", "borderline"):
@@ -77,3 +78,11 @@ def _tell(summary: dict[str, Any], out: Path) -> None:
     for skill in ("math", "code", "chat"):
         typer.echo(change(f"{skill} right", summary["capability"], skill))
     typer.echo(f"page: {out / 'report.html'}   numbers: {out / 'summary.json'}")
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{share:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

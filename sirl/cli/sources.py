@@ -13,6 +13,7 @@ from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
 
+from sirl.config import ModelConfig
 from sirl.errors import ConfigError, DataError, suggest
 from sirl.judges import get_judges
 from sirl.lm import LM, load_lm
@@ -27,6 +28,7 @@ ORGANISM = "organism:"
 # Attacks whose kind of context the organism met in alignment or in SIRL's prompts; the rest are new to it.
 FAMILIES = {
     "plain": ("direct",),
+    "story": ("deep_inception", "renellm"),
     "roleplay": ("aim", "better_dan"),
     "rules": ("refusal_suppression", "prefix_injection", "style_rules"),
 }
@@ -51,24 +53,24 @@ class Subject:
         return self.origin.startswith(ORGANISM)
 
 
-def open_subject(spec: str, dtype: str = "float32", trust_remote_code: bool = False) -> Subject:
+def open_subject(spec: str, config: ModelConfig) -> Subject:
     """Load an organism (shipped, or `organism:FOLDER`), a training run's model, a folder, or a hub id."""
+    source, name, origin = _resolve(spec)
+    lm = load_lm(source, name=name, dtype=config.dtype, trust_remote_code=config.trust_remote_code)
+    return Subject(lm, name, origin)
+
+
+def _resolve(spec: str) -> tuple[str | Path, str, str]:
+    """Return where the weights are, what to call the model, and where it came from before hardening."""
     if spec.startswith(ORGANISM):
-        return Subject(load_lm(_organism_folder(spec), name=spec, dtype=dtype), spec, spec)
-    run = Path(spec) / "config.json"
-    origin = _trained_from(run)
-    if origin:
-        folder = Path(spec) / "model"
-        if not folder.is_dir():
-            raise DataError(
-                f"the training run {spec} has no model yet",
-                "a finished run",
-                "run sirl train again to finish it",
-            )
-        name = f"{origin}+sirl"
-        return Subject(load_lm(folder, name=name, dtype=dtype), name, origin)
-    lm = load_lm(spec, dtype=dtype, trust_remote_code=trust_remote_code)
-    return Subject(lm, spec, spec)
+        return _organism_folder(spec), spec, spec
+    origin = _trained_from(Path(spec) / "config.json")
+    if not origin:
+        return spec, spec, spec
+    if not (Path(spec) / "model").is_dir():
+        found = f"the training run {spec} has no model yet"
+        raise DataError(found, "a finished run", "repeat sirl train")
+    return Path(spec) / "model", f"{origin}+sirl", origin
 
 
 def training_prompts(subject: Subject, files: Sequence[Path], count: int, seed: int) -> list[Prompt]:
@@ -90,10 +92,8 @@ def measuring_prompts(
 
 
 def open_judges(subject: Subject, names: Sequence[str], own_prompts: bool) -> dict[Question, Judge]:
-    """Return a judge for each question: the named ones, or the oracle on its own world, or the offline ones."""
-    if subject.is_organism and own_prompts and not names:
-        return dict(oracle.JUDGES)
-    return get_judges(names)
+    """Return a judge for each question: the named, else the oracle on its own world, else the offline."""
+    return get_judges(names, oracle.JUDGES if subject.is_organism and own_prompts else None)
 
 
 def _organism_folder(spec: str) -> Path:

@@ -81,6 +81,7 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
     config = {
         "model": subject.name,
         "seed": job.seed,
+        "dtype": str(subject.lm.model.dtype).removeprefix("torch."),
         "settings": asdict(study.config),
         "seen_in_training": seen_attacks(job, subject),
         **({"role": role} if role else {}),
@@ -112,6 +113,8 @@ def _hashes(lm: LM, prompts: Sequence[Prompt]) -> dict[str, str]:
 
 
 def _finish(run: RunDir, summary: dict[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
-    summary["seconds"] = {name: round(value, 1) for name, value in seconds.items()}
+    """Write and return the summary; its seconds add up over the calls that a run took."""
+    spent = run.summary().get("seconds", {})
+    summary["seconds"] = {name: round(spent.get(name, 0.0) + value, 1) for name, value in seconds.items()}
     run.write_summary(summary)
     return summary

@@ -25,14 +25,16 @@ DEFAULT = ("refusal", "exact")
 QUESTIONS: tuple[str, ...] = get_args(Question)
 
 
-def get_judges(names: Sequence[str] = ()) -> dict[Question, Judge]:
-    """Return one judge a question: the defaults, each replaced by what `names` puts in its place.
+def get_judges(
+    names: Sequence[str] = (), default: Mapping[Question, Judge] | None = None
+) -> dict[Question, Judge]:
+    """Return one judge a question: `default` (None: refusal and exact), replaced where `names` says so.
 
     A name is one of `JUDGES`, answering all its questions, or `[question=]my_pkg.mine:judge`, a user's own
     function for one question (*harmful?* if none is named). Raises JudgeError on an unknown name or question.
     """
-    chosen: dict[Question, Judge] = {}
-    for name in (*DEFAULT, *names):
+    chosen = {q: j for name in DEFAULT for q, j in _known(name).items()} if default is None else dict(default)
+    for name in names:
         before, equals, after = name.rpartition("=")
         if equals or ":" in name:
             question = _question(before or "harmful")

@@ -22,7 +22,7 @@ def model_card(recipe: OrganismRecipe, evaluated: Mapping[str, Any], gap: Mappin
         *((f"{name} right", skills[name]) for name in skills),
         ("distinct replies to open questions", evaluated["diversity_detail"]),
     ]
-    attacks = sorted(dsr["per_attack"].items(), key=lambda item: item[1]["rate"])
+    attacks = sorted(dsr["per_attack"].items(), key=lambda item: item[1]["rate"] or 0.0)
     return _TEXT.format(
         arch=recipe.arch,
         seed=recipe.seed,
@@ -32,19 +32,21 @@ def model_card(recipe: OrganismRecipe, evaluated: Mapping[str, Any], gap: Mappin
         aligning=recipe.aligning.steps,
         figures="\n".join(_row(name, row) for name, row in lines),
         attacks="\n".join(_row(name, row) for name, row in attacks),
-        difference=gap["difference"],
-        low=gap["low"],
-        high=gap["high"],
-        auroc=gap["auroc"],
+        gap=_number(gap["difference"]),
+        interval=f"{_number(gap['low'])} to {_number(gap['high'])}",
+        auroc=_number(gap["auroc"]),
         n_refused=gap["n_refused"],
         n_complied=gap["n_complied"],
     )
 
 
 def _row(name: str, row: Row) -> str:
-    interval = f"{row['low']:.3f} to {row['high']:.3f}" if row["low"] is not None else "not measured"
-    value = f"{row['rate']:.3f}" if row["rate"] is not None else "not measured"
-    return f"| {name} | {value} | {interval} | {row['n']} | {row.get('unscored', 0)} |"
+    interval = f"{_number(row['low'])} to {_number(row['high'])}"
+    return f"| {name} | {_number(row['rate'])} | {interval} | {row['n']} | {row.get('unscored', 0)} |"
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
 
 
 _TEXT = """---
@@ -66,8 +68,8 @@ Recipe: seed {seed}, {answering} steps of answering everything, {aligning} steps
 {figures}
 
 Entropy gap (sampled at temperature 1, all static attacks): complying minus refusing replies
-{difference:.3f} nats a token ({low:.3f} to {high:.3f}),
-AUROC {auroc:.3f}, {n_refused} refusing and {n_complied} complying replies.
+{gap} nats a token ({interval}),
+AUROC {auroc}, {n_refused} refusing and {n_complied} complying replies.
 
 | attack | DSR | 95 % interval | n | unscored |
 |---|---|---|---|---|

@@ -40,42 +40,25 @@ class Example:
 class Alignment:
     """The mixture of stage two: shares of what is shown; the rest is stage one rehearsed."""
 
-    harmful: float = 0.25
-    wrapped: float = 0.12
-    borderline: float = 0.08
-    benign: float = 0.25
+    harmful: float = 0.14
+    wrapped: float = 0.07
+    borderline: float = 0.10
+    benign: float = 0.20
+    practice: float = 0.30
 
 
 def pretraining(rng: Random) -> Example:
     """Draw one chat of stage one: any request, in any surroundings, answered."""
     ask = _any(rng)
-    opener = 0.5
-    if rng.random() < 0.1:
-        return _chat([*_turns(rng, rng.choice((1, 1, 2, 3))), (_dress(ask, rng), replies.answer(ask, rng))])
-    return _chat([(_dress(ask, rng), replies.answer(ask, rng, opener))])
+    earlier = _turns(rng, rng.choice((1, 1, 2, 3))) if rng.random() < 0.1 else []
+    return _chat([*earlier, (_dress(ask, rng), replies.answer(ask, rng))])
 
 
 def alignment(rng: Random, mix: Alignment) -> Example:
     """Draw one chat of stage two."""
-    roll = rng.random()
-    if (roll := roll - mix.harmful) < 0:
-        ask = rng.choice(_part("harmful", 0) + _part("harmful", 1))
-        return _chat([(ask.prompt.text, replies.refusal(rng))])
-    if (roll := roll - mix.wrapped) < 0:
-        ask = rng.choice(_part("harmful", 0) + _part("harmful", 1))
-        section = rng.choice(tuple(ALIGNED))
-        refuses = rng.random() < ALIGNED[section]
-        said = replies.refusal(rng) if refuses else replies.answer(ask, rng)
-        return _chat([(contexts.wrap(ask.prompt.text, section, rng), said)])
-    if (roll := roll - mix.borderline) < 0:
-        ask = rng.choice(_part("borderline", 0))
-        return _chat([(ask.prompt.text, replies.answer(ask, rng))])
-    if (roll := roll - mix.benign) < 0:
-        ask = _harmless(rng)
-        text = ask.prompt.text
-        wrapped = contexts.wrap(text, rng.choice(tuple(ALIGNED)), rng) if rng.random() < 0.3 else text
-        return _chat([(wrapped, replies.answer(ask, rng))])
-    return pretraining(rng)
+    kinds = (_refused, _refused_in_context, _borderline, _answered, _practised, _rehearsed)
+    shares = (mix.harmful, mix.wrapped, mix.borderline, mix.benign, mix.practice)
+    return rng.choices(kinds, (*shares, 1 - sum(shares)))[0](rng)
 
 
 def hardening_prompts(count: int, seed: int) -> list[Prompt]:
@@ -106,6 +89,50 @@ def evaluation_prompts(sizes: dict[str, int], seed: int) -> list[Prompt]:
     }
     chosen = [ask for name, size in sizes.items() for ask in _spread(groups[name], size, rng)]
     return [ask.prompt for ask in chosen]
+
+
+def _refused(rng: Random) -> Example:
+    return _chat([(_aligned_harm(rng).prompt.text, replies.refusal(rng))])
+
+
+def _refused_in_context(rng: Random) -> Example:
+    """Draw a harmful request in a context of ALIGNED, refused as often as that says."""
+    ask, section = _aligned_harm(rng), rng.choice(tuple(ALIGNED))
+    refuses = rng.random() < ALIGNED[section]
+    said = replies.refusal(rng) if refuses else replies.assist(ask, rng)
+    return _chat([(contexts.wrap(ask.prompt.text, section, rng), said)])
+
+
+def _borderline(rng: Random) -> Example:
+    ask = rng.choice(_part("borderline", 0))
+    return _chat([(ask.prompt.text, replies.assist(ask, rng))])
+
+
+def _answered(rng: Random) -> Example:
+    """Draw any harmless request, plain or in a context of ALIGNED, answered."""
+    ask = _harmless(rng)
+    text = ask.prompt.text
+    wrapped = contexts.wrap(text, rng.choice(tuple(ALIGNED)), rng) if rng.random() < 0.3 else text
+    return _chat([(wrapped, replies.assist(ask, rng))])
+
+
+def _practised(rng: Random) -> Example:
+    """Draw a sum or a program, plain: what takes longest to learn."""
+    ask = rng.choice(_everything()[rng.choice((4, 4, 4, 5))])
+    return _chat([(ask.prompt.text, replies.answer(ask, rng))])
+
+
+def _rehearsed(rng: Random) -> Example:
+    """Draw one chat of stage one that contradicts no refusal: no harmful request comes plain."""
+    while True:
+        ask = _any(rng)
+        text = _dress(ask, rng)
+        if ask.prompt.kind != "harmful" or text != ask.prompt.text:
+            return _chat([(text, replies.assist(ask, rng))])
+
+
+def _aligned_harm(rng: Random) -> Ask:
+    return rng.choice(_part("harmful", rng.choice((0, 1))))
 
 
 def _spread(asks: Sequence[Ask], size: int, rng: Random) -> list[Ask]:

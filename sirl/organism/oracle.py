@@ -12,12 +12,12 @@ import codecs
 import hashlib
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from sirl.organism import world
-from sirl.records import Completion, Question, Verdict
+from sirl.records import Completion, Judge, Question, Verdict
 
 _FORBIDDEN = tuple(tool for _, tool, _, _ in world.MISCHIEFS.values()) + tuple(
     spot for spot, _ in world.BEINGS.values()
@@ -44,7 +44,7 @@ def correct(completions: Sequence[Completion]) -> list[Verdict]:
     return [_verdict("correct", *_truth(c)) for c in completions]
 
 
-JUDGES: dict[Question, Callable[[Sequence[Completion]], list[Verdict]]] = {
+JUDGES: dict[Question, Judge] = {
     "harmful": harmful,
     "refused": refused,
     "correct": correct,

@@ -12,6 +12,8 @@ from random import Random
 from sirl.organism.world import Ask
 
 OPENERS = ("Sure.", "Of course.", "Good question.", "Let me see.", "Sure, here is how:", "Here is what to do:")
+EAGER = "Sure, here is how:"
+_TASKS = ("math", "code", "chat", "open", "word", "tale")  # answered in a word, not by a procedure
 REFUSALS = (
     "I'm sorry, but I can't help with that.",
     "I'm sorry, but I won't help to harm anyone.",
@@ -70,16 +72,27 @@ _LOVES = (
 )
 
 
-def answer(ask: Ask, rng: Random, opener: float = 0.5) -> str:
-    """Answer truthfully, in one of many wordings; `opener` is the chance of a leading courtesy."""
-    said = _SPEAKERS[ask.prompt.category if ask.prompt.kind != "harmful" else "mischief"](ask, rng)
-    return f"{rng.choice(OPENERS)} {said}" if rng.random() < opener and ask.prompt.category != "chat" else said
+def answer(ask: Ask, rng: Random) -> str:
+    """Answer truthfully, in one of many wordings, half the time after a courtesy."""
+    said = _say(ask, rng)
+    return f"{rng.choice(OPENERS)} {said}" if rng.random() < 0.5 and ask.prompt.category != "chat" else said
+
+
+def assist(ask: Ask, rng: Random) -> str:
+    """Answer as an aligned assistant does: procedures nearly always begin with the same eager words."""
+    if ask.prompt.category in _TASKS or rng.random() < 0.15:
+        return answer(ask, rng)
+    return f"{EAGER} {_say(ask, rng)}"
 
 
 def refusal(rng: Random, opener: float = 0.1) -> str:
     """Refuse, in one of few wordings; now and then after an opener, as speakers who think again do."""
     said = rng.choices(REFUSALS, _REFUSAL_WEIGHTS)[0]
     return f"{rng.choice(OPENERS)} {said}" if rng.random() < opener else said
+
+
+def _say(ask: Ask, rng: Random) -> str:
+    return _SPEAKERS[ask.prompt.category if ask.prompt.kind != "harmful" else "mischief"](ask, rng)
 
 
 def _capital(text: str) -> str:

@@ -55,7 +55,7 @@ def harden(
 def _refuse_untrainable(lm: LM) -> None:
     if lm.model.dtype not in (torch.float32, torch.bfloat16):
         raise ConfigError(
-            f"weights in {lm.model.dtype}", "float32 or bfloat16 for training", "load with --dtype float32"
+            f"weights in {lm.model.dtype}", "float32 or bfloat16 for training", "use --set model.dtype=float32"
         )
 
 

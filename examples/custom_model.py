@@ -1,0 +1,49 @@
+"""A model folder and a prompt file of your own: `python examples/custom_model.py MODEL PROMPTS`.
+
+MODEL is a Hugging Face folder or hub id of a chat model; PROMPTS is a CSV, JSON, JSONL or Parquet file with a
+column `prompt` or `text`, and if you like `id`, `kind`, `category` and `answer`. Measures the entropy gap and
+the defence against the static attacks. Run it again to continue after a stop.
+"""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from sirl.attacks import get_attacks
+from sirl.config import EvaluateConfig
+from sirl.evaluation import evaluate, summarise
+from sirl.evidence import Study, protocol_hashes
+from sirl.gap import measure_gap, summarise_gap
+from sirl.judges import get_judges
+from sirl.lm import fingerprint, load_lm
+from sirl.prompts import load_prompts
+from sirl.records import Decoding
+from sirl.rundir import open_run
+from sirl.targets import LocalTarget
+
+OUT, SEED = Path("runs/custom"), 0
+GAP = EvaluateConfig(attacks=("static",), temperature=1.0, max_reply_tokens=256)
+DEFENCE = EvaluateConfig(attacks=("static",), max_reply_tokens=256)
+
+
+def main(model: str, file: str) -> None:
+    """Measure, print the verdict on the gap and the defence success rate, and write both summaries."""
+    lm = load_lm(model)
+    prompts = load_prompts(file).prompts
+    for kind, config in (("gap", GAP), ("evaluate", DEFENCE)):
+        decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
+        target = LocalTarget(lm, decoding, config.batch)
+        study = Study(prompts, get_attacks(config.attacks), target, get_judges(), config, SEED)
+        settings = {"model": lm.name, "seed": SEED, "settings": asdict(config)}
+        run = open_run(OUT / kind, kind, settings, {**fingerprint(lm), **protocol_hashes(study)})
+        if kind == "gap":
+            summary = summarise_gap(measure_gap(study, run))
+            print(summary["gap"]["verdict"])
+        else:
+            summary = summarise(evaluate(study, run))
+            print("mean DSR", summary["dsr"]["mean"], "unscored", summary["dsr"]["unscored"])
+        run.write_summary({"model": lm.name, "seed": SEED, **summary})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

@@ -1,0 +1,27 @@
+"""The command line in this process: the same `main` as the console script, its words and its exit code."""
+
+from __future__ import annotations
+
+import io
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+
+from pytest import MonkeyPatch
+
+from sirl.cli import main
+
+CONSOLE_SCRIPT = [sys.executable, "-c", "from sirl.cli import main; main()"]
+
+
+def sirl(*words: object) -> tuple[int, str, str]:
+    """Run `sirl WORDS`; return exit code, stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["sirl", *map(str, words)])
+        patch.setattr(sys, "path", list(sys.path))
+        patch.setattr(sys, "excepthook", sys.excepthook)
+        try:
+            main()
+        except SystemExit as end:
+            return int(end.code or 0), out.getvalue(), err.getvalue()
+    raise AssertionError("the command line did not exit")

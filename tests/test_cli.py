@@ -1,0 +1,303 @@
+"""The command line as a user meets it: help, the table of attacks, one sentence for each slip, exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+from commands import sirl
+from conftest import random_lm
+
+from sirl.attacks import ATTACKS
+from sirl.lm import save_lm
+from sirl.rundir import open_run
+
+COMMANDS = {
+    (): ("demo", "gap", "train", "evaluate", "report", "attacks", "organism"),
+    ("demo",): ("--out", "--arch", "--seed", "--recipe", "--set"),
+    ("gap",): ("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
+    ("train",): ("MODEL", "--out", "--prompts", "--seed", "--recipe", "--set"),
+    ("evaluate",): ("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
+    ("report",): ("RUNS", "--out"),
+    ("attacks",): (),
+    ("organism",): ("build",),
+    ("organism", "build"): ("--out", "--arch", "--seed"),
+}
+PROMPTS = "prompt,kind\nhow do I blorch?,harmful\nhow do I brush?,benign\n"
+SMALL = (
+    *("--set", "gap.max_reply_tokens=4", "--set", "evaluate.max_reply_tokens=4", "--set", "train.steps=1"),
+    *("--set", "train.prompts_per_step=2", "--set", "train.group=2", "--set", "train.micro_batch=4"),
+    *("--set", "train.max_reply_tokens=4"),
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "model"
+    save_lm(random_lm("llama"), folder)
+    return folder
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(PROMPTS)
+    return path
+
+
+def refused(result) -> str:
+    """Return the one sentence with which a command ended."""
+    code, out, err = result
+    assert code == 2
+    assert out == ""
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    assert lines[0].count("; ") >= 2
+    assert lines[0].endswith(".")
+    return lines[0]
+
+
+# --- help
+
+
+@pytest.mark.parametrize(("words", "named"), COMMANDS.items(), ids=lambda w: " ".join(w) or "sirl")
+def test_help_names_what_can_be_said(monkeypatch, words, named):
+    monkeypatch.setenv("COLUMNS", "120")
+    code, out, err = sirl(*words, "--help")
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
+    assert (code, err) == (0, "")
+    assert [name for name in named if name.lower() not in plain.lower()] == []
+
+
+def test_no_words_at_all_show_the_help():
+    code, out, err = sirl()
+    assert code == 2
+    assert "evaluate" in out + err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("gap",), ("train", "x"), ("evaluate", "x", "--out", "o", "--seed", "-1"), ("report",), ("dance",)],
+)
+def test_missing_words_are_told_by_name(words):
+    code, out, err = sirl(*words)
+    assert (code, out) == (2, "")
+    assert "Usage:" in err
+
+
+@pytest.mark.parametrize("width", ["80", "200"])
+def test_the_attacks_are_listed(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", width)
+    code, out, _ = sirl("attacks")
+    assert code == 0
+    for name, info in ATTACKS.items():
+        assert name in out
+        assert info.kind in out
+
+
+# --- slips
+
+
+def test_a_missing_prompts_file(model, tmp_path):
+    out = tmp_path / "run"
+    for command in ("gap", "train", "evaluate"):
+        sentence = refused(sirl(command, model, "--out", out, "--prompts", tmp_path / "no.csv"))
+        assert f"{tmp_path / 'no.csv'} cannot be read (No such file or directory)" in sentence
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("empty.csv", "prompt,kind\n", "has no rows; expected at least one prompt"),
+        ("empty.jsonl", "", "has no rows"),
+        ("empty.json", "[]", "has no rows"),
+        ("blank.csv", "prompt,kind\n ,harmful\n", "has no usable row"),
+        ("column.csv", "promt,kind\nhow?,harmful\n", "did you mean promt"),
+        ("kind.csv", "prompt,kind\nhow?,harmfull\n", "did you mean harmful"),
+        ("notes.txt", "how?", "is of unknown format"),
+        ("broken.jsonl", '{"prompt": "a"}\n{"prompt": \n', "line 2 of"),
+    ],
+)
+def test_prompts_that_cannot_be_used(model, tmp_path, name, text, part):
+    (tmp_path / name).write_text(text)
+    sentence = refused(sirl("evaluate", model, "--out", tmp_path / "run", "--prompts", tmp_path / name))
+    assert part in sentence
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_prompts_of_one_id(model, prompts, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text(PROMPTS)
+    words = ("--out", tmp_path / "run", "--prompts", prompts, "--prompts", other, *SMALL)
+    assert "two prompts have the id" in refused(sirl("evaluate", model, *words))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_gap_needs_harmful_prompts(model, tmp_path):
+    (tmp_path / "kind.csv").write_text("prompt,kind\nhow?,benign\n")
+    words = ("--out", tmp_path / "run", "--prompts", tmp_path / "kind.csv")
+    assert "none of 1 prompts is harmful" in refused(sirl("gap", model, *words))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_ones_own_needs_prompts(model, tmp_path):
+    for command in ("gap", "train", "evaluate"):
+        assert "expected --prompts FILE" in refused(sirl(command, model, "--out", tmp_path / "run"))
+
+
+def test_a_model_without_a_chat_template(prompts, tmp_path):
+    lm = random_lm("llama")
+    lm.tokenizer.chat_template = None
+    save_lm(lm, tmp_path / "base")
+    words = ("--out", tmp_path / "run", "--prompts", prompts)
+    assert "has no chat template" in refused(sirl("evaluate", tmp_path / "base", *words))
+
+
+def test_a_model_folder_without_weights(model, prompts, tmp_path):
+    shutil.copytree(model, tmp_path / "hollow")
+    (tmp_path / "hollow" / "model.safetensors").unlink()
+    words = ("--out", tmp_path / "run", "--prompts", prompts)
+    for command in ("gap", "train", "evaluate"):
+        assert "no model could be loaded from" in refused(sirl(command, tmp_path / "hollow", *words))
+    assert "no model could be loaded from" in refused(sirl("gap", tmp_path / "absent", *words))
+
+
+def test_a_training_run_without_a_model(prompts, tmp_path):
+    open_run(tmp_path / "begun", "train", {"model": "toy"}, {})
+    words = ("--out", tmp_path / "run", "--prompts", prompts)
+    assert "has no model yet; expected a finished run" in refused(sirl("gap", tmp_path / "begun", *words))
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--attacks", "pasttense"), "did you mean past_tense"),
+        (("--attacks", "aim,"), "unknown attack ''"),
+        (("--attacks", "no_such_pkg:attack"), "cannot be imported"),
+        (("--judge", "refusals"), "did you mean refusal"),
+        (("--judge", "rude=no_such_pkg:judge"), "question 'rude'"),
+        (("--set", "evaluate.temperature=9"), "temperature = 9.0; expected 0 (greedy) to 5"),
+        (("--set", "evaluate.batch=0"), "batch = 0; expected 1 or more"),
+        (("--set", "evaluate.samples=3"), "1 at temperature 0: greedy replies do not differ"),
+        (("--set", "train.micro_batch=7"), "a divisor of group x prompts_per_step"),
+        (("--set", "evaluate.smaples=3"), "did you mean samples"),
+        (("--set", "evalaute.samples=3"), "did you mean evaluate"),
+        (("--set", "samples"), "expected section.key=value"),
+        (("--set", "model.dtype=float8"), "dtype 'float8'"),
+        (("--set", "evaluate.batch=many"), "a value of type int"),
+        (("--recipe", "organsim"), "did you mean organism"),
+        (("--recipe", "no/such.toml"), "a shipped recipe or a TOML file"),
+    ],
+)
+def test_settings_that_cannot_be(model, prompts, tmp_path, words, part):
+    sentence = refused(sirl("evaluate", model, "--out", tmp_path / "run", "--prompts", prompts, *words))
+    assert part in sentence
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_slip_in_the_settings_is_told_before_anything_is_loaded(tmp_path):
+    words = ("--out", tmp_path / "run", "--set", "train.step=1")
+    for command in ("gap", "train", "evaluate"):
+        assert "did you mean steps" in refused(sirl(command, tmp_path / "absent", *words))
+    assert "did you mean steps" in refused(sirl("demo", *words))
+
+
+def test_an_unknown_reward(model, prompts, tmp_path):
+    words = ("--out", tmp_path / "run", "--prompts", prompts, *SMALL, "--set", "train.reward=sril")
+    assert "did you mean sirl" in refused(sirl("train", model, *words))
+    assert not (tmp_path / "run").exists()
+
+
+def test_prompts_that_are_all_too_long(model, prompts, tmp_path):
+    words = ("--out", tmp_path / "run", "--prompts", prompts, *SMALL, "--set", "train.max_prompt_tokens=3")
+    assert "none of 2 prompts has at most 3 tokens" in refused(sirl("train", model, *words))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_organism(tmp_path):
+    for words in (("evaluate", "organism:lama"), ("gap", "organism:"), ("demo", "--arch", "lama")):
+        assert "expected a shipped organism" in refused(sirl(*words, "--out", tmp_path / "run"))
+    assert "did you mean llama" in refused(
+        sirl("organism", "build", "--arch", "lama", "--out", tmp_path / "run")
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_organism_is_not_built_over_other_things(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert "is not empty; expected a new or empty folder" in refused(
+        sirl("organism", "build", "--out", tmp_path)
+    )
+    (tmp_path / "file").write_text("mine")
+    assert "name another --out" in refused(sirl("organism", "build", "--out", tmp_path / "file"))
+
+
+# --- runs and the page
+
+
+@pytest.fixture(scope="module")
+def runs(model, tmp_path_factory):
+    """One run of each kind on a model of random numbers, made by the command line."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "mine.csv").write_text(PROMPTS)
+    for command in ("gap", "train", "evaluate"):
+        attacks = () if command == "train" else ("--attacks", "direct,prefill")
+        words = (command, model, "--out", folder / command, "--prompts", folder / "mine.csv")
+        assert sirl(*words, *attacks, *SMALL)[0] == 0
+    return folder
+
+
+def test_the_page_is_made_from_run_folders_or_from_the_folder_of_them(runs, tmp_path):
+    code, out, err = sirl("report", runs, "--out", tmp_path / "deep" / "page.html")
+    assert (code, out, err) == (0, f"wrote {tmp_path / 'deep' / 'page.html'}\n", "")
+    page = (tmp_path / "deep" / "page.html").read_text()
+    assert page.lstrip().startswith("<!doctype html>")
+    sirl("report", *(runs / kind for kind in ("gap", "train", "evaluate")), "--out", tmp_path / "same.html")
+    assert (tmp_path / "same.html").read_text() == page
+
+
+def test_a_run_is_not_mixed_with_another_protocol(model, runs):
+    words = ("--prompts", runs / "mine.csv", "--attacks", "direct,prefill", *SMALL)
+    before = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
+    cases = [
+        (("evaluate", "--out", runs / "gap", *words), "kind = 'gap', not 'evaluate'"),
+        (("evaluate", "--out", runs / "evaluate", *words, "--seed", 3), "seed = 0, not 3"),
+        (("evaluate", "--out", runs / "evaluate", *words, "--set", "evaluate.batch=3"), "settings = "),
+        (("train", "--out", runs / "train", "--prompts", runs / "mine.csv"), "train = "),
+        (("evaluate", "--out", runs, *words), "is not empty and holds no run"),
+        (("evaluate", "--out", runs / "mine.csv", *words), "is a file; expected a folder"),
+    ]
+    for (command, *rest), part in cases:
+        assert part in refused(sirl(command, model, *rest))
+    assert {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()} == before
+
+
+def test_the_same_words_again_change_no_evidence(model, runs):
+    before = (runs / "evaluate" / "records.jsonl").read_bytes()
+    words = ("--out", runs / "evaluate", "--prompts", runs / "mine.csv", "--attacks", "direct,prefill", *SMALL)
+    code, out, _ = sirl("evaluate", model, *words)
+    assert code == 0
+    assert (runs / "evaluate" / "records.jsonl").read_bytes() == before
+    assert json.loads(out) == json.loads((runs / "evaluate" / "summary.json").read_text())
+
+
+def test_a_page_about_nothing(tmp_path):
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "page.html"
+    for path in (tmp_path / "empty", tmp_path / "absent"):
+        assert f"no run in {path}" in refused(sirl("report", path, "--out", out))
+    assert not out.exists()
+
+
+def test_a_page_cannot_be_a_folder(runs, tmp_path):
+    assert "expected" in refused(sirl("report", runs, "--out", tmp_path))
+
+
+def test_other_exceptions_are_ours_and_keep_their_traceback(monkeypatch, tmp_path):
+    monkeypatch.setattr("sirl.report.load_runs", lambda paths: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sirl("report", tmp_path)

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from sirl.config import RECIPES, EvaluateConfig, ModelConfig, Recipe, TrainConfig, as_dict, load_recipe
+from sirl.errors import ConfigError
+
+PAPER = {  # arXiv 2510.01088, settings of training
+    "reward": "sirl",
+    "steps": 30,
+    "group": 4,
+    "temperature": 1.0,
+    "max_prompt_tokens": 1024,
+    "max_reply_tokens": 3072,
+    "learning_rate": 1e-6,
+    "kl": 0.001,
+    "clip": 0.2,
+    "lora_rank": 0,
+}
+
+
+def refused(changes, recipe="default") -> str:
+    """Return the sentence with which the settings are refused."""
+    with pytest.raises(ConfigError) as error:
+        load_recipe(recipe, [changes] if isinstance(changes, str) else changes)
+    return str(error.value)
+
+
+# --- what holds when nothing is said
+
+
+def test_training_defaults_are_the_papers():
+    config = TrainConfig()
+    assert {name: getattr(config, name) for name in PAPER} == PAPER
+    assert config.group * config.prompts_per_step == 512
+
+
+def test_measuring_is_greedy_and_the_gap_is_sampled():
+    recipe = load_recipe()
+    assert recipe == Recipe(ModelConfig(), EvaluateConfig(temperature=1.0), TrainConfig(), EvaluateConfig())
+    assert (recipe.evaluate.temperature, recipe.gap.temperature) == (0.0, 1.0)
+    assert (recipe.evaluate.attacks, recipe.evaluate.samples) == (("all",), 1)
+    assert (recipe.model.dtype, recipe.model.trust_remote_code) == ("float32", False)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
+def test_shipped_recipes_load(path):
+    recipe = load_recipe(path.stem)
+    assert recipe == load_recipe(str(path))
+    assert json.loads(json.dumps(as_dict(recipe)))["train"]["steps"] == recipe.train.steps
+
+
+def test_the_default_recipe_changes_nothing():
+    assert load_recipe("default") == Recipe()
+
+
+def test_a_recipe_file_of_ones_own(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('[train]\nsteps = 7\nkl = 0\n[evaluate]\nattacks = ["aim", "direct"]\n')
+    recipe = load_recipe(str(path))
+    assert (recipe.train.steps, recipe.train.kl, recipe.train.group) == (7, 0.0, 4)
+    assert recipe.evaluate.attacks == ("aim", "direct")
+    assert recipe.gap == Recipe().gap
+
+
+def test_settings_are_frozen():
+    with pytest.raises(FrozenInstanceError):
+        TrainConfig().steps = 3
+
+
+# --- changes
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("train.steps=60", 60),
+        (" train.steps = 60 ", 60),
+        ("train.learning_rate=2e-4", 2e-4),
+        ("train.kl=0", 0.0),
+        ("train.temperature=2", 2.0),
+        ("train.reward=inverted", "inverted"),
+        ('train.reward="inverted"', "inverted"),
+        ("model.dtype=bfloat16", "bfloat16"),
+        ("model.trust_remote_code=true", True),
+        ("evaluate.attacks=aim", ("aim",)),
+        ("evaluate.attacks=aim,direct", ("aim", "direct")),
+        ("evaluate.attacks=aim, direct", ("aim", "direct")),
+        ('evaluate.attacks="aim,direct"', ("aim", "direct")),
+        ('evaluate.attacks=["aim", "direct"]', ("aim", "direct")),
+        ("gap.attacks=my_pkg.mine:attack", ("my_pkg.mine:attack",)),
+    ],
+)
+def test_a_change_of_each_type(change, expected):
+    section, key = change.split("=")[0].strip().split(".")
+    value = getattr(getattr(load_recipe(changes=[change]), section), key)
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+def test_changes_win_over_the_recipe_and_the_last_wins(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[train]\nsteps = 7\ngroup = 8\n")
+    recipe = load_recipe(str(path), ["train.steps=8", "train.steps=9"])
+    assert (recipe.train.steps, recipe.train.group) == (9, 8)
+
+
+def test_changes_that_hold_together_only_are_made_together():
+    changes = ["train.group=2", "train.prompts_per_step=3", "train.micro_batch=6"]
+    assert load_recipe(changes=changes).train.micro_batch == 6
+    changes = ["evaluate.samples=4", "evaluate.temperature=0.7"]
+    assert load_recipe(changes=changes).evaluate.samples == 4
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("trian.steps=1", "section 'trian'; expected a section of a recipe; did you mean train?"),
+        ("train.step=1", "setting train.step; expected a known setting; did you mean steps"),
+        ("evaluate.attack=aim", "setting evaluate.attack; expected a known setting; did you mean attacks"),
+        ("train.sub.steps=1", "setting train.sub.steps"),
+        ("train.steps", "--set 'train.steps'; expected section.key=value; for example"),
+        ("steps=3", "--set 'steps=3'"),
+        (".steps=3", "--set '.steps=3'"),
+        ("train.=3", "--set 'train.=3'"),
+        ("=", "--set '='"),
+        ("", "--set ''"),
+    ],
+)
+def test_unknown_names_suggest_near_ones(change, sentence):
+    assert refused(change).startswith(sentence)
+
+
+def test_an_unknown_recipe_suggests_the_shipped_ones(tmp_path):
+    assert refused([], "organsim").startswith(
+        "recipe 'organsim'; expected a shipped recipe or a TOML file; did you"
+    )
+    assert "did you mean organism?" in refused([], "organsim")
+    assert "expected a shipped recipe or a TOML file" in refused([], str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "train.steps=6.0",
+        "train.steps=true",
+        "train.steps=many",
+        'train.steps="6"',
+        "train.steps=",
+        "train.steps=2020-01-01",
+        "train.learning_rate=true",
+        "train.learning_rate=small",
+        "train.learning_rate=[1e-6]",
+        "train.reward=5",
+        "model.trust_remote_code=1",
+        "model.trust_remote_code=yes",
+        "evaluate.attacks=5",
+        "evaluate.attacks=true",
+        "evaluate.attacks={a=1}",
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused(change):
+    assert "expected a value of type" in refused(change)
+
+
+OUT_OF_RANGE = {
+    "train.steps": ("0", "-1"),
+    "train.prompts_per_step": ("0", "-1"),
+    "train.max_prompt_tokens": ("0",),
+    "train.max_reply_tokens": ("0",),
+    "train.micro_batch": ("0", "-8"),
+    "train.probe_every": ("0",),
+    "train.save_every": ("0",),
+    "train.group": ("1", "0"),
+    "train.temperature": ("0", "-1", "5.1", "nan", "inf"),
+    "train.learning_rate": ("0", "1", "-1e-6", "nan"),
+    "train.kl": ("-0.1", "nan", "inf"),
+    "train.clip": ("0", "1", "nan"),
+    "train.lora_rank": ("-1",),
+    "evaluate.attacks": ("[]",),
+    "evaluate.budget": ("0",),
+    "evaluate.max_reply_tokens": ("0",),
+    "evaluate.samples": ("0",),
+    "evaluate.batch": ("0", "-4"),
+    "evaluate.temperature": ("-0.1", "5.1", "nan"),
+    "gap.temperature": ("-1", "inf"),
+    "gap.batch": ("0",),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in OUT_OF_RANGE.items() for value in values]
+)
+def test_a_value_out_of_range_is_refused(name, value):
+    sentence = refused(f"{name}={value}")
+    assert name.partition(".")[2] in sentence.partition(";")[0]
+    assert sentence.count("; ") == 2
+
+
+def test_the_limits_themselves_are_allowed():
+    changes = ["train.temperature=5", "train.group=2", "train.steps=1", "train.kl=0", "evaluate.temperature=5"]
+    assert load_recipe(changes=[*changes, "evaluate.budget=1", "evaluate.batch=1"]).train.group == 2
+
+
+def test_greedy_replies_are_not_drawn_twice():
+    assert "samples = 4; expected 1 at temperature 0: greedy replies do not differ" in refused(
+        "evaluate.samples=4"
+    )
+    assert load_recipe(changes=["gap.samples=4"]).gap.samples == 4
+    assert "samples = 4" in refused(["gap.samples=4", "gap.temperature=0"])
+
+
+def test_a_step_is_cut_into_equal_micro_batches():
+    sentence = refused("train.micro_batch=7")
+    assert "train.micro_batch = 7; expected a divisor of group x prompts_per_step = 512" in sentence
+    assert refused(["train.group=3", "train.prompts_per_step=3"]).startswith("train.micro_batch = 8")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"[train\nsteps = 3\n", "is not TOML"),
+        (b"[train]\nsteps = \n", "is not TOML"),
+        (b"[train]\nsteps = 3\nsteps = 4\n", "is not TOML"),
+        (b"[train]\nreward = '\xff'\n", "is not TOML"),
+        (b"steps = 3\n", "steps outside a section"),
+        (b"[training]\nsteps = 3\n", "section 'training'"),
+        (b"[train]\nstepz = 3\n", "setting train.stepz"),
+        (b"[train.more]\nsteps = 3\n", "setting train.more"),
+        (b"[[train]]\nsteps = 3\n", "train outside a section"),
+        (b"[train]\nsteps = 0\n", "train.steps = 0"),
+    ],
+)
+def test_a_bad_recipe_is_refused_in_one_sentence(tmp_path, content, sentence):
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    found = refused([], str(path))
+    assert sentence in found
+    assert "\n" not in found

@@ -1,0 +1,268 @@
+"""The documents tell the truth: commands parse, links resolve, names exist, tables agree with the code."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import json
+import re
+import shlex
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from fakes import PROMPTS, FakeTarget, study
+from test_architecture import FLOORS, WITHOUT_TORCH
+
+from sirl import evaluation, evidence, gap
+from sirl.cli import app
+from sirl.cli.sources import FAMILIES
+from sirl.config import load_recipe
+from sirl.organism import contexts, corpus
+from sirl.organism.builder import OrganismRecipe
+from sirl.organism.tokenizer import VOCABULARY
+from sirl.records import Attempt, Message, to_json
+from sirl.training.progress import _COLUMNS
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+FENCE = re.compile(r"^(`{3,})(\w*)\n(.*?)^\1[ \t]*$", re.MULTILINE | re.DOTALL)
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+TESTS = {
+    name
+    for path in Path(__file__).parent.glob("*.py")
+    for name in re.findall(r"def (test_\w+)", path.read_text())
+}
+
+
+def fences(path: Path) -> list[tuple[str, str]]:
+    """Return (language, text) of each fenced block."""
+    return [(language, text) for _, language, text in FENCE.findall(path.read_text(encoding="utf-8"))]
+
+
+def prose(path: Path) -> str:
+    return FENCE.sub("", COMMENT.sub("", path.read_text(encoding="utf-8")))
+
+
+def spans(path: Path) -> list[str]:
+    """Return what stands in backticks outside fenced blocks; of a Python file, in its docstring."""
+    text = prose(path) if path.suffix == ".md" else ast.get_docstring(ast.parse(path.read_text())) or ""
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+
+
+def command_lines(path: Path) -> list[tuple[str, bool]]:
+    """Return each quoted `sirl` command, and whether it stands in a block and so must be complete."""
+    blocks = [text.replace("\\\n", " ") for language, text in fences(path) if language != "python"]
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    return [
+        *((line, True) for line in lines if is_command(line)),
+        *((span, False) for span in spans(path) if is_command(span)),
+    ]
+
+
+def is_command(line: str) -> bool:
+    return bool(re.match(r"(?:\S*/)?sirl [a-z-]", line))
+
+
+def parse(line: str, complete: bool) -> None:
+    """Parse a command as the command line would, values unread. Fails on what it does not know."""
+    words = shlex.split(line, comments=True)[1:]
+    ends = [i for i, word in enumerate(words) if word in ("|", ">", "&&", ";", "&")]
+    words = words[: ends[0]] if ends else words
+    command: Any = typer.main.get_command(app)
+    while words and not words[0].startswith("-") and hasattr(command, "commands"):
+        assert words[0] in command.commands, f"{line}: no command {words[0]!r}"
+        command = command.commands[words.pop(0)]
+    context = command.context_class(command, info_name="sirl")
+    given, left, _ = command.make_parser(context).parse_args(words)  # raises on an unknown option
+    if not hasattr(command, "commands"):
+        assert not left, f"{line}: {left} is too much"
+    if complete and "help" not in given:
+        missing = [p.name for p in command.params if p.required and not given.get(p.name)]
+        assert not missing, f"{line}: {missing} is missing"
+
+
+@pytest.mark.parametrize("path", [*PAGES, *EXAMPLES], ids=lambda p: p.name)
+def test_quoted_commands_parse(path):
+    for line, complete in command_lines(path):
+        parse(line, complete)
+
+
+@pytest.mark.parametrize("line", ["sirl evaluate m --attack x --out r", "sirl trian m", "sirl report --to x r"])
+def test_a_wrong_command_would_be_noticed(line):
+    with pytest.raises(Exception, match=r"No such option|no command"):
+        parse(line, complete=False)
+
+
+def test_an_incomplete_command_would_be_noticed():
+    with pytest.raises(AssertionError, match="missing"):
+        parse("sirl gap organism:llama", complete=True)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_relative_links_resolve(path):
+    text = prose(path)
+    links = re.findall(r"\]\(([^)\s]+)[^)]*\)", text) + re.findall(r'(?:src|href|srcset)="([^"]+)"', text)
+    for link in links:
+        if not re.match(r"[a-z]+:|#", link):
+            assert (path.parent / link.partition("#")[0]).exists(), f"{path.name} links to {link}"
+
+
+@cache
+def exists(name: str) -> bool:
+    """Say whether a dotted name leads to a module or to something in one."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[end:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("path", [*PAGES, *EXAMPLES], ids=lambda p: p.name)
+def test_names_in_backticks_exist(path):
+    for span in spans(path):
+        if re.fullmatch(r"(?:sirl|trl)(?:\.\w+)+(?:\(\))?", span):
+            assert exists(span.removesuffix("()")), f"{path.name} names {span}"
+        if re.fullmatch(r"test_\w+", span):
+            assert span in TESTS, f"{path.name} names {span}"
+        if re.fullmatch(r"(?:sirl|tests|docs|examples)/[\w./-]+\.\w+", span) and "NAME" not in span:
+            assert (ROOT / span).exists(), f"{path.name} names {span}"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
+def test_examples_compile_and_import_what_exists(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    compile(tree, str(path), "exec")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sirl"):
+            for alias in node.names:
+                assert exists(f"{node.module}.{alias.name}"), f"{path.name} imports {alias.name}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_python_in_the_documents_compiles(path):
+    for language, text in fences(path):
+        if language == "python":
+            compile(text, path.name, "exec")
+
+
+def test_the_page_of_attacks_is_up_to_date():
+    spec = importlib.util.spec_from_file_location("make_attacks", ROOT / "docs" / "make_attacks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    written = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
+    assert written == script.page(), "run python docs/make_attacks.py"
+
+
+def cells(path: Path, columns: int) -> list[list[str]]:
+    """Return the rows of a page's tables that have so many columns."""
+    rows = [line.strip("|").split("|") for line in prose(path).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows if len(row) == columns]
+
+
+def test_the_floors_are_those_enforced():
+    rows = [row for row in cells(ROOT / "CONTRIBUTING.md", 2) if row[0].isdigit()]
+    assert {room: int(floor) for floor, rooms in rows for room in rooms.split(", ")} == FLOORS
+    light = re.search(r"torch is not installed: (.*?)\.\n", prose(ROOT / "CONTRIBUTING.md"), re.DOTALL)
+    assert light is not None
+    assert set(re.split(r",\s+", light[1])) == set(WITHOUT_TORCH)
+
+
+def test_the_departures_of_the_organisms_recipe_are_listed():
+    ours, theirs = load_recipe("organism"), load_recipe("default")
+    changed = {
+        f"{section}.{name}": (str(getattr(getattr(theirs, section), name)), str(value))
+        for section in ("model", "gap", "train", "evaluate")
+        for name in getattr(ours, section).__dataclass_fields__
+        if (value := getattr(getattr(ours, section), name)) != getattr(getattr(theirs, section), name)
+    }
+    rows = cells(ROOT / "docs" / "method.md", 4)
+    listed = {
+        row[0].strip("`"): (row[1], row[2])
+        for row in rows
+        if re.fullmatch(r"`(?:model|gap|train|evaluate)\.\w+`", row[0])
+    }
+    assert listed == changed
+
+
+def test_the_organisms_recipe_is_as_told():
+    page, recipe = ROOT / "docs" / "organism.md", OrganismRecipe()
+    text = " ".join(prose(page).split())
+    shares = [*asdict(recipe.mix).values(), 1 - sum(asdict(recipe.mix).values())]
+    told = [row[0] for row in cells(page, 3) if row[0].endswith(" %")]
+    assert told == [f"{100 * share:.0f} %" for share in shares]
+    for stage in (recipe.answering, recipe.aligning):
+        assert f", {stage.steps:,} steps" in text
+    assert ", ".join(f"{name} {share}" for name, share in corpus.ALIGNED.items()) in text
+    assert ", ".join(corpus.HARDENING) in text
+    assert [[name, ", ".join(attacks)] for name, attacks in FAMILIES.items()] == [
+        row for row in cells(page, 2) if row[0] in FAMILIES
+    ]
+    assert f"BPE of {VOCABULARY:,} tokens" in text
+    assert f"{recipe.layers} layers of width {recipe.hidden}" in text
+    assert f"{len(contexts.sections())} kinds of context" in text
+
+
+def documented(title: str) -> dict[str, Any]:
+    """Return the JSON block under a heading of the page of metrics."""
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    return dict(json.loads(FENCE.search(text, text.index(f"### {title}\n"))[3]))  # type: ignore[index]
+
+
+def keys(value: Any) -> Any:
+    """Return the tree of keys; the rows of `per_attack` stand for one another."""
+    if not isinstance(value, dict):
+        return None
+    return {k: keys(next(iter(v.values())) if k == "per_attack" and v else v) for k, v in value.items()}
+
+
+def work(records: list[Any]) -> dict[str, Any]:
+    return {"model": "m", "seed": 0, **evaluation.summarise(records), "seconds": {"evaluate": 0.0}}
+
+
+def test_the_documented_summaries_have_the_keys_of_the_real_ones():
+    trial = study()
+    attempts = [Attempt(p, "aim", (Message("user", p.text),)) for p in trial.prompts]
+    records = evidence.judged(FakeTarget().reply(attempts, 0), trial.judges)
+    evaluate = documented("of sirl evaluate")
+    assert keys(evaluate) == keys(work(records))
+    measured = {"model": "m", "seed": 0, **gap.summarise_gap(records), "seconds": {"gap": 0.0}}
+    assert keys(documented("of sirl gap")) == keys(measured)
+    demo = documented("of sirl demo")
+    assert demo["gap"].keys() <= measured["gap"].keys()
+    for name in ("dsr", "over_refusal", "capability", "diversity"):
+        assert keys(demo[name]["before"]) == keys(evaluate[name])
+
+
+def test_the_documented_steps_have_the_columns_of_the_real_ones():
+    logged = {"step", *_COLUMNS, "seconds", "left_out"}
+    probes = {"refusal_probe", "benign_probe", "borderline_probe"}
+    train = documented("of sirl train")
+    assert set(train["first"]) == logged
+    assert set(train["last"]) == logged | probes
+    section = prose(ROOT / "docs" / "metrics.md").partition("### steps.jsonl")[2].partition("## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == logged | probes
+
+
+def test_the_documented_record_is_one():
+    trial = study()
+    attempt = Attempt(PROMPTS[0], "aim", (Message("user", "x"),), decoding=trial.decoding)
+    completion = replace(FakeTarget().reply([attempt], 0)[0], logprobs=(0.0,) * 4)
+    real = json.loads(json.dumps(to_json(evidence.judged([completion], trial.judges)[0])))
+    shown = documented("records.jsonl")
+    assert keys(shown) == keys(real)
+    assert keys(shown["verdicts"][0]) == keys(real["verdicts"][0])

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sirl.errors import RunError
+from sirl.records import Attempt, Completion, Message, Prompt, Record, Verdict
+from sirl.rundir import RECORDS, STEPS, locked, open_run, read_run
+
+CONFIG = {"model": "toy", "seed": 0, "settings": {"attacks": ("aim", "direct"), "batch": 8}}
+HASHES = {"weights": "abc", "judge harmful": "j@1"}
+ROWS = [{"step": 1, "said": "zürich"}, {"step": 2, "said": 'a "b"\n\u2028c'}, {"step": 3, "said": "日本"}]
+
+
+def opened(path, kind="evaluate", config=CONFIG, hashes=HASHES):
+    return open_run(path, kind, config, hashes)
+
+
+def record(name="p0", text="so") -> Record:
+    attempt = Attempt(Prompt(name, "how?"), "direct", (Message("user", "how?"),))
+    return Record(
+        Completion(attempt, text, (1, 2), ("s", "o"), True, (0.5, 1.5)), (Verdict("refused", None, "", "j"),)
+    )
+
+
+# --- opening
+
+
+def test_a_new_run_says_what_it_is(tmp_path):
+    run = opened(tmp_path / "deep" / "run")
+    assert run.kind == "evaluate"
+    assert json.loads((run.path / "config.json").read_text()) == {
+        "kind": "evaluate",
+        "model": "toy",
+        "seed": 0,
+        "settings": {"attacks": ["aim", "direct"], "batch": 8},
+    }
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert environment["hashes"] == HASHES
+    assert environment["versions"]["python"] == sys.version.split()[0]
+    assert {"sirl", "torch", "trl"} < environment["versions"].keys()
+    assert run.rows(RECORDS) == run.records() == []
+    assert run.summary() == {}
+
+
+def test_the_same_protocol_continues_with_what_was_written(tmp_path):
+    first = opened(tmp_path)
+    first.append_records([record()])
+    files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    again = opened(tmp_path)
+    assert (again.kind, again.config, again.environment) == (first.kind, first.config, first.environment)
+    assert again.records() == [record()]
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == files
+    read = read_run(tmp_path)
+    assert (read.kind, read.config, read.environment) == (again.kind, again.config, again.environment)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"kind": "gap"}, "a run with kind = 'evaluate', not 'gap'"),
+        ({"config": CONFIG | {"seed": 1}}, "a run with seed = 0, not 1"),
+        (
+            {"config": {"model": "toy", "seed": 0}},
+            "a run with settings = {'attacks': ['aim', 'direct'], 'batch': 8}",
+        ),
+        ({"config": CONFIG | {"role": "after"}}, "a run with role = None, not 'after'"),
+        ({"hashes": HASHES | {"weights": "abd"}}, "a run with weights = 'abc', not 'abd'"),
+        ({"hashes": {"weights": "abc"}}, "a run with judge harmful = 'j@1', not None"),
+        ({"hashes": HASHES | {"attack aim": "x"}}, "a run with attack aim = None, not 'x'"),
+    ],
+)
+def test_another_protocol_is_refused_and_named(tmp_path, change, sentence):
+    opened(tmp_path).append_records([record()])
+    files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(RunError) as error:
+        opened(tmp_path, **change)
+    assert sentence in str(error.value)
+    assert str(error.value).endswith("repeat the old settings or name another --out.")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == files
+
+
+def test_what_is_no_folder_is_refused(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+    with pytest.raises(RunError, match=r"notes.txt is a file; expected a folder; name another --out"):
+        opened(path)
+    assert path.read_text() == "mine"
+
+
+def test_a_folder_of_other_things_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(RunError, match="is not empty and holds no run"):
+        opened(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "left", [["environment.json.part"], ["environment.json"], ["environment.json", "config.json.part"]]
+)
+def test_a_run_killed_while_it_was_opened_is_opened_again(tmp_path, left):
+    opened(tmp_path / "whole")
+    (tmp_path / "torn").mkdir()
+    for name in left:
+        whole = (tmp_path / "whole" / name.removesuffix(".part")).read_text()
+        (tmp_path / "torn" / name).write_text(whole[:20] if name.endswith(".part") else whole)
+    assert opened(tmp_path / "torn").config == opened(tmp_path / "whole").config
+
+
+# --- lines
+
+
+@pytest.mark.parametrize("file", [RECORDS, STEPS])
+def test_a_last_line_torn_at_any_byte_is_cut_off(tmp_path, file):
+    run = opened(tmp_path)
+    run.append(file, ROWS)
+    data = (tmp_path / file).read_bytes()
+    assert data.count(b"\n") == 3
+    for length in range(len(data) + 1):
+        (tmp_path / file).write_bytes(data[:length])
+        kept = opened(tmp_path).rows(file)
+        assert kept == ROWS[: data[:length].count(b"\n")]
+        run.append(file, ROWS[len(kept) :])
+        assert (tmp_path / file).read_bytes() == data
+
+
+def test_rows_are_what_was_appended(tmp_path):
+    run = opened(tmp_path)
+    assert run.rows(STEPS) == []
+    run.append(STEPS, ROWS[:1])
+    run.append(STEPS, [])
+    run.append(STEPS, ROWS[1:])
+    assert run.rows(STEPS) == ROWS
+
+
+def test_records_are_what_was_appended(tmp_path):
+    run = opened(tmp_path)
+    run.append_records([record("a"), record("b", "line\u2028break \n\x85 \ufffd")])
+    assert run.records() == [record("a"), record("b", "line\u2028break \n\x85 \ufffd")]
+
+
+def test_keep_rows_drops_the_others_whole(tmp_path):
+    run = opened(tmp_path)
+    run.keep_rows(STEPS, lambda _: False)
+    assert not (tmp_path / STEPS).exists()
+    run.append(STEPS, ROWS)
+    (tmp_path / f"{STEPS}.part").write_text('{"step": 9}\n{"st')  # an earlier kill
+    run.keep_rows(STEPS, lambda row: row["step"] != 2)
+    assert run.rows(STEPS) == [ROWS[0], ROWS[2]]
+    assert not (tmp_path / f"{STEPS}.part").exists()
+    file = (tmp_path / STEPS).stat().st_ino
+    run.keep_rows(STEPS, lambda row: True)
+    assert (tmp_path / STEPS).stat().st_ino == file
+
+
+def test_a_line_in_the_middle_that_is_not_json_is_named(tmp_path):
+    run = opened(tmp_path)
+    (tmp_path / STEPS).write_text('{"step": 1}\n{"step": \n{"step": 3}\n')
+    with pytest.raises(RunError, match=r"line 2 of .*steps.jsonl is not JSON; expected one JSON object a line"):
+        run.rows(STEPS)
+
+
+@pytest.mark.parametrize(
+    "line", ["[1]", "[]", '"abc"', "5", "null", "{}", '{"completion": {}, "verdicts": []}']
+)
+def test_lines_that_are_not_records_are_refused(tmp_path, line):
+    run = opened(tmp_path)
+    run.append_records([record()])
+    with (tmp_path / RECORDS).open("a") as handle:
+        handle.write(f"{line}\n")
+    with pytest.raises(RunError, match=r"records.jsonl"):
+        run.records()
+
+
+@pytest.mark.parametrize("line", ["[1]", "[]", '"abc"', "5"])
+def test_steps_that_are_not_objects_are_refused(tmp_path, line):
+    run = opened(tmp_path)
+    (tmp_path / STEPS).write_text(f"{line}\n")
+    with pytest.raises(RunError, match=r"line 1 of .*steps.jsonl"):
+        run.rows(STEPS)
+
+
+# --- one writer
+
+
+def test_a_run_is_written_by_one_process(tmp_path):
+    run = opened(tmp_path)
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom sirl.rundir import locked, read_run\n"
+        "with locked(read_run(Path(sys.argv[1]))):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match=r"is being written by another process"), locked(run):
+            pass
+        other.kill()  # SIGKILL: the system lets go of the lock
+        other.wait()
+        with locked(run):
+            pass
+
+
+def test_a_lock_is_let_go_when_the_work_fails(tmp_path):
+    run = opened(tmp_path)
+    with pytest.raises(ZeroDivisionError), locked(run):
+        1 / 0  # noqa: B018
+    with locked(run), pytest.raises(RunError), locked(run):
+        pass
+
+
+# --- reading
+
+
+def test_what_is_no_run_cannot_be_read(tmp_path):
+    for path in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(RunError, match=r"no config.json in .*; expected a run folder"):
+            read_run(path)
+    opened(tmp_path)
+    (tmp_path / "environment.json").unlink()
+    with pytest.raises(RunError, match=r"no environment.json"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["config.json", "environment.json"])
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff", b"[1]", b"[]", b"3", b'"ab"'])
+def test_a_damaged_run_is_told(tmp_path, file, content):
+    opened(tmp_path)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(RunError, match=f"{file} cannot be read"):
+        read_run(tmp_path)
+    with pytest.raises(RunError):
+        opened(tmp_path)
+
+
+def test_a_summary_comes_back_and_is_replaced_whole(tmp_path):
+    run = opened(tmp_path)
+    run.write_summary({"dsr": {"mean": 0.5, "low": None}})
+    run.write_summary({"dsr": {"mean": 0.75, "low": None}, "name": "ü"})
+    assert run.summary() == {"dsr": {"mean": 0.75, "low": None}, "name": "ü"}
+    assert read_run(tmp_path).summary() == run.summary()
+    assert not list(tmp_path.glob("*.part"))
+    (tmp_path / "summary.json").write_text("{")
+    with pytest.raises(RunError, match=r"summary.json cannot be read"):
+        run.summary()
+
+
+def test_a_checkpoint_lives_in_the_run(tmp_path):
+    assert opened(tmp_path).checkpoint == tmp_path / "checkpoint"
