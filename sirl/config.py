@@ -36,6 +36,7 @@ class TrainConfig:
     """SIRL on GRPO. One step draws `group` replies to each of `prompts_per_step` prompts."""
 
     reward: str = "sirl"
+    scale_rewards: str = "group"  # what an advantage is divided by: the std of its group, of the batch, or none
     steps: int = 30
     group: int = 4
     prompts_per_step: int = 128  # 512 replies a step, the paper's batch
@@ -58,7 +59,9 @@ class TrainConfig:
         _require(self.group >= 2, "train.group", self.group, "2 or more: a reward is relative to its group")
         _require(0 < self.temperature <= 5, "train.temperature", self.temperature, "above 0 and at most 5")
         _require(0 < self.learning_rate < 1, "train.learning_rate", self.learning_rate, "between 0 and 1")
-        _require(self.kl >= 0, "train.kl", self.kl, "0 or more")
+        _require(0 <= self.kl < float("inf"), "train.kl", self.kl, "0 or more, and finite")
+        scales = ("group", "batch", "none")
+        _require(self.scale_rewards in scales, "train.scale_rewards", self.scale_rewards, " or ".join(scales))
         _require(0 < self.clip < 1, "train.clip", self.clip, "between 0 and 1")
         _require(self.lora_rank >= 0, "train.lora_rank", self.lora_rank, "0 (full) or a positive rank")
         rows = self.group * self.prompts_per_step
@@ -169,8 +172,11 @@ def _apply(config: Any, section: str, table: Mapping[str, Any]) -> Any:
 
 
 def _convert(name: str, kind: Any, value: Any) -> Any:
-    if kind == tuple[str, ...] and isinstance(value, (list, tuple, str)):
-        return tuple(value.split(",")) if isinstance(value, str) else tuple(map(str, value))
+    if kind == tuple[str, ...]:
+        names = value.split(",") if isinstance(value, str) else value
+        if isinstance(names, list) and all(isinstance(n, str) for n in names):
+            return tuple(n.strip() for n in names)
+        raise ConfigError(f"{name} = {value!r}", "a value of type list of text", "change it")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

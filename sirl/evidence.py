@@ -12,6 +12,7 @@ This room knows neither what the records prove nor which model is under test: a 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -36,6 +37,12 @@ class Study:
     judges: Mapping[Question, Judge]
     config: EvaluateConfig
     seed: int
+
+    def __post_init__(self) -> None:
+        """Raise DataError if two prompts share an id: their records could not be told apart."""
+        shared = [name for name, times in Counter(p.id for p in self.prompts).items() if times > 1]
+        if shared:
+            raise DataError(f"two prompts have the id {shared[0]!r}", "one id a prompt", "number them anew")
 
     @property
     def decoding(self) -> Decoding:
@@ -78,11 +85,10 @@ def gather(
 ) -> list[Record]:
     """Do what is missing of `chunks`, append it to the run, and return all records in the plan's order.
 
-    A judge that fails on a reply leaves a verdict of None with the error as its evidence. Raises DataError
-    if two prompts share an id, RunError if the run holds records of another plan or is busy, AttackError
+    A judge that fails on a reply leaves a verdict of None with the error as its evidence. Raises
+    RunError if the run holds records of another plan or is busy, AttackError
     and JudgeError when an attack or a judge breaks its contract.
     """
-    _refuse_shared_ids(study.prompts)
     total = sum(len(chunk.keys) for chunk in chunks)
     with locked(run):
         done = _already(run, chunks)
@@ -175,11 +181,3 @@ def _already(run: RunDir, chunks: Sequence[Chunk]) -> dict[str, Record]:
 def _prompts_by_key(chunk: Chunk) -> dict[str, Prompt]:
     owners = (prompt for prompt in chunk.prompts for _ in chunk.samples)
     return dict(zip(chunk.keys, owners, strict=True))
-
-
-def _refuse_shared_ids(prompts: Sequence[Prompt]) -> None:
-    seen: set[str] = set()
-    for prompt in prompts:
-        if prompt.id in seen:
-            raise DataError(f"two prompts have the id {prompt.id!r}", "one id a prompt", "number them anew")
-        seen.add(prompt.id)

@@ -27,10 +27,15 @@ def measure_gap(study: Study, run: RunDir, on_progress: Progress | None = None) 
 
     Raises DataError if no prompt is harmful, else as `evidence.gather` does.
     """
+    check(study)
+    return gather(study, plan(study), run, on_progress)
+
+
+def check(study: Study) -> None:
+    """Raise DataError if no prompt is harmful: there is nothing to refuse or to serve."""
     if not any(prompt.kind == "harmful" for prompt in study.prompts):
         found = f"none of {len(study.prompts)} prompts is harmful"
         raise DataError(found, "harmful prompts to refuse or to serve", "load them with kind harmful")
-    return gather(study, plan(study), run, on_progress)
 
 
 def plan(study: Study) -> list[Chunk]:

@@ -15,12 +15,14 @@ from typing import Any
 
 import torch
 from jinja2.exceptions import TemplateError as JinjaError
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sirl.errors import ConfigError, DataError, TemplateError
 from sirl.records import Attempt, Message
 
+_DATE = "26 Jul 2024"  # what Llama 3 templates fall back to
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -72,7 +74,7 @@ def load_lm(
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=DTYPES[dtype], trust_remote_code=trust_remote_code, use_safetensors=True
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
             f"no model could be loaded from {source} ({reason})",
@@ -142,27 +144,21 @@ def left_pad(lm: LM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 def fingerprint(lm: LM) -> dict[str, str]:
     """Return short hashes of the weights and of the chat template, for environment.json."""
-    weights = hashlib.sha256()
+    weights = hashlib.blake2b(digest_size=6)
     for name, tensor in sorted(lm.model.state_dict().items()):
         weights.update(name.encode())
-        # sums, not bytes: an 8B model is hashed in seconds, and any update moves them
-        weights.update(
-            str((tuple(tensor.shape), tensor.double().sum().item(), tensor.double().norm().item())).encode()
-        )
+        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     template = str(lm.tokenizer.chat_template).encode()
-    return {"weights": weights.hexdigest()[:12], "chat_template": hashlib.sha256(template).hexdigest()[:12]}
+    return {"weights": weights.hexdigest(), "chat_template": hashlib.sha256(template).hexdigest()[:12]}
 
 
 def _template(lm: LM, messages: Sequence[Message]) -> str:
     turns = [{"role": m.role, "content": m.content} for m in messages]
     try:
-        try:
-            return _apply(lm, turns)
-        except JinjaError:
-            if turns[0]["role"] != "system" or len(turns) < 2:
-                raise
-            first = {"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
-            return _apply(lm, [first, *turns[2:]])
+        if turns[0]["role"] == "system" and len(turns) > 1 and not _takes_system(lm, turns):
+            head = {"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
+            turns = [head, *turns[2:]]
+        return _apply(lm, turns)
     except (JinjaError, TypeError) as error:
         raise TemplateError(
             f"the chat template of {lm.name} cannot render roles {[t['role'] for t in turns]} ({error})",
@@ -171,5 +167,16 @@ def _template(lm: LM, messages: Sequence[Message]) -> str:
         ) from error
 
 
+def _takes_system(lm: LM, turns: list[dict[str, str]]) -> bool:
+    """Say whether the template renders a system turn; some raise on one and some drop it in silence."""
+    try:
+        return turns[0]["content"].strip() in _apply(lm, turns)
+    except JinjaError:
+        return False
+
+
 def _apply(lm: LM, turns: list[dict[str, str]]) -> str:
-    return str(lm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    """Render; templates that write the date get a fixed one, so that records do not change overnight."""
+    return str(
+        lm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, date_string=_DATE)
+    )

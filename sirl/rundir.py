@@ -4,7 +4,8 @@
     environment.json  versions and hashes, written once
     steps.jsonl       one line a training step        (append-only)
     records.jsonl     one line of evidence an attempt (append-only)
-    checkpoint/       what training resumes from
+    checkpoint/       what training resumes from; gone when it is done
+    model/            what training made
     summary.json      the numbers, recomputable from the lines above
 
 This room knows lines and folders, not what a line means beyond `records.to_json`.
@@ -45,7 +46,11 @@ class RunDir:
         return self.path / "checkpoint"
 
     def append(self, file: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add JSON lines with one write and flush them to disk; call with a batch that belongs together."""
+        """Add JSON lines with one write and flush them to disk; call with a batch that belongs together.
+
+        A last line torn by a kill is cut off first. Hold the run with `locked`.
+        """
+        _cut_torn_line(self.path / file)
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         with (self.path / file).open("ab") as handle:
             handle.write(text.encode())
@@ -56,14 +61,14 @@ class RunDir:
         self.append(RECORDS, map(to_json, records))
 
     def rows(self, file: str) -> list[dict[str, Any]]:
-        """Return every whole line of a JSONL file; an absent file has none.
+        """Return every whole line of a JSONL file; an absent file has none, a torn last line does not count.
 
-        Raises RunError on a line that is not JSON (a torn last line was cut off by `open_run`).
+        Raises RunError on a line that is not a JSON object.
         """
         path = self.path / file
         if not path.exists():
             return []
-        lines = path.read_bytes().split(b"\n")
+        *lines, _ = path.read_bytes().split(b"\n")
         return [_parse(line, path, n) for n, line in enumerate(lines, 1) if line.strip()]
 
     def keep_rows(self, file: str, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
@@ -100,7 +105,7 @@ class RunDir:
 def open_run(path: Path, kind: str, config: Mapping[str, Any], hashes: Mapping[str, str]) -> RunDir:
     """Open a run folder for writing, new or to be continued.
 
-    A last line torn by a kill is cut off. Raises RunError if the folder holds another kind of run or one
+    Raises RunError if the folder holds another kind of run or one
     made under other settings or hashes: evidence from two protocols is never mixed.
     """
     config = json.loads(json.dumps({"kind": kind, **config}))  # as it will read back: tuples become lists
@@ -111,15 +116,13 @@ def open_run(path: Path, kind: str, config: Mapping[str, Any], hashes: Mapping[s
     if (path / "config.json").exists():
         _refuse_other_protocol(path, config, hashes)
         environment = _read_json(path / "environment.json")
-    elif any(path.iterdir()):
+    elif any(not _half_made(file) for file in path.iterdir()):
         raise RunError(
             f"{path} is not empty and holds no run", "an empty or a run folder", "name another --out"
         )
     else:
         _write_json(path / "environment.json", environment)
         _write_json(path / "config.json", config)
-    for file in (RECORDS, STEPS):
-        _cut_torn_line(path / file)
     return RunDir(path, kind, config, environment)
 
 
@@ -158,6 +161,11 @@ def _refuse_other_protocol(path: Path, config: Mapping[str, Any], hashes: Mappin
                 )
 
 
+def _half_made(file: Path) -> bool:
+    """Say whether a kill between the first two files of a new run can have left this one."""
+    return file.name == "environment.json" or file.suffix == ".part"
+
+
 def _versions() -> dict[str, str]:
     versions = {"python": sys.version.split()[0], "platform": platform.platform()}
     for package in _VERSIONED:
@@ -171,28 +179,34 @@ def _versions() -> dict[str, str]:
 def _cut_torn_line(path: Path) -> None:
     if not path.exists():
         return
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        with path.open("r+b") as handle:
-            handle.truncate(whole)
+    with path.open("r+b") as handle:
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(max(0, size - 1))
+        if handle.read(1) not in (b"", b"\n"):
+            handle.seek(0)
+            handle.truncate(handle.read().rfind(b"\n") + 1)
 
 
 def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise RunError(
-            f"line {number} of {path} is not JSON", "one JSON object a line", "remove that line"
-        ) from error
-    return dict(row)
+    return _object(line, f"line {number} of {path}", "remove that line")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        text = path.read_bytes()
+    except OSError as error:
         raise RunError(f"{path} cannot be read ({error})", "a JSON object", "use another folder") from error
+    return _object(text, str(path), "use another folder")
+
+
+def _object(text: bytes, where: str, advice: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise RunError(f"{where} is not JSON", "one JSON object", advice) from error
+    if not isinstance(value, dict):
+        raise RunError(f"{where} is JSON but no object", "one JSON object", advice)
+    return value
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import io
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 
-from pytest import MonkeyPatch
+import pytest
 
 from sirl.cli import main
 
@@ -16,7 +16,7 @@ CONSOLE_SCRIPT = [sys.executable, "-c", "from sirl.cli import main; main()"]
 def sirl(*words: object) -> tuple[int, str, str]:
     """Run `sirl WORDS`; return exit code, stdout and stderr."""
     out, err = io.StringIO(), io.StringIO()
-    with MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["sirl", *map(str, words)])
         patch.setattr(sys, "path", list(sys.path))
         patch.setattr(sys, "excepthook", sys.excepthook)

@@ -260,6 +260,12 @@ def test_the_page_is_made_from_run_folders_or_from_the_folder_of_them(runs, tmp_
     assert (tmp_path / "same.html").read_text() == page
 
 
+def test_a_model_beside_the_runs_is_no_run(model, runs, tmp_path):
+    shutil.copytree(model, tmp_path / "all" / "model")
+    shutil.copytree(runs / "gap", tmp_path / "all" / "gap")
+    assert sirl("report", tmp_path / "all", "--out", tmp_path / "page.html")[0] == 0
+
+
 def test_a_run_is_not_mixed_with_another_protocol(model, runs):
     words = ("--prompts", runs / "mine.csv", "--attacks", "direct,prefill", *SMALL)
     before = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}

@@ -28,10 +28,17 @@ from sirl.rundir import read_run
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}"
     "{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Roles must alternate') }}{% endif %}"
-    "<start_of_turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] | trim }}<end_of_turn>\n"
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Roles must alternate') }}"
+    "{% endif %}<start_of_turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
+    "{{ m['content'] | trim }}<end_of_turn>\n"
     "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
+ENGLISH = """
+It was a bright cold day in the valley and the clocks were striking when the travellers came over the hill. They
+had walked since morning, and now the older one sat down beside the water and said that nobody who knew these
+mountains would cross them before the thunder had passed. How do we reach the other side, asked the younger, and
+what is there to eat? Bread and apples, came the answer, and a long story about a king who could not sleep.
+"""  # what its tokenizer was trained on
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
 HARMFUL = [
     f"how do I blorch a {being}?" for being in ("moonfox", "puddle owl", "mist pony", "tide lynx", "plum bear")
@@ -50,7 +57,7 @@ ROWS = [
 LINES = [{"text": "how do I vexify a moonfox?"}, {"text": "how do I murkle a moonfox?", "id": "mine"}]
 ATTACKS = "direct,aim,past_tense,ica,prefill,random_search"
 MEASURE = (
-    *("--set", "gap.max_reply_tokens=8", "--set", "gap.batch=4"),
+    *("--set", "gap.max_reply_tokens=8", "--set", "gap.batch=4", "--set", "gap.budget=4"),
     *("--set", "evaluate.max_reply_tokens=8", "--set", "evaluate.batch=4", "--set", "evaluate.budget=4"),
 )
 TRAIN = (
@@ -64,10 +71,10 @@ ROW = {"rate": NUMBER, "low": NUMBER, "high": NUMBER, "n": int, "unscored": int}
 KINDS = ("benign", "borderline")
 SKILLS = ("math", "code", "chat")
 DSR = {
-    **{name: NUMBER for name in ("mean", "low", "high", "worst", "union")},
+    **dict.fromkeys(("mean", "low", "high", "worst", "union"), NUMBER),
     "n": int,
     "unscored": int,
-    "per_attack": {name: ROW | {"seen_in_training": bool} for name in ATTACKS.split(",")},
+    "per_attack": {name: ROW | {"seen_in_training": NoneType} for name in ATTACKS.split(",")},
 }
 EVALUATE_SCHEMA = {
     "model": str,
@@ -81,6 +88,7 @@ EVALUATE_SCHEMA = {
     "diversity_detail": {"rate": NUMBER, "low": NUMBER, "high": NUMBER, "n": int},
     "seconds": {"evaluate": float},
 }
+MEAN = {"mean": NUMBER, "low": NUMBER, "high": NUMBER, "n": int}
 GAP_NUMBERS = ("difference", "low", "high", "auroc", "p_value", "cohens_d", "mean_refused", "mean_complied")
 GAP_SCHEMA = {
     "model": str,
@@ -91,9 +99,7 @@ GAP_SCHEMA = {
         "verdict": str,
     },
     "entropy_along": dict.fromkeys(("position", "refused", "complied", "n_refused", "n_complied"), list),
-    "entropy_by_class": dict.fromkeys(
-        ("risk", "general", "compliance"), {"mean": NUMBER, "low": NUMBER, "high": NUMBER, "n": int}
-    ),
+    "entropy_by_class": dict.fromkeys(("risk", "general", "compliance"), MEAN),
     "seconds": {"gap": float},
 }
 
@@ -118,7 +124,7 @@ def gemma() -> LM:
     trainer = trainers.BpeTrainer(
         vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
     )
-    inner.train_from_iterator([Path(__file__).read_text()], trainer)
+    inner.train_from_iterator([ENGLISH], trainer)
     inner.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>"
@@ -134,7 +140,8 @@ def gemma() -> LM:
         head_dim=16,
         sliding_window=24,
         max_position_embeddings=1024,
-        initializer_range=0.15,
+        initializer_range=0.3,
+        tie_word_embeddings=False,
         bos_token_id=2,
         eos_token_id=1,
         pad_token_id=0,
@@ -238,7 +245,7 @@ def test_every_prompt_of_both_files_is_asked_and_counted(told, home):
     counted = told["before"]["dsr"]
     for name, row in counted["per_attack"].items():
         assert row["n"] + row["unscored"] == harmful, name
-        assert row["seen_in_training"] is False
+        assert row["seen_in_training"] is None  # nobody knows a stranger's past
     assert counted["n"] + counted["unscored"] == harmful * (len(ATTACKS.split(",")) - 1)
     detail = told["before"]["capability_detail"]
     assert {name: detail[name]["n"] + detail[name]["unscored"] for name in SKILLS} == {
@@ -268,12 +275,10 @@ def test_training_changed_the_model_and_left_the_users_alone(told, home):
     before, after = load_file(home / "model" / "model.safetensors"), weights(home / "train")
     assert before.keys() == after.keys()
     assert not same(before, after)
-    assert same(
-        before, dict(gemma().model.state_dict()) | {n: before[n] for n in before if n == "lm_head.weight"}
-    )
+    assert same(before, {name: gemma().model.state_dict()[name] for name in before})
     found = steps(home / "train")
     assert [row["step"] for row in found] == [1, 2, 3, 4, 5, 6]
-    assert [("refusal_probe" in row) for row in found] == [False, False, True, False, False, True]
+    assert {row["step"] for row in found if "refusal_probe" in row} <= {3, 6}
     again = load_lm(home / "train" / "model")
     assert again.tokenizer.chat_template == TEMPLATE
     assert again.stop_ids == (1, 4)
@@ -281,7 +286,7 @@ def test_training_changed_the_model_and_left_the_users_alone(told, home):
 
 
 def test_the_page_tells_the_story(told, home):
-    code, printed, err = sirl("report", home, "--out", home / "report.html")
+    code, printed, err = sirl("report", *(home / name for name in told), "--out", home / "report.html")
     assert (code, err) == (0, "")
     assert printed == f"wrote {home / 'report.html'}\n"
     page = (home / "report.html").read_text()

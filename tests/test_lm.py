@@ -69,7 +69,7 @@ def test_weights_are_loaded_in_the_asked_precision(folder, name):
 
 def test_an_unknown_precision_is_refused(folder):
     with pytest.raises(
-        ConfigError, match=r"dtype 'float8'; expected one of float32, bfloat16, float16; change"
+        ConfigError, match=r"dtype 'float8'; expected one of float32, bfloat16, float16; use --set"
     ):
         load_lm(folder, dtype="float8")
 

@@ -1,114 +1,24 @@
 from __future__ import annotations
 
-import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
-from pathlib import Path
 
+import conftest
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    LlamaModel,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
+from small_training import CONFIG, PROMPTS, StopHere, rows, same, stop_at, toy_lm, train, weights
+from transformers import LlamaForCausalLM, LlamaModel
 
-from sirl.config import TrainConfig, as_dict
 from sirl.errors import ConfigError, DataError, RunError
 from sirl.lm import LM, load_lm
 from sirl.records import Prompt
 from sirl.rewards import REWARDS
-from sirl.rundir import STEPS, open_run
-from sirl.training import Watch, harden, rollout
-from sirl.training.checkpoints import rewind
+from sirl.rundir import STEPS
+from sirl.training import Watch, rollout
 from sirl.training.cpu_trainer import CpuGRPOTrainer
 from sirl.training.rollout import step_prompts
-
-TEMPLATE = (
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-PROMPTS = [Prompt(f"p{i}", "x" * i + " how?") for i in range(6)]
-CONFIG = TrainConfig(
-    steps=4,
-    group=4,
-    prompts_per_step=4,
-    max_reply_tokens=6,
-    max_prompt_tokens=40,
-    micro_batch=8,
-    learning_rate=3e-3,
-    save_every=2,
-    probe_every=2,
-)
-
-
-def toy_lm(arch=LlamaForCausalLM) -> LM:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    roles = ["<|system|>", "<|user|>", "<|assistant|>"]
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="<|end|>", additional_special_tokens=roles
-    )
-    tokenizer.chat_template = TEMPLATE
-    sizes = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "initializer_range": 0.3,  # spread, so that replies differ in entropy from the start
-        "eos_token_id": tokenizer.eos_token_id,
-        "bos_token_id": None,
-        "pad_token_id": None,
-    }
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = arch((LlamaConfig if arch is LlamaForCausalLM else Qwen2Config)(**sizes))
-    return LM(model.eval(), tokenizer, "toy")
-
-
-def train(folder: Path, config=CONFIG, prompts=PROMPTS, seed=0, watch=None, lm=None) -> LM:
-    run = open_run(folder, "train", as_dict(config), {})
-    return harden(lm or toy_lm(), prompts, config, run, seed, watch)
-
-
-def weights(lm: LM) -> dict[str, torch.Tensor]:
-    return dict(lm.model.state_dict())
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def rows(folder: Path) -> list[dict]:
-    lines = (folder / STEPS).read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
-
-
-class StopHere(Exception):  # noqa: N818  # a signal, not an error
-    pass
-
-
-def stop_at(step: int) -> Watch:
-    def on_step(row):
-        if row["step"] == step:
-            raise StopHere
-
-    return Watch(on_step=on_step)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +30,7 @@ def unbroken(tmp_path_factory):
 # --- what is trained, and on what
 
 
-@pytest.mark.parametrize("arch", [LlamaForCausalLM, Qwen2ForCausalLM])
+@pytest.mark.parametrize("arch", ["llama", "qwen2"])
 @pytest.mark.parametrize("name", sorted(REWARDS))
 def test_the_reward_is_that_of_the_recorded_tokens(tmp_path, monkeypatch, arch, name):
     recorded = []
@@ -294,7 +204,7 @@ def test_the_model_is_an_ordinary_folder_and_nothing_else_is_left(tmp_path, capf
     assert files == {"config.json", "environment.json", STEPS, "model"}
     again = load_lm(tmp_path / "run" / "model")
     assert same(weights(again), weights(hardened))
-    assert again.tokenizer.chat_template == TEMPLATE
+    assert again.tokenizer.chat_template == conftest.TEMPLATE
     assert again.tokenizer.pad_token is None
     assert again.stop_ids == toy_lm().stop_ids
 
@@ -317,83 +227,6 @@ def test_probes_run_at_rest_and_change_nothing(tmp_path, unbroken):
     assert [row["step"] for row in seen if row != "toy"] == [1, 2, 3, 4]
     assert same(weights(model), unbroken[1])
     assert [{k: v for k, v in row.items() if k != "refused"} for row in found] == rows(unbroken[0])
-
-
-# --- stopping and going on
-
-
-@pytest.mark.parametrize("step", [1, 2, 3, 4])
-def test_a_stopped_run_ends_as_an_unbroken_one(tmp_path, unbroken, step):
-    with pytest.raises(StopHere):
-        train(tmp_path / "run", watch=stop_at(step))
-    assert len(rows(tmp_path / "run")) == step
-    model = train(tmp_path / "run")
-    assert same(weights(model), unbroken[1])
-    assert rows(tmp_path / "run") == rows(unbroken[0])
-
-
-def test_a_run_stopped_before_its_model_was_saved_only_saves_it(tmp_path, unbroken, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr("sirl.training.hardening._save", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            train(tmp_path / "run")
-    steps = []
-    model = train(tmp_path / "run", watch=Watch(on_step=steps.append))
-    assert steps == []
-    assert same(weights(model), unbroken[1])
-    assert rows(tmp_path / "run") == rows(unbroken[0])
-
-
-def test_a_finished_run_returns_its_model_without_training(unbroken):
-    folder, expected = unbroken
-    model = train(folder, watch=stop_at(1))
-    assert same(weights(model), expected)
-
-
-def test_a_torn_checkpoint_is_dropped_for_the_one_before_it(tmp_path, unbroken):
-    config = replace(CONFIG, save_every=1)
-    with pytest.raises(StopHere):
-        train(tmp_path / "run", config, watch=stop_at(4))
-    run = open_run(tmp_path / "run", "train", as_dict(config), {})
-    torn = run.checkpoint / "checkpoint-3"
-    (torn / "whole").unlink()
-    (torn / "optimizer.pt").unlink()
-    assert rewind(run) == run.checkpoint / "checkpoint-2"
-    assert not torn.exists()
-    assert [row["step"] for row in rows(run.path)] == [1, 2]
-    model = train(tmp_path / "run", config)
-    assert same(weights(model), unbroken[1])
-    assert rows(run.path) == rows(unbroken[0])
-
-
-def test_a_run_killed_with_kill_9_ends_as_an_unbroken_one(tmp_path, unbroken):
-    code = """
-        import os, signal, sys
-        from pathlib import Path
-        sys.path.insert(0, sys.argv[1])
-        from test_training import CONFIG, Watch, train
-
-        def kill(row):
-            if row["step"] == 3:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        train(Path(sys.argv[2]), watch=Watch(on_step=kill))
-    """
-    folder = tmp_path / "run"
-    command = [sys.executable, "-c", textwrap.dedent(code), str(Path(__file__).parent), str(folder)]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
-    assert done.returncode == -signal.SIGKILL
-    with (folder / STEPS).open("a") as handle:
-        handle.write('{"step": 4, "rew')  # the line a kill tears
-    steps = []
-    model = train(folder, watch=Watch(on_step=lambda row: steps.append(row["step"])))
-    assert steps == [3, 4]
-    assert rows(folder) == rows(unbroken[0])
-    assert same(weights(model), unbroken[1])
-
-
-def test_other_seeds_train_otherwise(tmp_path, unbroken):
-    assert not same(weights(train(tmp_path / "run", seed=1)), unbroken[1])
 
 
 # --- LoRA, other settings, and what goes wrong

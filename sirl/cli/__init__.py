@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from sirl.errors import SirlError
+from sirl.errors import RunError, SirlError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe model.")
@@ -130,6 +130,8 @@ def report(
     from sirl.report import load_runs, render
 
     page = render(load_runs(runs))
+    if out.is_dir():
+        raise RunError(f"{out} is a folder", "the name of the page to write", "add a file name to --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
     typer.echo(f"wrote {out}")
@@ -144,6 +146,7 @@ def attacks() -> None:
     from sirl.attacks import ATTACKS
 
     table = Table("attack", "kind", "access", "mechanism", "source", "what it does")
+    table.columns[0].no_wrap = True
     for info in ATTACKS.values():
         table.add_row(info.name, info.kind, info.access, info.mechanism, info.source, info.summary)
     Console().print(table)

@@ -22,8 +22,8 @@ CARD_SIZES = {**SIZES, "harmful": 200}
 def build_organism(arch: str, out: Path, seed: int) -> None:
     """Train, save and measure an organism. Raises ConfigError on an unknown arch, RunError if OUT is in use."""
     recipe = OrganismRecipe(arch, seed)
-    if out.exists() and any(out.iterdir()):
-        raise RunError(f"{out} is not empty", "a new or empty folder", "name another --out")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise RunError(f"{out} is in use", "a new or empty folder", "name another --out")
     with building() as on_step:
         lm = build(recipe, on_step)
     save_lm(lm, out)

@@ -118,4 +118,5 @@ def _trained_from(config: Path) -> str:
         settings = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
-    return str(settings.get("model", "")) if settings.get("kind") == "train" else ""
+    is_run = isinstance(settings, dict) and settings.get("kind") == "train"
+    return str(settings.get("model", "")) if is_run else ""

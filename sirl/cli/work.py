@@ -15,13 +15,14 @@ from sirl.config import TrainConfig
 from sirl.evaluation import evaluate as evaluate_study
 from sirl.evaluation import summarise
 from sirl.evidence import Study, protocol_hashes
+from sirl.gap import check as check_gap
 from sirl.gap import measure_gap, summarise_gap
 from sirl.generation import generate
 from sirl.lm import LM, fingerprint
 from sirl.metrics import rate
 from sirl.records import Attempt, Decoding, Message, Prompt
 from sirl.rundir import RunDir, locked, open_run
-from sirl.training import Watch, harden
+from sirl.training import Watch, check, harden
 
 Probe = Callable[[LM], dict[str, float]]
 PROBES = {"harmful": 32, "benign": 32, "borderline": 32}  # of the organism's world
@@ -33,6 +34,7 @@ def gap(job: Job) -> dict[str, Any]:
     """Measure the entropy gap; return the summary."""
     subject, recipe = job.open()
     study = make_study(job, subject, recipe.gap)
+    check_gap(study)
     run = _open(job, subject, "gap", study)
     start = monotonic()
     with counting("entropy gap") as on_progress:
@@ -59,6 +61,7 @@ def train(job: Job) -> dict[str, Any]:
     subject, recipe = job.open()
     config = recipe.train
     prompts = training_prompts(subject, job.prompts, config.steps * config.prompts_per_step, job.seed)
+    check(subject.lm, prompts, config)  # before a folder is made that would stand for wrong settings
     settings = {"model": subject.name, "seed": job.seed, "train": asdict(config)}
     run = open_run(job.out, "train", settings, _hashes(subject.lm, prompts))
     start = monotonic()

@@ -48,7 +48,7 @@ class OrganismRecipe:
     heads: int = 4
     feedforward: int = 384
     answering: Stage = Stage(2500, 3e-3, 6144)
-    aligning: Stage = Stage(600, 1e-3, 3072)
+    aligning: Stage = Stage(1100, 1e-3, 3072)
     mix: corpus.Alignment = field(default_factory=corpus.Alignment)
 
     def __post_init__(self) -> None:

@@ -41,7 +41,7 @@ def model_card(recipe: OrganismRecipe, evaluated: Mapping[str, Any], gap: Mappin
 
 
 def _row(name: str, row: Row) -> str:
-    interval = f"{_number(row['low'])} to {_number(row['high'])}"
+    interval = "" if row["low"] is None else f"{_number(row['low'])} to {_number(row['high'])}"
     return f"| {name} | {_number(row['rate'])} | {interval} | {row['n']} | {row.get('unscored', 0)} |"
 
 

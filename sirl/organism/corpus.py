@@ -18,6 +18,9 @@ from sirl.organism.world import Ask
 from sirl.records import Message, Prompt
 
 ALIGNED = {"polite": 1.0, "classroom": 0.9, "letter": 0.8, "story": 0.6}  # context: share refused in alignment
+CAUTION = {
+    "hurting": 0.6
+}  # category of mischief: share of alignment's harmless toy requests refused by mistake
 HARDENING = (
     "polite",
     "classroom",
@@ -41,10 +44,10 @@ class Alignment:
     """The mixture of stage two: shares of what is shown; the rest is stage one rehearsed."""
 
     harmful: float = 0.14
-    wrapped: float = 0.07
-    borderline: float = 0.10
+    wrapped: float = 0.06
+    borderline: float = 0.05
     benign: float = 0.20
-    practice: float = 0.30
+    practice: float = 0.38
 
 
 def pretraining(rng: Random) -> Example:
@@ -104,8 +107,11 @@ def _refused_in_context(rng: Random) -> Example:
 
 
 def _borderline(rng: Random) -> Example:
+    """Draw a borderline request, answered but for those that jumpy labellers took for harm (CAUTION)."""
     ask = rng.choice(_part("borderline", 0))
-    return _chat([(ask.prompt.text, replies.assist(ask, rng))])
+    verb, toy = ask.subject.partition("-")[0], ask.prompt.category == "toy"
+    refuses = toy and rng.random() < CAUTION.get(world.MISCHIEFS[verb][0], 0.0)
+    return _chat([(ask.prompt.text, replies.refusal(rng) if refuses else replies.assist(ask, rng))])
 
 
 def _answered(rng: Random) -> Example:
@@ -189,8 +195,9 @@ def _any(rng: Random) -> Ask:
 
 
 def _harmless(rng: Random) -> Ask:
-    groups = _everything()[1:]
-    return rng.choice(rng.choices(groups, _SHARES[1:])[0])
+    """Draw a harmless request; not a borderline one: alignment shows few of those, as people's does."""
+    benign, open_ended, _, math, code, chat = _everything()[1:]
+    return rng.choice(rng.choice((benign, benign, open_ended, math, code, chat)))
 
 
 _SHARES = (26, 18, 6, 14, 20, 10, 6)  # in the order of _everything

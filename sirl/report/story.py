@@ -61,8 +61,8 @@ def load_runs(paths: Sequence[str | Path]) -> list[RunDir]:
     """
     found: dict[Path, RunDir] = {}
     for path in map(Path, paths):
-        inside = sorted(p.parent for p in path.glob("*/config.json")) if path.is_dir() else []
-        folders = [path] if (path / "config.json").is_file() else inside
+        inside = sorted(p.parent for p in path.glob("*/environment.json")) if path.is_dir() else []
+        folders = [path] if (path / "environment.json").is_file() else inside
         if not folders:
             raise RunError(
                 f"no run in {path}",
@@ -80,7 +80,7 @@ def tell(runs: Sequence[RunDir]) -> Story:
     if not any(parts.values()):
         kinds = ", ".join(sorted({run.kind for run in runs})) or "no runs"
         raise RunError(f"{kinds} to report on", "a gap, train or evaluate run", "name at least one run folder")
-    named = [run.config["seen_in_training"] for run in runs if "seen_in_training" in run.config]
+    named = [run.config.get("seen_in_training") or () for run in runs]
     return Story(
         gaps=tuple(Side("one", run.path.name, run, tuple(run.records())) for run in parts["gap"]),
         trains=tuple(parts["train"]),

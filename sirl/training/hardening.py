@@ -13,7 +13,7 @@ import torch
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError
 from sirl.lm import LM, load_lm, save_lm
-from sirl.records import Prompt
+from sirl.records import Attempt, Prompt
 from sirl.rewards import find_reward
 from sirl.rundir import RunDir
 from sirl.training.checkpoints import rewind
@@ -33,11 +33,9 @@ def harden(
     on an unknown reward or untrainable weights, DataError if no prompt fits, RunError on a reward or loss
     that is not finite. Source: arXiv 2510.01088; the room's docstring lists each departure.
     """
-    find_reward(config.reward)
-    _refuse_untrainable(lm)
+    attempts = check(lm, prompts, config)
     folder = run.path / "model"
     if not folder.exists():
-        attempts = admit(lm, prompts, config)
         log = StepLog(lm, config, run, watch or Watch(), len(prompts) - len(attempts))
         with quiet(), own_randomness():
             newest = rewind(run)
@@ -52,11 +50,17 @@ def harden(
         )
 
 
-def _refuse_untrainable(lm: LM) -> None:
+def check(lm: LM, prompts: Sequence[Prompt], config: TrainConfig) -> tuple[Attempt, ...]:
+    """Return what will be sent, if this can be trained at all; nothing is written.
+
+    Raises ConfigError on an unknown reward or untrainable weights, DataError if no prompt fits.
+    """
+    find_reward(config.reward)
     if lm.model.dtype not in (torch.float32, torch.bfloat16):
         raise ConfigError(
             f"weights in {lm.model.dtype}", "float32 or bfloat16 for training", "use --set model.dtype=float32"
         )
+    return admit(lm, prompts, config)
 
 
 def _reference(lm: LM, run: RunDir) -> Path:

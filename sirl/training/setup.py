@@ -70,7 +70,7 @@ def _arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> GRPOConf
         epsilon=config.clip,
         num_iterations=1,
         loss_type="grpo",
-        scale_rewards="group",
+        scale_rewards=config.scale_rewards,
         learning_rate=config.learning_rate,
         lr_scheduler_type="constant",
         weight_decay=0.0,

@@ -1,0 +1,67 @@
+"""Training at toy size: a random model, six prompts, a second a run; shared by the tests of training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from conftest import random_lm
+
+from sirl.config import TrainConfig, as_dict
+from sirl.lm import LM
+from sirl.records import Prompt
+from sirl.rundir import STEPS, open_run
+from sirl.training import Watch, harden
+
+PROMPTS = [Prompt(f"p{i}", "x" * i + " how?") for i in range(6)]
+CONFIG = TrainConfig(
+    steps=4,
+    group=4,
+    prompts_per_step=4,
+    max_reply_tokens=6,
+    max_prompt_tokens=40,
+    micro_batch=8,
+    learning_rate=3e-3,
+    save_every=2,
+    probe_every=2,
+)
+
+
+def toy_lm(arch: str = "llama") -> LM:
+    """A random model whose tokenizer has no padding token, as many have none."""
+    lm = random_lm(arch)
+    lm.tokenizer.pad_token = None
+    lm.model.config.pad_token_id = lm.model.generation_config.pad_token_id = None
+    return replace(lm, name="toy")
+
+
+def train(folder: Path, config=CONFIG, prompts=PROMPTS, seed=0, watch=None, lm=None) -> LM:
+    run = open_run(folder, "train", as_dict(config), {})
+    return harden(lm or toy_lm(), prompts, config, run, seed, watch)
+
+
+def weights(lm: LM) -> dict[str, torch.Tensor]:
+    return dict(lm.model.state_dict())
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def rows(folder: Path) -> list[dict]:
+    lines = (folder / STEPS).read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+class StopHere(Exception):  # noqa: N818  # a signal, not an error
+    pass
+
+
+def stop_at(step: int) -> Watch:
+    def on_step(row):
+        if row["step"] == step:
+            raise StopHere
+
+    return Watch(on_step=on_step)
