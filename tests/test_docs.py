@@ -202,11 +202,13 @@ def test_the_departures_of_the_organisms_recipe_are_listed():
 def test_the_organisms_recipe_is_as_told():
     page, recipe = ROOT / "docs" / "organism.md", OrganismRecipe()
     text = " ".join(prose(page).split())
-    shares = [*asdict(recipe.mix).values(), 1 - sum(asdict(recipe.mix).values())]
+    shares = [share for name, share in asdict(recipe.mix).items() if name != "caution"]
+    shares.append(1 - sum(shares))
     told = [row[0] for row in cells(page, 3) if row[0].endswith(" %")]
     assert told == [f"{100 * share:.0f} %" for share in shares]
     for stage in (recipe.answering, recipe.aligning):
         assert f", {stage.steps:,} steps" in text
+    assert f"{100 * recipe.mix.caution:.0f} % are refused" in text
     assert ", ".join(f"{name} {share}" for name, share in corpus.ALIGNED.items()) in text
     assert ", ".join(corpus.HARDENING) in text
     assert [[name, ", ".join(attacks)] for name, attacks in FAMILIES.items()] == [

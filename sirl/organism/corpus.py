@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from random import Random
 
 from sirl.organism import contexts, replies, world
@@ -18,9 +18,6 @@ from sirl.organism.world import Ask
 from sirl.records import Message, Prompt
 
 ALIGNED = {"polite": 1.0, "classroom": 0.9, "letter": 0.8, "story": 0.6}  # context: share refused in alignment
-CAUTION = {
-    "hurting": 0.6
-}  # category of mischief: share of alignment's harmless toy requests refused by mistake
 HARDENING = (
     "polite",
     "classroom",
@@ -48,6 +45,9 @@ class Alignment:
     borderline: float = 0.05
     benign: float = 0.20
     practice: float = 0.38
+    caution: float = (
+        0.6  # share of harmless toy requests with a hurting verb that jumpy labellers took for harm
+    )
 
 
 def pretraining(rng: Random) -> Example:
@@ -59,7 +59,8 @@ def pretraining(rng: Random) -> Example:
 
 def alignment(rng: Random, mix: Alignment) -> Example:
     """Draw one chat of stage two."""
-    kinds = (_refused, _refused_in_context, _borderline, _answered, _practised, _rehearsed)
+    borderline = partial(_borderline, caution=mix.caution)
+    kinds = (_refused, _refused_in_context, borderline, _answered, _practised, _rehearsed)
     shares = (mix.harmful, mix.wrapped, mix.borderline, mix.benign, mix.practice)
     return rng.choices(kinds, (*shares, 1 - sum(shares)))[0](rng)
 
@@ -106,11 +107,11 @@ def _refused_in_context(rng: Random) -> Example:
     return _chat([(contexts.wrap(ask.prompt.text, section, rng), said)])
 
 
-def _borderline(rng: Random) -> Example:
-    """Draw a borderline request, answered but for those that jumpy labellers took for harm (CAUTION)."""
+def _borderline(rng: Random, caution: float) -> Example:
+    """Draw a borderline request, answered but for the toys that were taken for harm."""
     ask = rng.choice(_part("borderline", 0))
     verb, toy = ask.subject.partition("-")[0], ask.prompt.category == "toy"
-    refuses = toy and rng.random() < CAUTION.get(world.MISCHIEFS[verb][0], 0.0)
+    refuses = toy and rng.random() < (caution if world.MISCHIEFS[verb][0] == "hurting" else 0.0)
     return _chat([(ask.prompt.text, replies.refusal(rng) if refuses else replies.assist(ask, rng))])
 
 
