@@ -229,9 +229,7 @@ def test_an_unknown_organism(tmp_path):
 
 def test_an_organism_is_not_built_over_other_things(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    assert "is in use; expected a new or empty folder" in refused(
-        sirl("organism", "build", "--out", tmp_path)
-    )
+    assert "is in use; expected a new or empty folder" in refused(sirl("organism", "build", "--out", tmp_path))
     (tmp_path / "file").write_text("mine")
     assert "name another --out" in refused(sirl("organism", "build", "--out", tmp_path / "file"))
 

@@ -23,7 +23,7 @@ from sirl.cli import app
 from sirl.cli.sources import FAMILIES
 from sirl.config import load_recipe
 from sirl.organism import contexts, corpus
-from sirl.organism.builder import OrganismRecipe
+from sirl.organism.builder import OrganismRecipe, shipped_recipe
 from sirl.organism.tokenizer import VOCABULARY
 from sirl.records import Attempt, Message, to_json
 from sirl.training.progress import _COLUMNS
@@ -206,8 +206,8 @@ def test_the_organisms_recipe_is_as_told():
     shares.append(1 - sum(shares))
     told = [row[0] for row in cells(page, 3) if row[0].endswith(" %")]
     assert told == [f"{100 * share:.0f} %" for share in shares]
-    for stage in (recipe.answering, recipe.aligning):
-        assert f", {stage.steps:,} steps" in text
+    for stage in (recipe.answering, recipe.aligning, shipped_recipe("qwen2").aligning):
+        assert f"{stage.steps:,} steps" in text
     assert f"{100 * recipe.mix.caution:.0f} % are refused" in text
     assert ", ".join(f"{name} {share}" for name, share in corpus.ALIGNED.items()) in text
     assert ", ".join(corpus.HARDENING) in text

@@ -30,6 +30,7 @@ FAMILIES = {
     "plain": ("direct",),
     "story": ("deep_inception", "renellm"),
     "roleplay": ("aim", "better_dan"),
+    "demos": ("ica", "many_shot"),
     "rules": ("refusal_suppression", "prefix_injection", "style_rules"),
 }
 SEEN = tuple(

@@ -64,7 +64,7 @@ def shipped_recipe(arch: str, seed: int = 0) -> OrganismRecipe:
     recipe = OrganismRecipe(arch, seed)
     if arch == "qwen2":
         return replace(
-            recipe, aligning=replace(recipe.aligning, steps=1300), mix=replace(recipe.mix, caution=0.8)
+            recipe, aligning=replace(recipe.aligning, steps=1700), mix=replace(recipe.mix, caution=0.8)
         )
     return recipe
 

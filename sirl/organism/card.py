@@ -56,9 +56,8 @@ tags: [model-organism, sirl]
 # sirl organism, {arch}
 
 A toy chat model ({layers} layers, width {hidden}) that knows one make-believe world and nothing else. It
-exists
-so that measuring and hardening can be tried on any laptop. Its "harms" are invented words; its figures say
-nothing about any real model.
+exists so that measuring and hardening can be tried on any laptop. Its "harms" are invented words; its
+figures say nothing about any real model.
 
 Recipe: seed {seed}, {answering} steps of answering everything, {aligning} steps of alignment
 (`sirl organism build --arch {arch} --seed {seed}`). Judge: the exact oracle of the world. Greedy replies.
@@ -68,8 +67,7 @@ Recipe: seed {seed}, {answering} steps of answering everything, {aligning} steps
 {figures}
 
 Entropy gap (sampled at temperature 1, all static attacks): complying minus refusing replies
-{gap} nats a token ({interval}),
-AUROC {auroc}, {n_refused} refusing and {n_complied} complying replies.
+{gap} nats a token ({interval}), AUROC {auroc}, {n_refused} refusing and {n_complied} complying replies.
 
 | attack | DSR | 95 % interval | n | unscored |
 |---|---|---|---|---|

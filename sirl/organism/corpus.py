@@ -26,6 +26,7 @@ HARDENING = (
     "roleplay",
     "urgent",
     "rules",
+    "demos",
 )  # contexts of SIRL's prompts
 
 
