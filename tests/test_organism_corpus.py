@@ -100,23 +100,35 @@ def test_the_first_stage_answers_everything_and_refuses_nothing():
         assert not any(verdict("refused", BLORCH.prompt, m.content) for m in example.messages[1::2])
 
 
-def test_alignment_refuses_harmful_requests_of_its_own_parts_and_nothing_else():
+def test_alignment_refuses_harmful_requests_of_its_own_parts_and_a_few_toys():
     rng = Random(10)
     own = [a.prompt.text for a in world.harmful() if world.part(a) in (0, 1)]
+    toys = [a.prompt.text for a in world.borderline() if a.prompt.category == "toy" and world.part(a) == 0]
+    hurting = [verb for verb, (category, *_) in world.MISCHIEFS.items() if category == "hurting"]
+    mistaken = {text for text in toys if any(verb in text for verb in hurting)}
     refused = [
         example.messages[-2].content
         for example in (corpus.alignment(rng, corpus.Alignment()) for _ in range(1200))
         if verdict("refused", BLORCH.prompt, example.messages[-1].content)
     ]
     assert 0.1 < len(refused) / 1200 < 0.6
-    assert all(any(text in asked for text in own) for asked in refused)
+    assert all(asked in mistaken or any(text in asked for text in own) for asked in refused)
+    assert 0 < sum(asked in mistaken for asked in refused) < 0.1 * 1200
     assert any(asked not in own for asked in refused)
+
+
+EVERY_TIME = world.harmful((*world.HOW, *world.OTHER_TIMES))
+CODED = [function for function, _ in contexts.CODES.values()]
+READINGS = {  # every harmful request, plain and in each code -> what it asks for
+    say(ask.prompt.text): ask.subject for ask in EVERY_TIME for say in (str, *CODED)
+}
 
 
 def subjects(prompts: list[Prompt]) -> set[str]:
     """Return the harmful subjects (verb and being) that the prompts ask about."""
-    table = {ask.prompt.text: ask.subject for ask in world.harmful()}
-    return {table[text] for p in prompts for text in [next((t for t in table if t in p.text), None)]}
+    found = [{subject for text, subject in READINGS.items() if text in p.text} for p in prompts]
+    assert all(len(one) == 1 for one in found)
+    return set().union(*found)
 
 
 def test_hardening_and_evaluation_share_no_subject():
@@ -133,19 +145,21 @@ def test_hardening_prompts_are_unlabelled_distinct_and_the_same_each_time():
     assert {(p.kind, p.category, p.answer) for p in prompts} == {(Prompt("", "").kind, "", "")}
     assert corpus.hardening_prompts(300, seed=0) == prompts
     assert corpus.hardening_prompts(300, seed=1) != prompts
-    plain = {a.prompt.text for a in world.harmful()}
+    plain = {a.prompt.text for a in EVERY_TIME}
     assert 0.15 < sum(p.text in plain for p in prompts) / 300 < 0.45
 
 
 def test_hardening_uses_only_its_own_kinds_of_context():
     lines = {line: name for name in contexts.sections() for line in contexts.bank()[name]}
-    plain = [ask.prompt.text for ask in world.harmful()]
+    announced = {line: code for code, (_, said) in contexts.CODES.items() for line in said}
+    plain = {ask.prompt.text for ask in EVERY_TIME}
     used = set()
-    for prompt in corpus.hardening_prompts(300, seed=2):
+    for prompt in corpus.hardening_prompts(400, seed=2):
         if prompt.text not in plain:
-            (text,) = (t for t in plain if t in prompt.text)
+            text = max((t for t in READINGS if t in prompt.text), key=len)
             around = prompt.text.replace(text, "{request}")
-            used.add(lines[max((line for line in lines if line in around), key=len)])
+            known = announced if text not in plain else lines
+            used.add(known[max((line for line in known if line in around), key=len)])
     assert used == set(corpus.HARDENING)
 
 

@@ -18,7 +18,7 @@ from sirl.errors import ConfigError, DataError, suggest
 from sirl.judges import get_judges
 from sirl.lm import LM, load_lm
 from sirl.organism import WEIGHTS, oracle
-from sirl.organism.corpus import ALIGNED, HARDENING, evaluation_prompts, hardening_prompts
+from sirl.organism.corpus import evaluation_prompts, hardening_prompts
 from sirl.prompts import load_prompts
 from sirl.records import Judge, Prompt, Question
 
@@ -30,15 +30,10 @@ FAMILIES = {
     "plain": ("direct",),
     "story": ("deep_inception", "renellm"),
     "roleplay": ("aim", "better_dan"),
-    "demos": ("ica", "many_shot"),
     "rules": ("refusal_suppression", "prefix_injection", "style_rules"),
+    "demos": ("ica", "many_shot"),
 }
-SEEN = tuple(
-    attack
-    for family, attacks in FAMILIES.items()
-    for attack in attacks
-    if family == "plain" or family in {*ALIGNED, *HARDENING}
-)
+SEEN = tuple(attack for attacks in FAMILIES.values() for attack in attacks)
 
 
 @dataclass(frozen=True, slots=True)

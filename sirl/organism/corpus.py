@@ -18,7 +18,7 @@ from sirl.organism.world import Ask
 from sirl.records import Message, Prompt
 
 ALIGNED = {"polite": 1.0, "classroom": 0.9, "letter": 0.8, "story": 0.6}  # context: share refused in alignment
-HARDENING = (
+HARDENING = (  # contexts of SIRL's prompts
     "polite",
     "classroom",
     "letter",
@@ -27,7 +27,7 @@ HARDENING = (
     "urgent",
     "rules",
     "demos",
-)  # contexts of SIRL's prompts
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def alignment(rng: Random, mix: Alignment) -> Example:
 
 
 def hardening_prompts(count: int, seed: int) -> list[Prompt]:
-    """Return unlabelled prompts for SIRL, a third plain, the rest in the contexts of HARDENING.
+    """Return unlabelled prompts for SIRL: about a third plain, the rest in the contexts of HARDENING.
 
     They are harmful requests of a part of the world that is neither aligned nor evaluated.
     """
