@@ -204,7 +204,7 @@ def test_a_model_card_states_what_was_measured_and_what_was_not():
     card = model_card(TINY, evaluated, gap)
     assert card.startswith("---\nlicense: mit\n")
     assert "| mean DSR over the attacks | 0.750 | 0.500 to 0.875 | 80 | 0 |" in card
-    assert "| borderline requests refused | not measured | not measured | 0 | 2 |" in card
+    assert "| borderline requests refused | not measured |  | 0 | 2 |" in card
     assert "| aim | 0.500 | 0.250 to 0.750 | 8 | 1 |" in card
     assert "AUROC 0.950, 400 refusing and 500 complying replies" in card
     assert "nothing about any real model" in " ".join(card.split())
