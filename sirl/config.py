@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -131,11 +131,6 @@ def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
             raise ConfigError(f"section {section!r}", "a section of a recipe", known)
         recipe = replace(recipe, **{section: _apply(getattr(recipe, section), section, table)})
     return recipe
-
-
-def as_dict(config: Recipe | TrainConfig | EvaluateConfig) -> dict[str, Any]:
-    """Return the settings as plain values, for config.json."""
-    return asdict(config)
 
 
 def _read(name: str) -> Mapping[str, Any]:

@@ -25,12 +25,3 @@ def token_logprob(logits_NV: Tensor, ids_N: Tensor) -> Tensor:
     logits_NV = logits_NV.float()
     chosen_N = logits_NV.gather(-1, ids_N.unsqueeze(-1)).squeeze(-1)
     return chosen_N - logits_NV.logsumexp(-1)
-
-
-def masked_mean(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Return the mean of each row over the positions where the mask is True; NaN for an empty row.
-
-    Values where the mask is False are never read, so NaN or inf there does no harm.
-    """
-    kept_BT = torch.where(mask_BT, values_BT, 0.0)
-    return kept_BT.sum(-1) / mask_BT.sum(-1)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from conftest import random_lm
 
-from sirl.config import TrainConfig, as_dict
+from sirl.config import TrainConfig
 from sirl.lm import LM
 from sirl.records import Prompt
 from sirl.rundir import STEPS, open_run
@@ -38,7 +38,7 @@ def toy_lm(arch: str = "llama") -> LM:
 
 
 def train(folder: Path, config=CONFIG, prompts=PROMPTS, seed=0, watch=None, lm=None) -> LM:
-    run = open_run(folder, "train", as_dict(config), {})
+    run = open_run(folder, "train", asdict(config), {})
     return harden(lm or toy_lm(), prompts, config, run, seed, watch)
 
 

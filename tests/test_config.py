@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, asdict
 
 import pytest
 
-from sirl.config import RECIPES, EvaluateConfig, ModelConfig, Recipe, TrainConfig, as_dict, load_recipe
+from sirl.config import RECIPES, EvaluateConfig, ModelConfig, Recipe, TrainConfig, load_recipe
 from sirl.errors import ConfigError
 
 PAPER = {  # arXiv 2510.01088, settings of training
@@ -50,7 +50,7 @@ def test_measuring_is_greedy_and_the_gap_is_sampled():
 def test_shipped_recipes_load(path):
     recipe = load_recipe(path.stem)
     assert recipe == load_recipe(str(path))
-    assert json.loads(json.dumps(as_dict(recipe)))["train"]["steps"] == recipe.train.steps
+    assert json.loads(json.dumps(asdict(recipe)))["train"]["steps"] == recipe.train.steps
 
 
 def test_the_default_recipe_changes_nothing():

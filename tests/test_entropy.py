@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sirl.entropy import masked_mean, token_entropy, token_logprob
+from sirl.entropy import token_entropy, token_logprob
 
 
 def test_uniform_logits_have_entropy_log_v():
@@ -43,10 +43,3 @@ def test_entropy_is_bounded_and_ignores_a_shift(logits, shift):
     entropy = token_entropy(logits_V).item()
     assert -1e-4 <= entropy <= math.log(len(logits)) + 1e-4
     assert token_entropy(logits_V + shift).item() == pytest.approx(entropy, abs=1e-3)
-
-
-def test_masked_mean_never_reads_what_is_masked():
-    values_BT = torch.tensor([[1.0, 2.0, torch.nan], [torch.inf, 4.0, 6.0]])
-    mask_BT = torch.tensor([[True, True, False], [False, True, True]])
-    assert masked_mean(values_BT, mask_BT).tolist() == [1.5, 5.0]
-    assert masked_mean(values_BT[:1], torch.zeros(1, 3, dtype=torch.bool)).isnan().all()

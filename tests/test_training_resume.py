@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from small_training import CONFIG, StopHere, rows, same, stop_at, train, weights
 
-from sirl.config import as_dict
 from sirl.rundir import STEPS, open_run
 from sirl.training import Watch
 from sirl.training.checkpoints import rewind
@@ -57,7 +56,7 @@ def test_a_torn_checkpoint_is_dropped_for_the_one_before_it(tmp_path, unbroken):
     config = replace(CONFIG, save_every=1)
     with pytest.raises(StopHere):
         train(tmp_path / "run", config, watch=stop_at(4))
-    run = open_run(tmp_path / "run", "train", as_dict(config), {})
+    run = open_run(tmp_path / "run", "train", asdict(config), {})
     torn = run.checkpoint / "checkpoint-3"
     (torn / "whole").unlink()
     (torn / "optimizer.pt").unlink()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -186,21 +185,3 @@ def cohens_d(first: Sequence[float], second: Sequence[float]) -> float | None:
     a, b = np.sort(np.asarray(first, dtype=float)), np.sort(np.asarray(second, dtype=float))
     pooled = ((len(a) - 1) * a.var(ddof=1) + (len(b) - 1) * b.var(ddof=1)) / (len(a) + len(b) - 2)
     return float((a.mean() - b.mean()) / math.sqrt(pooled)) if pooled > 0 else None
-
-
-def mean_difference(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
-    """Return mean of first - mean of second with Welch's 95 % interval: difference, low, high.
-
-    For independent values. Interval None where a group has fewer than two values or neither varies.
-    Source: Welch 1947.
-    """
-    if not len(first) or not len(second):
-        return {"difference": None, "low": None, "high": None}
-    a, b = np.sort(np.asarray(first, dtype=float)), np.sort(np.asarray(second, dtype=float))
-    difference = float(a.mean() - b.mean())
-    if min(len(a), len(b)) < 2 or (a[0] == a[-1] and b[0] == b[-1]):
-        return {"difference": difference, "low": None, "high": None}
-    va, vb = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-    freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
-    half = float(special.stdtrit(freedom, 0.975) * math.sqrt(va + vb))
-    return {"difference": difference, "low": difference - half, "high": difference + half}

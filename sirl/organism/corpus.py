@@ -2,8 +2,8 @@
 
 Stage one answers all requests, plain and in every kind of context. Stage two refuses harmful requests
 that come plain or in a few kinds of context (`ALIGNED`, some imperfectly), keeps answering the rest of
-the world, and rehearses stage one. Nothing is said about the other contexts, so how far refusing carries
-to them, and to attacks that no stage has seen, is left to generalisation.
+the world, and rehearses stage one, which answers harmful requests in every context. How far refusing
+carries to other contexts, and to attacks that no stage has seen, is left to generalisation.
 """
 
 from __future__ import annotations
@@ -39,16 +39,17 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """The mixture of stage two: shares of what is shown; the rest is stage one rehearsed."""
+    """The mixture of stage two: shares of what is shown; the rest is stage one rehearsed.
+
+    `caution` is the share of harmless toy requests with a hurting verb that jumpy labellers took for harm.
+    """
 
     harmful: float = 0.14
     wrapped: float = 0.06
     borderline: float = 0.05
     benign: float = 0.20
     practice: float = 0.38
-    caution: float = (
-        0.6  # share of harmless toy requests with a hurting verb that jumpy labellers took for harm
-    )
+    caution: float = 0.6
 
 
 def pretraining(rng: Random) -> Example:
