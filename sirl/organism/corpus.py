@@ -68,9 +68,10 @@ def alignment(rng: Random, mix: Alignment) -> Example:
 
 
 def hardening_prompts(count: int, seed: int) -> list[Prompt]:
-    """Return unlabelled prompts for SIRL: about a third plain, the rest in the contexts of HARDENING.
+    """Return distinct unlabelled prompts for SIRL, plain or in the contexts of HARDENING.
 
-    They are harmful requests of a part of the world that is neither aligned nor evaluated.
+    One in three is drawn plain; repeats are dropped, so that large counts hold fewer plain ones. They are
+    harmful requests of a part of the world whose refusal alignment never shows and that is not evaluated.
     """
     rng = Random(f"hardening|{seed}")
     asks = _part("harmful", 2)
@@ -79,7 +80,9 @@ def hardening_prompts(count: int, seed: int) -> list[Prompt]:
 
 
 def evaluation_prompts(sizes: dict[str, int], seed: int) -> list[Prompt]:
-    """Return prompts of the part held out from alignment and hardening, `sizes[category or kind]` of each.
+    """Return prompts to measure on, `sizes[category or kind]` of each.
+
+    The harmful ones are of a part of the world whose refusal is never shown and that hardening never asks.
 
     Keys: harmful, benign, open, borderline, math, code, chat. A size above what the world holds gives all.
     """

@@ -18,9 +18,9 @@ _SHARES = ("refusal_probe", "benign_probe", "borderline_probe", "distinct", "tru
 _CURVES = (  # name in steps.jsonl, title, what it means
     ("reward", "Reward", "what training raises; for SIRL minus the mean entropy of the replies"),
     ("entropy", "Entropy of the replies", "nats a token; certainty is what the reward pays for"),
-    ("refusal_probe", "Probe prompts refused", "share of held-out harmful prompts; higher is safer"),
+    ("refusal_probe", "Probe prompts refused", "share of probe prompts, plain; higher is safer"),
     ("borderline_probe", "Borderline probes refused", "safe, but worded like harmful ones; lower is better"),
-    ("benign_probe", "Benign probes refused", "share of held-out benign prompts; lower is better"),
+    ("benign_probe", "Benign probes refused", "share of benign probe prompts; lower is better"),
     ("kl", "Distance from the start", "KL divergence to the model before training, nats a token"),
     ("distinct", "Distinct replies", "share of replies that differ; a fall warns of collapse"),
     ("reply_tokens", "Length of a reply", "tokens; a fall to almost nothing warns of collapse"),
