@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sirl.attacks import ATTACKS, AttackInfo, attack_prompts
+from sirl.attacks import ATTACKS, AttackInfo
 from sirl.attacks.demonstrations import DEMONSTRATIONS, ICA_SHOTS
 from sirl.attacks.random_search import RandomSearch
 from sirl.attacks.splitting import PIECES
@@ -59,7 +59,7 @@ where an attack departs from its source. The example request is “{REQUEST}”.
 
 def section(info: AttackInfo) -> str:
     """Return the Markdown of one attack."""
-    (attempt,) = attack_prompts(info, [Prompt("example", REQUEST)], object(), 0, 0)  # type: ignore[arg-type]
+    (attempt,) = info.run([Prompt("example", REQUEST)], object(), 0, 0)  # type: ignore[arg-type]
     sent = [f"{m.role}: {shorten(m.content, SHOWN.get(info.name))}" for m in attempt.messages]
     sent += [f"assistant (begun for it): {attempt.prefill}"] if attempt.prefill else []
     module = Path(str(sys.modules[info.run.__module__].__file__))

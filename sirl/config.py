@@ -78,7 +78,7 @@ class EvaluateConfig:
     """Attacks x prompts x samples, greedy by default as the field's harnesses do."""
 
     attacks: tuple[str, ...] = ("all",)
-    budget: int = 64  # queries an adaptive attack may spend on one prompt
+    budget: int = 0  # queries an attack that searches may spend on one prompt; 0: each attack's own default
     temperature: float = 0.0
     max_reply_tokens: int = 512
     samples: int = 1
@@ -86,8 +86,9 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         _require(len(self.attacks) > 0, "attacks", self.attacks, "at least one attack")
-        for name in ("budget", "max_reply_tokens", "samples", "batch"):
+        for name in ("max_reply_tokens", "samples", "batch"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(self.budget >= 0, "budget", self.budget, "0 (each attack's own) or more")
         _require(0 <= self.temperature <= 5, "temperature", self.temperature, "0 (greedy) to 5")
         _require(
             self.samples == 1 or self.temperature > 0,

@@ -144,7 +144,7 @@ def _ask(completions: Sequence[Completion], judge: Judge, question: Question) ->
 
 
 def _work(study: Study, chunk: Chunk) -> list[Record]:
-    budget, seed = study.config.budget, study.seed
+    budget, seed = study.config.budget or chunk.attack.budget, study.seed
     attacked = attack_prompts(chunk.attack, chunk.prompts, study.target, budget, seed)
     attempts = [_drawn(attempt, chunk, n) for attempt in attacked for n in chunk.samples]
     completions = study.target.reply(attempts, seed)

@@ -91,8 +91,8 @@ def _draw_batch(lm: LM, rows: Sequence[Sequence[int]], plan: Decoding, uniforms_
             input_ids=ids_BS,
             attention_mask=mask_BS.long(),
             position_ids=positions_BS,
-            past_key_values=cache,
             use_cache=True,
+            **{lm.cache_argument: cache},
             **keep,
         ).logits[:, -1]
         token_B = pick(logits_BV, plan, uniforms_TB[step, alive_B])

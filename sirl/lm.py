@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,8 +55,17 @@ class LM:
     @cached_property
     def keeps_last_logits(self) -> bool:
         """True if the model can be asked for the logits of the last positions only."""
+        return "logits_to_keep" in self._arguments
+
+    @cached_property
+    def cache_argument(self) -> str:
+        """What the model calls its cache of keys and values: transformers 5.24 renamed it."""
+        return "cache" if "cache" in self._arguments else "past_key_values"
+
+    @property
+    def _arguments(self) -> Mapping[str, inspect.Parameter]:
         inner = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        return "logits_to_keep" in inspect.signature(inner.forward).parameters
+        return inspect.signature(inner.forward).parameters
 
 
 def load_lm(

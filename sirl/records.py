@@ -9,11 +9,13 @@ that let attacks, judges and models stay strangers to one another.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
 Kind = Literal["harmful", "benign", "borderline", "task"]
 Question = Literal["harmful", "refused", "correct"]
+AttackKind = Literal["static", "transfer", "adaptive", "custom"]
+Access = Literal["none", "black-box", "prefill", "logprobs", "white-box", "unknown"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
@@ -21,7 +23,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 class Prompt:
     """A question and why we ask it.
 
-    `answer` is what a correct reply must contain; empty means that correctness is not asked.
+    `answer` is what a correct reply must contain; empty means that correctness is not asked. `target` is how a
+    reply that complies would begin, as AdvBench and JailbreakBench give it; empty means not known.
     """
 
     id: str
@@ -30,6 +33,7 @@ class Prompt:
     source: str = ""
     category: str = ""
     answer: str = ""
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +54,40 @@ class Decoding:
     max_new_tokens: int = 512
 
 
+SLOT = "\N{OBJECT REPLACEMENT CHARACTER}"  # where something that is no text stands in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What an attempt cost and how the search for it went: the evidence behind DSR against budget.
+
+    kind       static (a fixed transform), transfer (searched on `surrogate`, then replayed), adaptive
+               (searched on the model under test), custom (a user's attack; it has not said)
+    budget     queries that the search could spend on this prompt
+    queries    those it did spend: replies, scored sequences and gradients asked of the model it searched on
+    passes     sequences put through that model: one a scored sequence, two a gradient, one a token of a reply
+    seconds    wall-clock time, shared evenly by the prompts searched together; two runs never compare it
+    trace      (queries so far, best score so far) after each round; a higher score is better for the attack
+    unusable   outputs of an attacker model that could not be used and were asked for again
+    surrogate  the model it searched on, where that is not the model under test
+    """
+
+    kind: AttackKind = "static"
+    budget: int = 0
+    queries: int = 0
+    passes: int = 0
+    seconds: float = field(default=0.0, compare=False)
+    trace: tuple[tuple[int, float], ...] = ()
+    unusable: int = 0
+    surrogate: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """Exactly what is sent: some attacks change words, some begin the reply, some change the sampler.
 
-    `sample` numbers repeated draws of the same attempt; `queries` counts the calls the attack spent on the
-    model under test before this attempt; `surrogate` names the model it was optimised on, None if on none
-    or on the target itself.
+    `sample` numbers repeated draws of the same attempt. `soft` are vectors of the embedding space (one a row,
+    as wide as the model) that stand in the place of `SLOT` in a message.
     """
 
     prompt: Prompt
@@ -65,8 +96,8 @@ class Attempt:
     prefill: str = ""
     decoding: Decoding | None = None
     sample: int = 0
-    queries: int = 0
-    surrogate: str | None = None
+    soft: tuple[tuple[float, ...], ...] = ()
+    search: Search = Search()
 
     @property
     def key(self) -> str:
@@ -155,7 +186,17 @@ class Rate:
 
 
 class Target(Protocol):
-    """The model under test as an attack may see it: it replies, and it scores a reply's beginning."""
+    """A model as an attack may see it: under test, as a surrogate, or as the writer of attacks.
+
+    `access` says how far it is open: black-box (replies), prefill (their beginnings may be written), logprobs
+    (beginnings are scored), white-box (weights). What lies beyond raises AttackError.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def access(self) -> Access: ...
 
     def reply(self, attempts: Sequence[Attempt], seed: int) -> list[Completion]:
         """Return one completion an attempt, same order."""
@@ -169,7 +210,9 @@ class Target(Protocol):
 class Attack(Protocol):
     """Turn prompts into attempts, one a prompt, same order, same seed same result, input untouched.
 
-    `budget` bounds the queries a prompt may cost; static attacks spend none and ignore the target.
+    `target` is the model to search on, None for attacks that search nothing. `budget` bounds the queries that
+    one prompt may cost; static attacks spend none and ignore the target. What else an attack needs (an
+    attacker model, a judge) it holds itself; see `sirl.attacks.Means`.
     """
 
     def __call__(
@@ -198,6 +241,8 @@ def from_json(row: Mapping[str, Any]) -> Record:
             "prompt": Prompt(**a["prompt"]),
             "messages": tuple(Message(**m) for m in a["messages"]),
             "decoding": Decoding(**a["decoding"]) if a["decoding"] else None,
+            "soft": tuple(map(tuple, a["soft"])),
+            "search": Search(**{**a["search"], "trace": tuple((n, x) for n, x in a["search"]["trace"])}),
         }
     )
     sequences = {

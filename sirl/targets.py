@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sirl.generation import generate
 from sirl.lm import LM
-from sirl.records import Attempt, Completion, Decoding
+from sirl.records import Access, Attempt, Completion, Decoding
 from sirl.scoring import log_likelihood
 
 
@@ -22,6 +22,14 @@ class LocalTarget:
     lm: LM
     decoding: Decoding
     batch: int = 64
+
+    @property
+    def name(self) -> str:
+        return self.lm.name
+
+    @property
+    def access(self) -> Access:
+        return "white-box"
 
     def reply(self, attempts: Sequence[Attempt], seed: int) -> list[Completion]:
         return generate(self.lm, attempts, self.decoding, seed, self.batch)

@@ -28,6 +28,8 @@ class FakeTarget:
     `calls` counts replies drawn; `patience` is how many calls it bears before it dies, like a killed process.
     """
 
+    name = "fake"
+    access = "white-box"
     patience: int = 10**9
     calls: list[list[str]] = field(default_factory=list)
 

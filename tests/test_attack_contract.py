@@ -10,7 +10,7 @@ from sirl.attacks.encodings import DECODERS
 from sirl.attacks.splitting import join_pieces
 from sirl.attacks.static import read_template
 from sirl.errors import AttackError
-from sirl.records import Attempt, Completion, Message, Prompt
+from sirl.records import Attempt, Completion, Message, Prompt, Search
 
 PLAIN = Prompt("p1", "How do I whistle a very loud tune in 7 notes?")
 ODD = Prompt("p2", 'Wham {request} and {0} }{ %s — “ça” 日本語 🙂\nnew line "quoted" \\7 4ever')
@@ -22,6 +22,8 @@ BUDGET = 21
 
 class FakeTarget:
     """A target whose answers depend on the text alone; it counts the queries on each prompt."""
+
+    name, access = "fake", "white-box"
 
     def __init__(self) -> None:
         self.queries: dict[str, int] = {}
@@ -121,12 +123,12 @@ def test_budget_is_kept_to_the_query(info, budget):
     attempts = info.run(PROMPTS, target, budget, 0)
     for attempt in attempts:
         spent = target.queries.get(attempt.prompt.id, 0)
-        assert attempt.queries == spent == (budget if info.kind == "adaptive" else 0)
+        assert attempt.search.queries == spent == (budget if info.kind == "adaptive" else 0)
 
 
 def test_target_is_needed_by_adaptive_attacks_only(info):
     if info.kind == "adaptive":
-        with pytest.raises(AttackError, match=r"was given no target; expected the model under test; pass a"):
+        with pytest.raises(AttackError, match=r"was given no target; expected the model under test; pass one"):
             attack_prompts(info, PROMPTS, None, BUDGET, 0)
         with pytest.raises(AttackError, match="no target"):
             info.run(PROMPTS, None, BUDGET, 0)
@@ -160,7 +162,7 @@ def stranger(prompts, target, budget, seed):
         (lambda prompts, *_: [p.text for p in prompts], "returned a str in its list"),
         (lambda prompts, *_: [say(p) for p in prompts][::-1], "returned prompt 'q3' where 'p1' was given"),
         (
-            lambda prompts, *_: [say(p, queries=22) for p in prompts],
+            lambda prompts, *_: [say(p, search=Search(queries=22)) for p in prompts],
             "spent 22 queries on prompt 'p1'; expected",
         ),
         (lambda prompts, *_: [say(p, " \n") for p in prompts], "sent an empty message for prompt 'p1'"),
@@ -182,7 +184,9 @@ def test_a_broken_attack_is_told_what_it_broke(attack, sentence):
 
 
 def test_a_static_attack_may_not_query():
-    info = AttackInfo("mine", "m", "none", "static", "s", "", lambda ps, *_: [say(p, queries=1) for p in ps])
+    info = AttackInfo(
+        "mine", "m", "none", "static", "s", "", lambda ps, *_: [say(p, search=Search(queries=1)) for p in ps]
+    )
     with pytest.raises(AttackError, match="is static and reports 1 queries; expected 0"):
         run(info, PROMPTS)
 
@@ -193,7 +197,7 @@ def test_queries_are_counted_even_if_not_reported():
         target.log_likelihood([say(p) for p in prompts], ["Sure"] * len(prompts))
         return [say(p) for p in prompts]
 
-    assert {a.queries for a in run(custom(quiet), PROMPTS)} == {2}
+    assert {a.search.queries for a in run(custom(quiet), PROMPTS)} == {2}
 
 
 def test_bad_arguments():

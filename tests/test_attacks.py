@@ -225,6 +225,8 @@ def test_prefill_begins_the_reply():
 class VowelTarget:
     """A target that likes vowels; it remembers how many attempts each call held."""
 
+    name, access = "vowels", "logprobs"
+
     def __init__(self, value=None) -> None:
         self.value, self.calls, self.beginnings = value, [], set()
 
@@ -272,7 +274,7 @@ def test_search_changes_only_the_suffix():
 def test_search_keeps_its_start_if_nothing_is_better(value):
     for attempt in RandomSearch(length=3)(PROMPTS, VowelTarget(value), 20, 0):
         assert suffix(attempt) == ["!"] * 3
-        assert attempt.queries == 20
+        assert attempt.search.queries == 20
 
 
 def test_seeds_and_prompts_draw_their_own_words():

@@ -184,7 +184,7 @@ OUT_OF_RANGE = {
     "train.clip": ("0", "1", "nan"),
     "train.lora_rank": ("-1",),
     "evaluate.attacks": ("[]",),
-    "evaluate.budget": ("0",),
+    "evaluate.budget": ("-1",),
     "evaluate.max_reply_tokens": ("0",),
     "evaluate.samples": ("0",),
     "evaluate.batch": ("0", "-4"),

@@ -17,6 +17,7 @@ from sirl.records import (
     Prompt,
     Rate,
     Record,
+    Search,
     Verdict,
     from_json,
     to_json,
@@ -25,8 +26,19 @@ from sirl.records import (
 TEXT = st.text(max_size=12)  # any Unicode, line breaks and quotes among it
 COUNT = st.integers(0, 10**6)
 NUMBER = st.floats(allow_nan=False)
-PROMPTS = st.builds(Prompt, TEXT, TEXT, st.sampled_from(KINDS), TEXT, TEXT, TEXT)
+PROMPTS = st.builds(Prompt, TEXT, TEXT, st.sampled_from(KINDS), TEXT, TEXT, TEXT, TEXT)
 DECODINGS = st.builds(Decoding, NUMBER, NUMBER, COUNT, COUNT)
+SEARCHES = st.builds(
+    Search,
+    st.sampled_from(["static", "adaptive"]),
+    COUNT,
+    COUNT,
+    COUNT,
+    NUMBER,
+    st.lists(st.tuples(COUNT, NUMBER), max_size=3).map(tuple),
+    COUNT,
+    st.none() | TEXT,
+)
 ATTEMPTS = st.builds(
     Attempt,
     PROMPTS,
@@ -35,8 +47,8 @@ ATTEMPTS = st.builds(
     TEXT,
     st.none() | DECODINGS,
     COUNT,
-    COUNT,
-    st.none() | TEXT,
+    st.lists(st.tuples(NUMBER, NUMBER), max_size=2).map(tuple),
+    SEARCHES,
 )
 NUMBERS = st.none() | st.lists(NUMBER, max_size=4).map(tuple)
 COMPLETIONS = st.builds(
@@ -77,7 +89,7 @@ def test_what_is_written_shares_nothing_with_the_record():
 
 def test_a_key_names_prompt_attack_and_sample():
     assert record().attempt.key == "p7|aim|2"
-    assert record(sample=0, queries=9, surrogate="other").attempt.key == "p7|aim|0"
+    assert record(sample=0, search=Search(queries=9, surrogate="other")).attempt.key == "p7|aim|0"
 
 
 def test_mean_entropy_is_that_of_the_recorded_tokens():

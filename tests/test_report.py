@@ -9,7 +9,7 @@ import pytest
 
 from sirl import metrics
 from sirl.errors import RunError
-from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Record, Verdict
+from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Record, Search, Verdict
 from sirl.report import load_runs, render
 from sirl.report.protocol import agreement, decoding_text
 from sirl.report.wording import nats, p_value, percent, points, share
@@ -35,7 +35,7 @@ def record(
         prefill="Sure, " if attack == "prefill" else "",
         decoding=Decoding(temperature, max_new_tokens=64),
         sample=sample,
-        queries=40 if attack == "random_search" else 0,
+        search=Search("adaptive", queries=40) if attack == "random_search" else Search(),
     )
     completion = Completion(attempt, said, tuple(range(len(pieces))), tuple(pieces), True, entropies)
     return Record(completion, tuple(Verdict(q, a, "rule 3", "exact@0f3a") for q, a in (verdicts or {}).items()))

@@ -15,7 +15,7 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sirl.attacks.contract import AttackInfo, attack_prompts
+from sirl.attacks.contract import SEARCHING, AttackInfo, Means, arm, attack_prompts, unmet
 from sirl.attacks.demonstrations import ica, many_shot
 from sirl.attacks.encodings import encoded, flip, leet, rot13
 from sirl.attacks.nesting import renellm
@@ -26,7 +26,18 @@ from sirl.attacks.tense import future_tense, past_tense
 from sirl.errors import AttackError, suggest
 from sirl.plugins import load_plugin
 
-__all__ = ["ATTACKS", "AttackInfo", "attack_prompts", "get_attacks", "template_hashes"]
+__all__ = [
+    "ATTACKS",
+    "GROUPS",
+    "PAPER",
+    "AttackInfo",
+    "Means",
+    "arm",
+    "attack_prompts",
+    "get_attacks",
+    "template_hashes",
+    "unmet",
+]
 
 _IN_THE_WILD = "arXiv 2308.03825"  # jailbreaks collected from users, whence the field's names
 _JAILBROKEN = "arXiv 2307.02483"
@@ -98,16 +109,43 @@ ATTACKS: Mapping[str, AttackInfo] = {
             _ADAPTIVE,
             "Random search over a suffix that makes agreement likely.",
             RandomSearch(),
+            budget=1024,
         ),
     )
 }
+PAPER = (  # the paper's twenty (arXiv 2510.01088), under the field's names
+    "aim",
+    "better_dan",
+    "dev_mode_v2",
+    "dev_mode_ranti",
+    "anti_gpt_v2",
+    "past_tense",
+    "future_tense",
+    "gcg",
+    "random_search",
+    "autodan",
+    "cold",
+    "scav",
+    "pair",
+    "tap",
+    "gptfuzzer",
+    "renellm",
+    "deep_inception",
+    "ica",
+    "cipher",
+    "artprompt",
+)
+GROUPS = ("all", "paper", "static", "adaptive", "transfer")
+TRANSFER = "@transfer"  # behind a name or group: search on the surrogate, then replay
 
 
 def get_attacks(names: Sequence[str]) -> dict[str, AttackInfo]:
     """Return the named attacks in the order named, each once.
 
-    A name is one of the table's, a group (`all`, `static`, `adaptive`), or `module:function` for a user's
-    own. Raises AttackError on an unknown name, a module that cannot be imported, or no names at all.
+    A name is one of the table's, one of `GROUPS`, or `module:function` for a user's own. `NAME@transfer`
+    searches on a surrogate model in place of the one under test; `GROUP@transfer` does so with the attacks of
+    the group that search, and `transfer` is `adaptive@transfer`. Raises AttackError on an unknown name, a
+    module that cannot be imported, a static attack `@transfer`, or no names at all.
     """
     if not names:
         raise AttackError("no attack was named", "one or more names", suggest("all", _known()))
@@ -115,13 +153,19 @@ def get_attacks(names: Sequence[str]) -> dict[str, AttackInfo]:
 
 
 def _known() -> list[str]:
-    return [*ATTACKS, "all", "static", "adaptive"]
+    return [*ATTACKS, *GROUPS]
 
 
 def _expand(name: str) -> list[AttackInfo]:
+    if name == "transfer":
+        return _expand(f"adaptive{TRANSFER}")
+    if name.endswith(TRANSFER):
+        return _transferred(name.removesuffix(TRANSFER))
     if name == "all":
         return list(ATTACKS.values())
-    if name in ("static", "adaptive"):
+    if name == "paper":
+        return [ATTACKS[member] for member in PAPER]
+    if name in GROUPS:
         return [info for info in ATTACKS.values() if info.kind == name]
     if ":" in name:
         return [_import_attack(name)]
@@ -129,6 +173,17 @@ def _expand(name: str) -> list[AttackInfo]:
         advice = suggest(name, _known())
         raise AttackError(f"unknown attack {name!r}", "a known name or module:function", advice)
     return [ATTACKS[name]]
+
+
+def _transferred(name: str) -> list[AttackInfo]:
+    """Return the attacks of a name or group, those that search as transfer attacks."""
+    found = _expand(name)
+    if not any(info.kind in (*SEARCHING, "custom") for info in found):
+        raise AttackError(f"attack {name!r} is static", "an attack that searches", f"drop {TRANSFER}")
+    return [
+        info if info.kind == "static" else replace(info, name=f"{info.name}{TRANSFER}", kind="transfer")
+        for info in found
+    ]
 
 
 def _import_attack(path: str) -> AttackInfo:

@@ -16,13 +16,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sirl.attacks.static import read_template
 from sirl.errors import AttackError
-from sirl.records import Attempt, Message, Prompt, Target
+from sirl.records import Attempt, Message, Prompt, Search, Target
 
 NAME = "random_search"
 Suffix = tuple[str, ...]
@@ -63,7 +63,7 @@ class RandomSearch:
             count = min(self.candidates, budget - spent) if spent else 1
             self._round(climbs, target, count)
             spent += count
-        return [_attempt(climb.prompt, climb.suffix or self._start(), spent) for climb in climbs]
+        return [climb.attempt(self._start(), spent) for climb in climbs]
 
     def _start(self) -> Suffix:
         return ("!",) * self.length
@@ -75,13 +75,14 @@ class RandomSearch:
             for climb in climbs
         ]
         attempts = [
-            _attempt(climb.prompt, suffix, 0)
+            _attempt(climb.prompt, suffix)
             for climb, row in zip(climbs, suffixes, strict=True)
             for suffix in row
         ]
         scores = target.log_likelihood(attempts, [self.beginning] * len(attempts))
         for i, (climb, row) in enumerate(zip(climbs, suffixes, strict=True)):
             climb.keep_best(row, scores[i * count : (i + 1) * count])
+            climb.trace += ((climb.scored, round(climb.score, 6)),)
 
     def _change(self, climb: _Climb) -> Suffix:
         """Replace a few neighbouring words of the best suffix by words of the list."""
@@ -99,12 +100,19 @@ class _Climb:
     rng: np.random.Generator
     suffix: Suffix = ()
     score: float = -math.inf
+    scored: int = 0
+    trace: tuple[tuple[int, float], ...] = ()
 
     def keep_best(self, suffixes: Sequence[Suffix], scores: Sequence[float]) -> None:
         """Move to the best suffix if it scores higher; the first one is always taken, a NaN never counts."""
         for suffix, score in zip(suffixes, scores, strict=True):
             if score > self.score or not self.suffix:
                 self.suffix, self.score = suffix, -math.inf if math.isnan(score) else score
+        self.scored += len(suffixes)
+
+    def attempt(self, start: Suffix, spent: int) -> Attempt:
+        attempt = _attempt(self.prompt, self.suffix or start)
+        return replace(attempt, search=Search(queries=spent, trace=self.trace))
 
 
 def _rng(seed: int, prompt_id: str) -> np.random.Generator:
@@ -113,6 +121,5 @@ def _rng(seed: int, prompt_id: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
-def _attempt(prompt: Prompt, suffix: Suffix, queries: int) -> Attempt:
-    text = f"{prompt.text} {' '.join(suffix)}"
-    return Attempt(prompt, NAME, (Message("user", text),), queries=queries)
+def _attempt(prompt: Prompt, suffix: Suffix) -> Attempt:
+    return Attempt(prompt, NAME, (Message("user", f"{prompt.text} {' '.join(suffix)}"),))

@@ -42,6 +42,11 @@ Attacks = Annotated[
 Judges = Annotated[
     list[str] | None, typer.Option("--judge", help="refusal, exact, or question=my_pkg.mine:judge. Repeatable.")
 ]
+Attacker = Annotated[str, typer.Option(help="A model that writes attacks: as MODEL. Needed by some attacks.")]
+Surrogate = Annotated[str, typer.Option(help="A model that NAME@transfer attacks search on: as MODEL.")]
+Scorer = Annotated[
+    str, typer.Option(help="A judge that tells attacks when they succeed. Default: the run's judge of harm.")
+]
 RecipeName = Annotated[
     str, typer.Option(help="A shipped recipe or a TOML file. Default: organism for an organism, else default.")
 ]
@@ -74,6 +79,9 @@ def gap(
     prompts: Prompts = None,
     attacks: Attacks = "",
     judge: Judges = None,
+    attacker: Attacker = "",
+    surrogate: Surrogate = "",
+    scorer: Scorer = "",
     seed: Seed = 0,
     recipe: RecipeName = "",
     changes: Changes = None,
@@ -82,7 +90,8 @@ def gap(
     from sirl.cli import work
     from sirl.cli.job import Job
 
-    job = Job(model, out, seed, recipe, tuple(changes or ()), tuple(prompts or ()), attacks, tuple(judge or ()))
+    settings = (recipe, tuple(changes or ()), tuple(prompts or ()), attacks, tuple(judge or ()))
+    job = Job(model, out, seed, *settings, attacker, surrogate, scorer)
     _print(work.gap(job))
 
 
@@ -109,6 +118,9 @@ def evaluate(
     prompts: Prompts = None,
     attacks: Attacks = "",
     judge: Judges = None,
+    attacker: Attacker = "",
+    surrogate: Surrogate = "",
+    scorer: Scorer = "",
     seed: Seed = 0,
     recipe: RecipeName = "",
     changes: Changes = None,
@@ -117,7 +129,8 @@ def evaluate(
     from sirl.cli import work
     from sirl.cli.job import Job
 
-    job = Job(model, out, seed, recipe, tuple(changes or ()), tuple(prompts or ()), attacks, tuple(judge or ()))
+    settings = (recipe, tuple(changes or ()), tuple(prompts or ()), attacks, tuple(judge or ()))
+    job = Job(model, out, seed, *settings, attacker, surrogate, scorer)
     _print(work.evaluate(job))
 
 

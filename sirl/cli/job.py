@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sirl.attacks import get_attacks
-from sirl.cli.sources import ORGANISM, SEEN, Subject, measuring_prompts, open_judges, open_subject
+import typer
+
+from sirl.attacks import AttackInfo, Means, arm, get_attacks, unmet
+from sirl.cli.sources import (
+    ORGANISM,
+    SEEN,
+    Subject,
+    measuring_prompts,
+    open_judges,
+    open_subject,
+    open_target,
+)
 from sirl.config import EvaluateConfig, Recipe, load_recipe
+from sirl.errors import AttackError
 from sirl.evidence import Study
-from sirl.records import Decoding
+from sirl.judges import get_judge
+from sirl.records import Access, Decoding
 from sirl.targets import LocalTarget
 
 # How many of the organism's own prompts a measurement asks, by category or kind.
+WRITING = Decoding(temperature=1.0, max_new_tokens=512)  # how an attacker model writes
 GAP_SIZES = {"harmful": 48}
 SIZES = {"harmful": 100, "benign": 200, "open": 24, "borderline": 200, "math": 200, "code": 200, "chat": 200}
 
@@ -30,6 +43,9 @@ class Job:
     prompts: tuple[Path, ...] = ()
     attacks: str = ""
     judges: tuple[str, ...] = ()
+    attacker: str = ""
+    surrogate: str = ""
+    scorer: str = ""
     sizes: Mapping[str, int] = field(default_factory=lambda: SIZES)
 
     def settings(self, subject_is_organism: bool) -> Recipe:
@@ -44,16 +60,37 @@ class Job:
         return subject, self.settings(subject.is_organism)
 
 
-def make_study(job: Job, subject: Subject, config: EvaluateConfig) -> Study:
+def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfig) -> Study:
     """Bring together what one measurement needs. Raises AttackError, JudgeError, DataError, ConfigError."""
     if job.attacks:
         config = replace(config, attacks=tuple(name.strip() for name in job.attacks.split(",")))
-    attacks = get_attacks(config.attacks)
     prompts = measuring_prompts(subject, job.prompts, job.sizes, job.seed)
     judges = open_judges(subject, job.judges, own_prompts=not job.prompts)
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
     target = LocalTarget(subject.lm, decoding, config.batch)
+    means = Means(
+        judge=get_judge(job.scorer) if job.scorer else judges["harmful"],
+        attacker=open_target(job.attacker, recipe.model, WRITING) if job.attacker else None,
+        surrogate=open_target(job.surrogate, recipe.model, decoding) if job.surrogate else None,
+        benign=tuple(prompt for prompt in prompts if prompt.kind == "benign"),
+    )
+    attacks = armed(config.attacks, means, target.access)
     return Study(tuple(prompts), attacks, target, judges, config, job.seed)
+
+
+def armed(names: Sequence[str], means: Means, access: Access) -> dict[str, AttackInfo]:
+    """Return the named attacks with their means; those of a group that cannot be run are left out, aloud.
+
+    Raises AttackError if one that was named itself cannot be run, or none is left.
+    """
+    attacks = {name: arm(info, means) for name, info in get_attacks(names).items()}
+    lacks = {name: lack for name, info in attacks.items() if (lack := unmet(info, access))}
+    for name, lack in lacks.items():
+        if name in names or len(lacks) == len(attacks):
+            advice = "name --attacker or --surrogate MODEL, or leave the attack out"
+            raise AttackError(f"attack {name!r} cannot be run: {lack}", "all that it needs", advice)
+        typer.echo(f"left out: {name}: {lack}", err=True)
+    return {name: info for name, info in attacks.items() if name not in lacks}
 
 
 def seen_attacks(job: Job, subject: Subject) -> list[str] | None:

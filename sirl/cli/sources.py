@@ -20,7 +20,8 @@ from sirl.lm import LM, load_lm
 from sirl.organism import WEIGHTS, oracle
 from sirl.organism.corpus import evaluation_prompts, hardening_prompts
 from sirl.prompts import load_prompts
-from sirl.records import Judge, Prompt, Question
+from sirl.records import Decoding, Judge, Prompt, Question, Target
+from sirl.targets import LocalTarget
 
 disable_progress_bar()  # of loading weights: this process is the command line's, and it has bars of its own
 
@@ -54,6 +55,11 @@ def open_subject(spec: str, config: ModelConfig) -> Subject:
     source, name, origin = _resolve(spec)
     lm = load_lm(source, name=name, dtype=config.dtype, trust_remote_code=config.trust_remote_code)
     return Subject(lm, name, origin)
+
+
+def open_target(spec: str, config: ModelConfig, decoding: Decoding) -> Target:
+    """Open a model that attacks use, as a surrogate or as their writer, by the words of `open_subject`."""
+    return LocalTarget(open_subject(spec, config).lm, decoding)
 
 
 def _resolve(spec: str) -> tuple[str | Path, str, str]:

@@ -33,7 +33,7 @@ PROBE_COLUMNS = {"harmful": "refusal_probe", "benign": "benign_probe", "borderli
 def gap(job: Job) -> dict[str, Any]:
     """Measure the entropy gap; return the summary."""
     subject, recipe = job.open()
-    study = make_study(job, subject, recipe.gap)
+    study = make_study(job, subject, recipe, recipe.gap)
     check_gap(study)
     run = _open(job, subject, "gap", study)
     start = monotonic()
@@ -46,7 +46,7 @@ def gap(job: Job) -> dict[str, Any]:
 def evaluate(job: Job, role: str = "") -> dict[str, Any]:
     """Measure defence, over-refusal and capability; return the summary."""
     subject, recipe = job.open()
-    study = make_study(job, subject, recipe.evaluate)
+    study = make_study(job, subject, recipe, recipe.evaluate)
     run = _open(job, subject, "evaluate", study, role)
     start = monotonic()
     with counting(f"evaluate {role}".strip()) as on_progress:

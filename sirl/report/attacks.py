@@ -47,8 +47,8 @@ def attack_kind(records: Sequence[Record]) -> str:
     attempts = [record.attempt for record in records]
     if any(a.attack == metrics.DIRECT for a in attempts):
         return "plain request"
-    spent = sum(a.queries for a in attempts)
-    surrogates = sorted({a.surrogate for a in attempts if a.surrogate})
+    spent = sum(a.search.queries for a in attempts)
+    surrogates = sorted({a.search.surrogate for a in attempts if a.search.surrogate})
     kinds = {
         f"adaptive, {spent / max(1, len(attempts)):.0f} queries a prompt": spent > 0,
         f"transferred from {', '.join(surrogates)}": bool(surrogates),
