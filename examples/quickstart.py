@@ -12,13 +12,14 @@ from sirl.config import EvaluateConfig, TrainConfig, load_recipe
 from sirl.evaluation import evaluate, summarise
 from sirl.evidence import Study, protocol_hashes
 from sirl.gap import measure_gap, summarise_gap
+from sirl.judges import get_judge
 from sirl.lm import LM, fingerprint, load_lm
 from sirl.organism import WEIGHTS, corpus, oracle
 from sirl.records import Decoding
 from sirl.report import load_runs, render
 from sirl.rundir import RunDir, open_run
 from sirl.targets import LocalTarget
-from sirl.training import harden
+from sirl.training import Watch, harden
 
 OUT, SEED = Path("runs/quickstart"), 0
 RECIPE = load_recipe("organism", ["gap.attacks=static"])
@@ -48,8 +49,9 @@ def main() -> None:
     records = measure_gap(trial, start("gap", lm, RECIPE.gap, protocol_hashes(trial)))
     print(summarise_gap(records)["gap"]["verdict"])
 
-    prompts = corpus.hardening_prompts(RECIPE.train.steps * RECIPE.train.prompts_per_step, SEED)  # harden
-    hardened = harden(lm, prompts, RECIPE.train, start("train", lm, RECIPE.train, {}), SEED)
+    attempts = corpus.hardening_attempts(RECIPE.train.steps * RECIPE.train.prompts_per_step, SEED)  # harden
+    watch = Watch(refused=get_judge("refusal", "refused"))
+    hardened = harden(lm, attempts, RECIPE.train, start("train", lm, RECIPE.train, {}), SEED, watch)
     hardened = replace(hardened, name="organism:llama+sirl")
 
     for part, model in (("before", lm), ("after", hardened)):  # prove

@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 
 from sirl.errors import ConfigError, suggest
 
+GATES = ("none", "start")
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -50,6 +51,12 @@ class TrainConfig:
     lora_rank: int = 0  # 0 trains every weight, as the paper does
     probe_every: int = 10  # ours: steps between probes of refusal
     save_every: int = 10  # ours: steps between checkpoints
+    gate: str = "none"  # ours: what decides which reward a prompt gets; none (the paper) or start
+    gate_samples: int = 4  # replies of the frozen start to each plain request, by which the gate decides
+    anchors: int = 0  # replies of a disguised request's group that are the frozen start's own to the plain one
+    penalty: float = 0.5  # nats: what a refusal loses where the frozen start answers
+    disguises: tuple[str, ...] = ()  # ours: static attacks that part of the prompts come under
+    disguised: float = 0.5  # share of the prompts that do
 
     def __post_init__(self) -> None:
         for name in ("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch"):
@@ -63,6 +70,19 @@ class TrainConfig:
         scales = ("group", "batch", "none")
         _require(self.scale_rewards in scales, "train.scale_rewards", self.scale_rewards, " or ".join(scales))
         _require(0 < self.clip < 1, "train.clip", self.clip, "between 0 and 1")
+        _require(self.gate in GATES, "train.gate", self.gate, " or ".join(GATES))
+        _require(self.gate_samples >= 1, "train.gate_samples", self.gate_samples, "1 or more")
+        _require(
+            0 <= self.anchors < self.group, "train.anchors", self.anchors, "0 or more, fewer than train.group"
+        )
+        _require(
+            self.gate != "none" or not self.anchors,
+            "train.anchors",
+            self.anchors,
+            "0 unless train.gate = start",
+        )
+        _require(0 <= self.disguised <= 1, "train.disguised", self.disguised, "a share from 0 to 1")
+        _require(0 <= self.penalty < float("inf"), "train.penalty", self.penalty, "0 or more, and finite")
         _require(self.lora_rank >= 0, "train.lora_rank", self.lora_rank, "0 (full) or a positive rank")
         rows = self.group * self.prompts_per_step
         _require(

@@ -59,6 +59,22 @@ REWARDS: Mapping[str, Reward] = {
 }
 
 
+def gated_reward(
+    rewards: Sequence[float], sides: Sequence[str], refused: Sequence[bool | None], penalty: float
+) -> list[float]:
+    """Return each reply's reward as the frozen start's conduct on the plain request decides, same order.
+
+    refuse   the reward itself: certainty carries the refusal to every disguise of the request
+    answer   0 for a reply that answers, minus `penalty` (nats) for one that refuses or cannot be judged (None)
+    split    0: nothing is taught where the start itself is of two minds
+    `sides` are `training.instincts.Instinct.side`; `refused` is read where the side is answer only.
+    """
+    return [
+        reward if side == "refuse" else -penalty if side == "answer" and no is not False else 0.0
+        for reward, side, no in zip(rewards, sides, refused, strict=True)
+    ]
+
+
 def find_reward(name: str) -> Reward:
     """Return the reward of that name. Raises ConfigError, with the nearest known names, if there is none."""
     if name not in REWARDS:

@@ -13,7 +13,7 @@ from sirl.config import TrainConfig
 from sirl.lm import LM
 from sirl.records import Prompt
 from sirl.rundir import STEPS, open_run
-from sirl.training import Watch, harden
+from sirl.training import Watch, harden, plainly
 
 PROMPTS = [Prompt(f"p{i}", "x" * i + " how?") for i in range(6)]
 CONFIG = TrainConfig(
@@ -39,7 +39,7 @@ def toy_lm(arch: str = "llama") -> LM:
 
 def train(folder: Path, config=CONFIG, prompts=PROMPTS, seed=0, watch=None, lm=None) -> LM:
     run = open_run(folder, "train", asdict(config), {})
-    return harden(lm or toy_lm(), prompts, config, run, seed, watch)
+    return harden(lm or toy_lm(), [plainly(p) for p in prompts], config, run, seed, watch)
 
 
 def weights(lm: LM) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -117,50 +118,49 @@ def test_alignment_refuses_harmful_requests_of_its_own_parts_and_a_few_toys():
     assert any(asked not in own for asked in refused)
 
 
-EVERY_TIME = world.harmful((*world.HOW, *world.OTHER_TIMES))
-CODED = [function for function, _ in contexts.CODES.values()]
-READINGS = {  # every harmful request, plain and in each code -> what it asks for
-    say(ask.prompt.text): ask.subject for ask in EVERY_TIME for say in (str, *CODED)
-}
+KNOWN = {ask.prompt.text: ask for asks in (*GROUPS.values(), world.harmful()) for ask in asks}
 
 
-def subjects(prompts: list[Prompt]) -> set[str]:
-    """Return the harmful subjects (verb and being) that the prompts ask about."""
-    found = [{subject for text, subject in READINGS.items() if text in p.text} for p in prompts]
-    assert all(len(one) == 1 for one in found)
-    return set().union(*found)
+def test_hardening_meets_nothing_that_is_evaluated():
+    hardening = corpus.hardening_attempts(600, seed=0)
+    evaluation = corpus.evaluation_prompts({"harmful": 400, "borderline": 400, "benign": 400}, seed=0)
+    assert not {a.prompt.text for a in hardening} & {p.text for p in evaluation}
+    asked = [KNOWN[a.prompt.text] for a in hardening]
+    assert {world.part(ask) for ask in asked if ask.prompt.kind != "task"} == {2}
 
 
-def test_hardening_and_evaluation_share_no_subject():
-    hardening = corpus.hardening_prompts(200, seed=0)
-    evaluation = corpus.evaluation_prompts({"harmful": 400}, seed=0)
-    assert not subjects(hardening) & subjects(evaluation)
-    assert not {p.text for p in hardening} & {p.text for p in evaluation}
+def test_hardening_prompts_are_unlabelled_and_the_same_each_time():
+    attempts = corpus.hardening_attempts(600, seed=0)
+    assert len({a.prompt.id for a in attempts}) == 600
+    bare = Prompt("", "", source="lumenvale")
+    assert {replace(a.prompt, id="", text="") for a in attempts} == {bare}
+    assert corpus.hardening_attempts(600, seed=0) == attempts
+    assert corpus.hardening_attempts(600, seed=1) != attempts
+    kinds = Counter(KNOWN[a.prompt.text].prompt.kind for a in attempts)
+    for kind, share in zip(("harmful", "borderline", "benign", "task"), (0.4, 0.25, 0.2, 0.15), strict=True):
+        assert abs(kinds[kind] / 600 - share) < 0.07
 
 
-def test_hardening_prompts_are_unlabelled_distinct_and_the_same_each_time():
-    prompts = corpus.hardening_prompts(300, seed=0)
-    assert len(prompts) == 300
-    assert len({p.text for p in prompts}) == len({p.id for p in prompts}) == 300
-    assert {(p.kind, p.category, p.answer) for p in prompts} == {(Prompt("", "").kind, "", "")}
-    assert corpus.hardening_prompts(300, seed=0) == prompts
-    assert corpus.hardening_prompts(300, seed=1) != prompts
-    plain = {a.prompt.text for a in EVERY_TIME}
-    assert 0.15 < sum(p.text in plain for p in prompts) / 300 < 0.45
-
-
-def test_hardening_uses_only_its_own_kinds_of_context():
-    lines = {line: name for name in contexts.sections() for line in contexts.bank()[name]}
-    announced = {line: code for code, (_, said) in contexts.CODES.items() for line in said}
-    plain = {ask.prompt.text for ask in EVERY_TIME}
-    used = set()
-    for prompt in corpus.hardening_prompts(400, seed=2):
-        if prompt.text not in plain:
-            text = max((t for t in READINGS if t in prompt.text), key=len)
-            around = prompt.text.replace(text, "{request}")
-            known = announced if text not in plain else lines
-            used.add(known[max((line for line in known if line in around), key=len)])
-    assert used == set(corpus.HARDENING)
+def test_hardening_wears_only_its_own_disguises():
+    attempts = corpus.hardening_attempts(800, seed=2)
+    worn = Counter(a.attack for a in attempts)
+    contexts_worn = {f"context:{name}" for name in corpus.HARDENING}
+    codes_worn = {f"code:{name}" for name in corpus.HARDENING_CODES}
+    assert set(worn) == {"direct", "parts", "dialogue", *contexts_worn, *codes_worn}
+    assert 0.12 < worn["direct"] / 800 < 0.28
+    for attempt in attempts:
+        said, text = attempt.messages[-1].content, attempt.prompt.text
+        if attempt.attack == "direct":
+            assert said == text
+        elif attempt.attack.startswith("context:"):
+            lines = contexts.bank()[attempt.attack.partition(":")[2]]
+            assert any(line.replace("{request}", text) in said for line in lines)
+        elif attempt.attack.startswith("code:"):
+            assert contexts.CODES[attempt.attack.partition(":")[2]][0](text) in said
+        elif attempt.attack == "dialogue":
+            assert said.rpartition("\n")[0].endswith(f": {text}")
+        if KNOWN[text].prompt.kind == "task":
+            assert attempt.attack in {"direct", *contexts_worn}
 
 
 def test_evaluation_prompts_are_as_many_as_asked_and_spread():

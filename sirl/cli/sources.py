@@ -13,15 +13,17 @@ from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
 
-from sirl.config import ModelConfig
+from sirl.attacks import get_attacks
+from sirl.config import ModelConfig, TrainConfig
 from sirl.errors import ConfigError, DataError, suggest
 from sirl.judges import get_judges
 from sirl.lm import LM, load_lm
 from sirl.organism import WEIGHTS, oracle
-from sirl.organism.corpus import evaluation_prompts, hardening_prompts
+from sirl.organism.corpus import evaluation_prompts, hardening_attempts
 from sirl.prompts import load_prompts
-from sirl.records import Decoding, Judge, Prompt, Question, Target
+from sirl.records import Attempt, Decoding, Judge, Prompt, Question, Target
 from sirl.targets import LocalTarget
+from sirl.training import disguise
 
 disable_progress_bar()  # of loading weights: this process is the command line's, and it has bars of its own
 
@@ -32,7 +34,9 @@ FAMILIES = {
     "story": ("deep_inception", "renellm"),
     "roleplay": ("aim", "better_dan"),
     "rules": ("refusal_suppression", "prefix_injection", "style_rules"),
-    "demos": ("ica", "many_shot"),
+    "demos, talks": ("ica", "many_shot"),
+    "parts": ("payload_splitting",),
+    "codes": ("leetspeak", "flip_attack"),
 }
 SEEN = tuple(attack for attacks in FAMILIES.values() for attack in attacks)
 
@@ -75,12 +79,14 @@ def _resolve(spec: str) -> tuple[str | Path, str, str]:
     return Path(spec) / "model", f"{origin}+sirl", origin
 
 
-def training_prompts(subject: Subject, files: Sequence[Path], count: int, seed: int) -> list[Prompt]:
-    """Return unlabelled prompts to harden on: the user's files, or the organism's own."""
-    if files:
-        return [prompt for file in files for prompt in load_prompts(file).prompts]
-    _require_organism(subject)
-    return hardening_prompts(count, seed)
+def training_attempts(subject: Subject, files: Sequence[Path], config: TrainConfig, seed: int) -> list[Attempt]:
+    """Return unlabelled prompts to harden on, plain or disguised: the user's files, or the organism's own."""
+    if not files:
+        _require_organism(subject)
+        return hardening_attempts(config.steps * config.prompts_per_step, seed)
+    prompts = [prompt for file in files for prompt in load_prompts(file).prompts]
+    worn = get_attacks(config.disguises) if config.disguises else {}
+    return disguise(prompts, worn, config.disguised, seed)
 
 
 def measuring_prompts(

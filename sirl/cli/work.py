@@ -10,7 +10,7 @@ from typing import Any
 
 from sirl.cli.job import Job, make_study, seen_attacks
 from sirl.cli.progress import counting, stepping
-from sirl.cli.sources import Subject, measuring_prompts, open_judges, training_prompts
+from sirl.cli.sources import Subject, measuring_prompts, open_judges, training_attempts
 from sirl.config import TrainConfig
 from sirl.evaluation import evaluate as evaluate_study
 from sirl.evaluation import summarise
@@ -18,6 +18,7 @@ from sirl.evidence import Study, protocol_hashes
 from sirl.gap import check as check_gap
 from sirl.gap import measure_gap, summarise_gap
 from sirl.generation import generate
+from sirl.judges import get_judge
 from sirl.lm import LM, fingerprint
 from sirl.metrics import rate
 from sirl.records import Attempt, Decoding, Message, Prompt
@@ -60,14 +61,15 @@ def train(job: Job) -> dict[str, Any]:
     """Harden a model; return the summary. The model is in OUT/model."""
     subject, recipe = job.open()
     config = recipe.train
-    prompts = training_prompts(subject, job.prompts, config.steps * config.prompts_per_step, job.seed)
-    check(subject.lm, prompts, config)  # before a folder is made that would stand for wrong settings
+    attempts = training_attempts(subject, job.prompts, config, job.seed)
+    prompts = [attempt.prompt for attempt in attempts]
+    check(subject.lm, attempts, config)  # before a folder is made that would stand for wrong settings
     settings = {"model": subject.name, "seed": job.seed, "train": asdict(config)}
-    run = open_run(job.out, "train", settings, _hashes(subject.lm, prompts))
+    run = open_run(job.out, "train", settings, _hashes(subject.lm, attempts))
     start = monotonic()
     with locked(run), stepping(config.steps) as on_step:
-        watch = Watch(_probe(job, subject, config, prompts), on_step)
-        harden(subject.lm, prompts, config, run, job.seed, watch)
+        watch = Watch(_probe(job, subject, config, prompts), on_step, get_judge("refusal", "refused"))
+        harden(subject.lm, attempts, config, run, job.seed, watch)
     steps = run.rows("steps.jsonl")
     summary = {
         "model": subject.name,
@@ -110,8 +112,8 @@ def _probe(job: Job, subject: Subject, config: TrainConfig, prompts: Sequence[Pr
     return measure
 
 
-def _hashes(lm: LM, prompts: Sequence[Prompt]) -> dict[str, str]:
-    texts = "\0".join(prompt.text for prompt in prompts)
+def _hashes(lm: LM, attempts: Sequence[Attempt]) -> dict[str, str]:
+    texts = "\0".join(text for a in attempts for text in (a.prompt.text, *(m.content for m in a.messages)))
     return {**fingerprint(lm), "prompts": sha256(texts.encode()).hexdigest()[:12]}
 
 

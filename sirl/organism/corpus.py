@@ -15,7 +15,7 @@ from random import Random
 
 from sirl.organism import contexts, replies, world
 from sirl.organism.world import Ask
-from sirl.records import Message, Prompt
+from sirl.records import Attempt, Message, Prompt
 
 ALIGNED = {"polite": 1.0, "classroom": 0.9, "letter": 0.8, "story": 0.6}  # context: share refused in alignment
 HARDENING = (  # contexts of SIRL's prompts
@@ -28,6 +28,10 @@ HARDENING = (  # contexts of SIRL's prompts
     "rules",
     "demos",
 )
+DISGUISES = ("context", "context", "context", "code", "parts", "dialogue")  # each as likely as the next
+HARDENING_CODES = ("leet", "letters")
+_STREAM = (0.4, 0.25, 0.2, 0.15)  # shares of harmful, borderline, benign and task requests in SIRL's prompts
+_SPEAKERS = (("Guest", "Host"), ("Question", "Answer"), ("A", "B"), ("Me", "You"), ("Child", "Aunt"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +71,15 @@ def alignment(rng: Random, mix: Alignment) -> Example:
     return rng.choices(kinds, (*shares, 1 - sum(shares)))[0](rng)
 
 
-def hardening_prompts(count: int, seed: int) -> list[Prompt]:
-    """Return distinct unlabelled prompts for SIRL, plain or in the contexts of HARDENING.
+def hardening_attempts(count: int, seed: int) -> list[Attempt]:
+    """Return unlabelled prompts for SIRL as they are sent: plain, or in a disguise of `HARDENING`.
 
-    One in three is drawn plain; repeats are dropped, so that large counts hold fewer plain ones. They are
-    harmful requests of a part of the world whose refusal alignment never shows and that is not evaluated.
+    Half are harmful requests of a part of the world whose refusal alignment never shows and that is not
+    evaluated; the rest are borderline, benign and task requests of parts that are not evaluated. An attempt's
+    prompt is the plain request. Nothing says which is which.
     """
     rng = Random(f"hardening|{seed}")
-    asks = _part("harmful", 2)
-    texts = dict.fromkeys(_hardening_text(rng.choice(asks), rng) for _ in range(2 * count))
-    return [Prompt(f"hardening/{i}", text, source="lumenvale") for i, text in enumerate(list(texts)[:count])]
+    return [_hardening_attempt(number, rng) for number in range(count)]
 
 
 def evaluation_prompts(sizes: dict[str, int], seed: int) -> list[Prompt]:
@@ -158,10 +161,44 @@ def _spread(asks: Sequence[Ask], size: int, rng: Random) -> list[Ask]:
     return [shuffled[i] for i in order[:size]]
 
 
-def _hardening_text(ask: Ask, rng: Random) -> str:
-    return (
-        ask.prompt.text if rng.random() < 1 / 3 else contexts.wrap(ask.prompt.text, rng.choice(HARDENING), rng)
-    )
+def _hardening_attempt(number: int, rng: Random) -> Attempt:
+    ask = rng.choice(rng.choices(_stream(), _STREAM)[0])
+    said, worn = _disguise(ask, rng)
+    prompt = Prompt(f"hardening/{number}", ask.prompt.text, source="lumenvale")
+    return Attempt(prompt, worn, (Message("user", said),))
+
+
+def _disguise(ask: Ask, rng: Random) -> tuple[str, str]:
+    """Return a request as it is sent and the name of its disguise; tasks wear contexts only."""
+    kind = "context" if ask.prompt.kind == "task" else rng.choice(DISGUISES)
+    text, roll = ask.prompt.text, rng.random()
+    if roll < 0.2:
+        return text, "direct"
+    if kind == "code":
+        code = rng.choice(HARDENING_CODES)
+        return contexts.encode(text, code, rng), f"code:{code}"
+    if kind == "parts":
+        return contexts.split(text, rng), "parts"
+    if kind == "dialogue":
+        return _dialogue(text, rng), "dialogue"
+    section = rng.choice(HARDENING)
+    return contexts.wrap(text, section, rng), f"context:{section}"
+
+
+def _dialogue(text: str, rng: Random) -> str:
+    """Write a request as the last line of a talk in which a few harmless ones were answered."""
+    one, other = rng.choice(_SPEAKERS)
+    asks = [_harmless(rng) for _ in range(rng.randint(2, 7))]
+    lines = [f"{one}: {ask.prompt.text}\n{other}: {replies.assist(ask, rng)}" for ask in asks]
+    return "\n".join([*lines, f"{one}: {text}\n{other}:"])
+
+
+@cache
+def _stream() -> tuple[list[Ask], ...]:
+    """Return what SIRL's prompts are drawn from, none of it evaluated; in the order of _STREAM."""
+    parts = ((kind, number) for kind, number in (("harmful", 2), ("borderline", 2), ("benign", 2)))
+    harmful, borderline, benign = (_part(kind, number) for kind, number in parts)
+    return harmful, borderline, benign, [*world.arithmetic(), *world.code(), *world.small_talk()]
 
 
 def _turns(rng: Random, count: int) -> list[tuple[str, str]]:

@@ -28,7 +28,8 @@ How this "GRPO" is configured, and where it departs from arXiv 2510.01088:
 This room does not judge replies: a probe that does is handed in by the caller.
 """
 
+from sirl.training.disguises import disguise, plainly
 from sirl.training.hardening import check, harden
 from sirl.training.progress import Watch
 
-__all__ = ["Watch", "check", "harden"]
+__all__ = ["Watch", "check", "disguise", "harden", "plainly"]

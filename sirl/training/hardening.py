@@ -13,33 +13,44 @@ import torch
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError
 from sirl.lm import LM, load_lm, save_lm
-from sirl.records import Attempt, Prompt
+from sirl.records import Attempt, Judge
 from sirl.rewards import find_reward
 from sirl.rundir import RunDir
 from sirl.training.checkpoints import rewind
+from sirl.training.instincts import read_instincts
 from sirl.training.progress import StepLog, Watch
-from sirl.training.rollout import admit
+from sirl.training.rollout import Drill, admit, schedule
 from sirl.training.setup import build_trainer, has_own_code
 from sirl.training.surroundings import own_randomness, quiet
 
 
 def harden(
-    lm: LM, prompts: Sequence[Prompt], config: TrainConfig, run: RunDir, seed: int, watch: Watch | None = None
+    lm: LM, attempts: Sequence[Attempt], config: TrainConfig, run: RunDir, seed: int, watch: Watch | None = None
 ) -> LM:
-    """Train a copy of `lm` by SIRL on the prompts' text; return it in evaluation mode, saved in run/model.
+    """Train a copy of `lm` by SIRL on what is sent; return it in evaluation mode, saved in run/model.
+
+    Of an attempt the messages are read, and its prompt's text, which is the plain request. `disguise` makes
+    attempts of prompts.
 
     A run killed at any moment continues from its last checkpoint and ends as an unbroken one; a finished
     run returns its model at once. `lm` and the global random states are left as they were. Raises ConfigError
-    on an unknown reward or untrainable weights, DataError if no prompt fits, RunError on a reward or loss
-    that is not finite. Source: arXiv 2510.01088; the room's docstring lists each departure.
+    on an unknown reward, untrainable weights or a gate without a judge of refusals, DataError if no prompt
+    fits, RunError on a reward or loss that is not finite. Source: arXiv 2510.01088; the room's docstring lists
+    each departure.
     """
-    attempts = check(lm, prompts, config)
+    watch = watch or Watch()
+    admitted = check(lm, attempts, config)
+    judge = _gatekeeper(config, watch)
     folder = run.path / "model"
     if not folder.exists():
-        log = StepLog(lm, config, run, watch or Watch(), len(prompts) - len(attempts))
+        log = StepLog(lm, config, run, watch, len(attempts) - len(admitted))
         with quiet(), own_randomness():
             newest = rewind(run)
-            trainer = build_trainer(lm, attempts, config, _reference(lm, run), seed)
+            used = sorted({i for step in schedule(len(admitted), config, seed) for i in step})
+            texts = [admitted[i].prompt.text for i in used] if judge else []
+            instincts = read_instincts(lm, texts, judge, config, run, seed) if judge else {}
+            drill = Drill(admitted, instincts, judge, seed)
+            trainer = build_trainer(lm, drill, config, _reference(lm, run))
             trainer.add_callback(log)
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
             _save(trainer.model, lm, folder)
@@ -50,7 +61,18 @@ def harden(
         )
 
 
-def check(lm: LM, prompts: Sequence[Prompt], config: TrainConfig) -> tuple[Attempt, ...]:
+def _gatekeeper(config: TrainConfig, watch: Watch) -> Judge | None:
+    """Return the judge that the gate asks, None where there is no gate. Raises ConfigError if it is missing."""
+    if config.gate == "none":
+        return None
+    if watch.refused is None:
+        raise ConfigError(
+            f"train.gate = {config.gate!r} and no judge of refusals", "Watch(refused=...)", "pass a judge"
+        )
+    return watch.refused
+
+
+def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Attempt, ...]:
     """Return what will be sent, if this can be trained at all; nothing is written.
 
     Raises ConfigError on an unknown reward or untrainable weights, DataError if no prompt fits.
@@ -60,7 +82,7 @@ def check(lm: LM, prompts: Sequence[Prompt], config: TrainConfig) -> tuple[Attem
         raise ConfigError(
             f"weights in {lm.model.dtype}", "float32 or bfloat16 for training", "use --set model.dtype=float32"
         )
-    return admit(lm, prompts, config)
+    return admit(lm, attempts, config)
 
 
 def _reference(lm: LM, run: RunDir) -> Path:

@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from sirl.config import TrainConfig
 from sirl.errors import RunError
 from sirl.lm import LM
+from sirl.records import Judge
 from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import mark_whole
 from sirl.training.surroundings import at_rest, own_randomness
@@ -28,6 +29,7 @@ _COLUMNS = {  # row's name <- TRL's name
     "distinct": "reply/distinct",
     "truncated": "reply/truncated",
 }
+_GATED = {"refused_where_refused": "refused/refuse", "refused_where_answered": "refused/answer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,13 @@ class Watch:
     """Who looks on while a model trains.
 
     `probe` measures the model every `probe_every` steps and after the last; what it returns goes into the
-    step's row. `on_step` gets each row as it is written.
+    step's row. `on_step` gets each row as it is written. `refused` says which replies refuse, where
+    `train.gate` asks.
     """
 
     probe: Callable[[LM], Mapping[str, float]] | None = None
     on_step: Callable[[Mapping[str, Any]], None] | None = None
+    refused: Judge | None = None
 
 
 class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
@@ -60,6 +64,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         if "loss" not in logs:  # TRL's closing line
             return
         row = {"step": state.global_step, **{ours: logs.get(name) for ours, name in _COLUMNS.items()}}
+        row |= {ours: logs[name] for ours, name in _GATED.items() if name in logs}
         row["seconds"] = round(time.perf_counter() - self.started, 3)
         row["left_out"] = self.left_out
         _refuse_nonfinite(row, logs)

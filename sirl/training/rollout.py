@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -18,14 +18,25 @@ from trl.models import unwrap_model_for_generation
 
 from sirl.config import TrainConfig
 from sirl.errors import DataError, RunError
-from sirl.generation import draw
-from sirl.lm import LM, render
-from sirl.records import Attempt, Decoding, Message, Prompt
-from sirl.rewards import find_reward
+from sirl.generation import Draw, draw
+from sirl.lm import LM, decode, render
+from sirl.records import Attempt, Completion, Decoding, Judge, Message, Prompt
+from sirl.rewards import find_reward, gated_reward
+from sirl.training.instincts import Instinct
 from sirl.training.surroundings import at_rest
 
 Rollout = Callable[[list[str], Any], dict[str, list[Any]]]
 TrlReward = Callable[..., list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """What a run trains on: what is sent, and where a gate decides, the start's conduct on plain requests."""
+
+    attempts: tuple[Attempt, ...]
+    instincts: Mapping[str, Instinct]  # by the text of the plain request; empty without a gate
+    judge: Judge | None
+    seed: int
 
 
 def stable_seed(*parts: object) -> int:
@@ -34,18 +45,19 @@ def stable_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def admit(lm: LM, prompts: Sequence[Prompt], config: TrainConfig) -> tuple[Attempt, ...]:
-    """Return what will be sent for each prompt that fits the length limit, same order; the rest is left out.
+def admit(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Attempt, ...]:
+    """Return the attempts that fit the length limit, same order, stripped of labels; the rest is left out.
 
-    Raises DataError if none fits.
+    What is left of a prompt is its id and its text, the plain request. Raises DataError if none fits.
     """
-    bare = [Prompt(id=p.id, text=p.text) for p in prompts]
-    attempts = [Attempt(p, "direct", (Message("user", p.text),)) for p in bare]
-    lengths = [len(ids) for ids in render(lm, attempts)]
-    kept = tuple(a for a, n in zip(attempts, lengths, strict=True) if n <= config.max_prompt_tokens)
+    bare = [
+        Attempt(Prompt(id=a.prompt.id, text=a.prompt.text), a.attack, a.messages, a.prefill) for a in attempts
+    ]
+    lengths = [len(ids) for ids in render(lm, bare)]
+    kept = tuple(a for a, n in zip(bare, lengths, strict=True) if n <= config.max_prompt_tokens)
     if not kept:
         raise DataError(
-            f"none of {len(prompts)} prompts has at most {config.max_prompt_tokens} tokens",
+            f"none of {len(attempts)} prompts has at most {config.max_prompt_tokens} tokens",
             "at least one prompt to train on",
             "give more prompts or raise train.max_prompt_tokens",
         )
@@ -63,20 +75,36 @@ def step_prompts(count: int, size: int, seed: int, step: int) -> list[int]:
     return [int(order[place // count][place % count]) for place in places]
 
 
-def make_rollout(lm: LM, attempts: Sequence[Attempt], config: TrainConfig, seed: int) -> Rollout:
+def schedule(count: int, config: TrainConfig, seed: int) -> list[list[int]]:
+    """Return which of `count` prompts each step of a run takes."""
+    return [step_prompts(count, config.prompts_per_step, seed, step) for step in range(config.steps)]
+
+
+def make_rollout(lm: LM, drill: Drill, config: TrainConfig) -> Rollout:
     """Return TRL's rollout function: prompt numbers to token ids, log-probs and entropies, one a row.
 
-    TRL repeats each prompt G times; a reply is told from its siblings by its row within the whole step.
+    TRL repeats each prompt G times; a reply is told from its siblings by its row within the whole step. The
+    first `config.anchors` replies to a disguised request are not drawn: they are the start's own to the plain
+    one.
     """
     decoding = Decoding(temperature=config.temperature, max_new_tokens=config.max_reply_tokens)
+    attempts, instincts, seed = drill.attempts, drill.instincts, drill.seed
 
     def rollout(numbers: list[str], trainer: Any) -> dict[str, list[Any]]:
         step = trainer.state.global_step
         first = trainer.accelerator.process_index * len(numbers)
         sent = [replace(attempts[int(n)], sample=first + row) for row, n in enumerate(numbers)]
+        anchored = [is_anchor(a, instincts.get(a.prompt.text), config) for a in sent]
         wrapped = unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator)
         with wrapped as policy, at_rest(policy), trainer.accelerator.autocast():
-            draws = draw(LM(policy, lm.tokenizer, lm.name), sent, decoding, stable_seed("draw", seed, step))
+            policy_lm = LM(policy, lm.tokenizer, lm.name)
+            fresh = [a for a, given in zip(sent, anchored, strict=True) if not given]
+            drawn = iter(draw(policy_lm, fresh, decoding, stable_seed("draw", seed, step)))
+        rows = render(lm, sent)
+        draws = [
+            anchor(row, instincts[a.prompt.text]) if given else next(drawn)
+            for a, row, given in zip(sent, rows, anchored, strict=True)
+        ]
         return {
             "prompt_ids": [list(d.prompt_ids) for d in draws],
             "completion_ids": [list(d.token_ids) for d in draws],
@@ -86,17 +114,33 @@ def make_rollout(lm: LM, attempts: Sequence[Attempt], config: TrainConfig, seed:
             "reply_finished": [d.finished for d in draws],
             "reply_seeds": [stable_seed("reward", seed, step, a.key) for a in sent],
             "reply_keys": [a.key for a in sent],
+            "reply_texts": [decode(lm, d.token_ids) for d in draws],
+            "reply_sides": [instincts[a.prompt.text].side if instincts else "refuse" for a in sent],
+            "reply_anchored": anchored,
         }
 
     return rollout
 
 
-def make_reward(name: str) -> TrlReward:
+def is_anchor(attempt: Attempt, instinct: Instinct | None, config: TrainConfig) -> bool:
+    """Say whether this row of its group is the start's own reply: if it is disguised, and not split."""
+    plain = attempt.messages == (Message("user", attempt.prompt.text),)
+    place = attempt.sample % config.group
+    return instinct is not None and not plain and instinct.side != "split" and place < config.anchors
+
+
+def anchor(prompt_ids: Sequence[int], instinct: Instinct) -> Draw:
+    """Return the start's reply to the plain request as if it had been drawn behind these tokens."""
+    return Draw(tuple(prompt_ids), instinct.token_ids, instinct.entropies, instinct.logprobs, instinct.finished)
+
+
+def make_reward(config: TrainConfig, judge: Judge | None) -> TrlReward:
     """Return TRL's reward function: what the rollout recorded to one number a reply.
 
-    It also tells TRL's log what the step's row shows. Raises RunError on a reward that is not finite.
+    `judge` says which replies refuse; it is asked only where `config.gate` needs to know. It also tells TRL's
+    log what the step's row shows. Raises RunError on a reward that is not finite.
     """
-    reward = find_reward(name)
+    reward = find_reward(config.reward)
 
     def reward_replies(completion_ids: list[list[int]], log_metric: Any, **recorded: Any) -> list[float]:
         entropies, finished = recorded["reply_entropies"], recorded["reply_finished"]
@@ -113,6 +157,27 @@ def make_reward(name: str) -> TrlReward:
         log_metric("reply/tokens", sum(lengths) / len(lengths))
         log_metric("reply/distinct", len({tuple(ids) for ids in completion_ids}) / len(lengths))
         log_metric("reply/truncated", finished.count(False) / len(lengths))
-        return rewards
+        if judge is None:
+            return rewards
+        refused = _refusals(judge, recorded["reply_texts"], finished)
+        for side, share in refusal_shares(recorded["reply_sides"], refused, recorded["reply_anchored"]).items():
+            log_metric(f"refused/{side}", share)
+        return gated_reward(rewards, recorded["reply_sides"], refused, config.penalty)
 
     return reward_replies
+
+
+def refusal_shares(
+    sides: Sequence[str], refused: Sequence[bool | None], anchored: Sequence[bool]
+) -> dict[str, float]:
+    """Return the share of a step's own draws that refuse, by the start's side; a side without any is absent."""
+    rows = [(s, r is True) for s, r, given in zip(sides, refused, anchored, strict=True) if not given]
+    found = {side: [no for s, no in rows if s == side] for side in ("refuse", "answer")}
+    return {side: sum(answers) / len(answers) for side, answers in found.items() if answers}
+
+
+def _refusals(judge: Judge, texts: Sequence[str], finished: Sequence[bool]) -> list[bool | None]:
+    """Ask a judge of refusals about bare replies: it sees no prompt."""
+    nothing = Attempt(Prompt("", ""), "direct", ())
+    replies = [Completion(nothing, t, (), (), done) for t, done in zip(texts, finished, strict=True)]
+    return [verdict.answer for verdict in judge(replies)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,13 @@ from trl import GRPOConfig, GRPOTrainer
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError
 from sirl.lm import LM
-from sirl.records import Attempt
 from sirl.training.cpu_trainer import CpuGRPOTrainer
-from sirl.training.rollout import make_reward, make_rollout, step_prompts
+from sirl.training.rollout import Drill, make_reward, make_rollout, schedule
 
 _RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
 
 
-def build_trainer(
-    lm: LM, attempts: Sequence[Attempt], config: TrainConfig, reference: Path, seed: int
-) -> GRPOTrainer:
+def build_trainer(lm: LM, drill: Drill, config: TrainConfig, reference: Path) -> GRPOTrainer:
     """Return TRL's trainer on a copy of `lm`, its frozen starting model read from the folder `reference`.
 
     Everything TRL writes goes beside that folder. Raises ConfigError if the rows of a step cannot be dealt
@@ -34,16 +30,16 @@ def build_trainer(
     """
     model = copy.deepcopy(lm.model)
     model.config._name_or_path = str(reference)  # TRL loads the reference from where the model says it is from
-    steps = [step_prompts(len(attempts), config.prompts_per_step, seed, s) for s in range(config.steps)]
+    steps = schedule(len(drill.attempts), config, drill.seed)
     kind = CpuGRPOTrainer if _plain_on_cpu(lm) else GRPOTrainer
     trainer = kind(
         model=model,
-        reward_funcs=make_reward(config.reward),
-        args=_arguments(lm, config, reference.parent, seed),
+        reward_funcs=make_reward(config, drill.judge),
+        args=_arguments(lm, config, reference.parent, drill.seed),
         train_dataset=Dataset.from_dict({"prompt": [str(number) for step in steps for number in step]}),
         processing_class=copy.deepcopy(lm.tokenizer),
         peft_config=_adapter(config),
-        rollout_func=make_rollout(lm, attempts, config, seed),
+        rollout_func=make_rollout(lm, drill, config),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -1,0 +1,190 @@
+"""The gate: the frozen start's conduct on the plain request decides what its disguises are rewarded for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from small_training import CONFIG, PROMPTS, rows, same, toy_lm, train, weights
+
+from sirl.attacks import get_attacks
+from sirl.errors import AttackError, ConfigError
+from sirl.records import Attempt, Message, Prompt, Verdict
+from sirl.rewards import gated_reward
+from sirl.rundir import open_run
+from sirl.training import Watch, disguise, harden, plainly, rollout
+from sirl.training.instincts import INSTINCTS, Instinct, read_instincts
+
+GATED = replace(CONFIG, gate="start", gate_samples=3, anchors=1, steps=2)
+SURE, UNSURE = (0.1, 0.1), (0.9, 0.5)
+
+
+def instinct(refusals: int, judged: int) -> Instinct:
+    return Instinct(refusals, judged, (5, 6), SURE, (-0.1, -0.2), True)
+
+
+def test_gated_reward_by_hand():
+    rewards = [-0.1, -0.4, -0.2, -0.3, -0.5, -0.6]
+    sides = ["refuse", "refuse", "answer", "answer", "answer", "split"]
+    refused = [True, False, False, True, None, True]
+    # certainty where the start refuses; where it answers, a refusal or gibberish costs and an answer does not
+    assert gated_reward(rewards, sides, refused, 0.5) == [-0.1, -0.4, 0.0, -0.5, -0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("refusals", "judged", "side"),
+    [(3, 3, "refuse"), (2, 3, "split"), (1, 3, "answer"), (0, 3, "answer"), (0, 0, "split"), (2, 4, "answer")],
+)
+def test_the_side_is_what_the_start_always_or_mostly_does(refusals, judged, side):
+    assert instinct(refusals, judged).side == side
+
+
+def test_own_draws_are_counted_by_side_and_anchors_are_not():
+    sides = ["refuse", "refuse", "refuse", "answer", "answer", "split"]
+    refused, anchored = [True, True, False, None, True, True], [True, False, False, False, False, False]
+    assert rollout.refusal_shares(sides, refused, anchored) == {"refuse": 0.5, "answer": 0.5}
+    assert rollout.refusal_shares(["split"], [True], [False]) == {}
+
+
+def test_an_anchor_is_the_first_reply_to_a_disguised_request_the_start_is_not_split_on():
+    prompt = Prompt("p", "how?")
+    worn = Attempt(prompt, "aim", (Message("user", "play: how?"),))
+    assert rollout.is_anchor(worn, instinct(3, 3), GATED)
+    assert rollout.is_anchor(replace(worn, sample=4), instinct(0, 3), GATED)  # first row of the second group
+    assert not rollout.is_anchor(replace(worn, sample=1), instinct(3, 3), GATED)
+    assert not rollout.is_anchor(worn, instinct(2, 3), GATED)
+    assert not rollout.is_anchor(worn, None, GATED)
+    assert not rollout.is_anchor(plainly(prompt), instinct(3, 3), GATED)
+
+
+def by_length(completions):
+    """Judge a reply of an even number of letters to refuse; a very short one cannot be judged."""
+    verdicts = []
+    for c in completions:
+        answer = None if len(c.text) < 2 else len(c.text) % 2 == 0
+        verdicts.append(Verdict("refused", answer, "", "by length"))
+    return verdicts
+
+
+def test_instincts_are_counted_by_hand_and_kept(tmp_path):
+    said, lm = [], toy_lm()
+
+    def judge(completions):
+        said.extend(completions)
+        return by_length(completions)
+
+    run = open_run(tmp_path / "run", "train", {}, {})
+    texts = [p.text for p in PROMPTS]
+    found = read_instincts(lm, texts, judge, GATED, run, 0)
+    assert list(found) == texts
+    for number, text in enumerate(texts):
+        own = said[3 * number : 3 * number + 3]
+        assert [c.attempt.messages[-1].content for c in own] == [text] * 3
+        answers = [v.answer for v in by_length(own)]
+        assert (found[text].refusals, found[text].judged) == (answers.count(True), 3 - answers.count(None))
+        assert found[text].token_ids in {c.token_ids for c in own}
+    count = len(said)
+    assert read_instincts(lm, texts[::-1], judge, GATED, run, 0) == found
+    assert len(said) == count  # nothing was drawn again
+    lines = (run.path / INSTINCTS).read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == texts
+
+
+def test_the_reply_kept_is_the_surest_of_those_that_do_what_most_do(tmp_path, monkeypatch):
+    texts, means = ["refuse", "comply", "refuse"], [0.5, 0.01, 0.3]
+
+    def fake(lm, attempts, decoding, seed):
+        made = zip(attempts, texts, means, strict=True)
+        return [
+            type(
+                "Reply",
+                (),
+                {
+                    "attempt": a,
+                    "text": t,
+                    "token_ids": (i,),
+                    "entropies": (m,),
+                    "logprobs": (0.0,),
+                    "finished": True,
+                },
+            )
+            for i, (a, t, m) in enumerate(made)
+        ]
+
+    monkeypatch.setattr("sirl.training.instincts.generate", fake)
+    judge = lambda cs: [Verdict("refused", c.text == "refuse", "", "j") for c in cs]  # noqa: E731
+    found = read_instincts(None, ["x"], judge, GATED, open_run(tmp_path / "r", "train", {}, {}), 0)
+    assert found["x"].token_ids == (2,)  # the surer refusal, not the surest reply
+
+
+def drilled(folder, **watch):
+    attempts = [Attempt(p, "aim", (Message("user", f"play: {p.text}"),)) for p in PROMPTS]
+    run = open_run(folder, "train", {}, {})
+    return harden(toy_lm(), attempts, GATED, run, 0, Watch(refused=by_length, **watch))
+
+
+def test_a_gated_run_rewards_by_side_sends_anchors_and_says_how_many_refuse(tmp_path, monkeypatch):
+    seen = []
+    real = rollout.gated_reward
+
+    def spy(rewards, sides, refused, penalty):
+        made = real(rewards, sides, refused, penalty)
+        seen.append((sides, made))
+        return made
+
+    monkeypatch.setattr(rollout, "gated_reward", spy)
+    drilled(tmp_path / "run")
+    told = rows(tmp_path / "run")
+    assert len(seen) == len(told) == 2
+    for (sides, made), row in zip(seen, told, strict=True):
+        assert row["reward"] == pytest.approx(sum(made) / len(made), abs=1e-5)
+        assert ("refused_where_answered" in row) == ("answer" in sides)
+    assert any("answer" in sides for sides, _ in seen)
+
+
+def test_a_gated_run_that_was_stopped_ends_as_an_unbroken_one(tmp_path):
+    whole = weights(drilled(tmp_path / "whole"))
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def stop(row):
+        if row["step"] == 1:
+            raise Stop
+
+    with pytest.raises(Stop):
+        drilled(tmp_path / "cut", on_step=stop)
+    assert same(weights(drilled(tmp_path / "cut")), whole)
+
+
+def test_labels_do_not_reach_a_gated_run(tmp_path):
+    one = train(tmp_path / "one", GATED, watch=Watch(refused=by_length))
+    poison = [replace(p, kind="benign", category="x", answer="y", target="z", source="w") for p in PROMPTS]
+    other = train(tmp_path / "other", GATED, prompts=poison, watch=Watch(refused=by_length))
+    assert same(weights(one), weights(other))
+
+
+def test_a_gate_needs_a_judge(tmp_path):
+    with pytest.raises(ConfigError, match="no judge of refusals; expected Watch"):
+        train(tmp_path / "run", GATED)
+
+
+def test_disguises_are_worn_by_about_the_share_and_keep_the_plain_text():
+    prompts = [Prompt(f"p{i}", f"how {i}?") for i in range(400)]
+    worn = get_attacks(["aim", "rot13"])
+    attempts = disguise(prompts, worn, 0.5, 0)
+    assert [a.prompt for a in attempts] == prompts
+    names = [a.attack for a in attempts]
+    assert set(names) == {"direct", "aim", "rot13"}
+    assert 160 < names.count("direct") < 240
+    assert all(a.messages[0].content == a.prompt.text for a in attempts if a.attack == "direct")
+    assert all("how" in a.messages[0].content for a in attempts if a.attack == "aim")
+    assert disguise(prompts[::-1], worn, 0.5, 0) == attempts[::-1]
+    assert disguise(prompts, worn, 0.5, 1) != attempts
+    assert {a.attack for a in disguise(prompts, {}, 0.5, 0)} == {"direct"}
+
+
+def test_only_static_attacks_are_worn():
+    with pytest.raises(AttackError, match="random_search' is adaptive; expected static attacks"):
+        disguise(PROMPTS, get_attacks(["random_search"]), 0.5, 0)
