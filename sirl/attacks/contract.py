@@ -78,6 +78,16 @@ class AttackInfo:
         recover: Recover | None = getattr(self.run, "recover", whole)
         return recover
 
+    @property
+    def replays(self) -> bool:
+        """True if its prompts were found elsewhere: it searches nothing here and knows what they cost."""
+        return bool(getattr(self.run, "REPLAYS", False))
+
+    def concerned(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """Return the prompts that it has something to send for: all, but for prompts found elsewhere."""
+        covers = getattr(self.run, "covers", None)
+        return [prompt for prompt in prompts if covers is None or covers(prompt)]
+
 
 @dataclass(frozen=True, slots=True)
 class Means:
@@ -110,7 +120,7 @@ def arm(info: AttackInfo, means: Means) -> AttackInfo:
 
 def unmet(info: AttackInfo, target: Access) -> str:
     """Say what an armed attack lacks against a target of this access; empty if it can be run."""
-    if info.kind == "transfer" and info.surrogate is None:
+    if info.kind == "transfer" and info.surrogate is None and not info.replays:
         return "it is a transfer attack and needs a surrogate model"
     lacking = [name for name in info.needs if not getattr(info.run, name)]
     if lacking:
@@ -175,15 +185,17 @@ def attack_prompts(
     """Run an attack and return its attempts, one a prompt, same order, checked against the contract.
 
     Attempts carry the name the attack was asked for by, and what was counted: kind, budget, queries, passes and
-    seconds. A static attack never sees the target; a transfer attack searches on its surrogate. Raises
-    AttackError when the contract is broken, a prompt id repeats, or a search has nothing to search on.
+    seconds. A static attack never sees the target; a transfer attack searches on its surrogate. A replay of
+    prompts found elsewhere sees no model, and what it says of their search is kept. Raises AttackError when the
+    contract is broken, a prompt id repeats, or a search has nothing to search on.
     """
     searched = attack.surrogate if attack.kind == "transfer" else target
     _check_inputs(attack, prompts, searched, budget)
     spent = {prompt.id: Spent() for prompt in prompts}
     metered = None if searched is None else Meter(searched, attack.name, budget, spent)
     start = perf_counter()
-    result = attack.run(tuple(prompts), None if attack.kind == "static" else metered, budget, seed)
+    blind = attack.kind == "static" or attack.replays
+    result = attack.run(tuple(prompts), None if blind else metered, budget, seed)
     seconds = (perf_counter() - start) / max(1, len(prompts))
     _check_list(attack.name, prompts, result)
     for prompt, attempt in zip(prompts, result, strict=True):
@@ -195,6 +207,8 @@ def _stamped(attempt: Attempt, attack: AttackInfo, budget: int, spent: Spent, se
     """Return the attempt under the attack's name, with what was counted in place of what was claimed."""
     if attack.kind == "static":
         return replace(attempt, attack=attack.name, search=Search())
+    if attack.replays:
+        return replace(attempt, attack=attack.name, search=replace(attempt.search, kind=attack.kind))
     search = replace(
         attempt.search,
         kind=attack.kind,
@@ -208,14 +222,15 @@ def _stamped(attempt: Attempt, attack: AttackInfo, budget: int, spent: Spent, se
 
 
 def _check_inputs(attack: AttackInfo, prompts: Sequence[Prompt], target: Target | None, budget: int) -> None:
-    if attack.kind in SEARCHING and target is None:
+    searches = attack.kind in SEARCHING and not attack.replays
+    if searches and target is None:
         wanted = "the model under test" if attack.kind == "adaptive" else "a surrogate model"
         raise AttackError(
             f"attack {attack.name!r} is {attack.kind} and was given no target",
             wanted,
             "pass one, or choose static attacks",
         )
-    if attack.kind in SEARCHING and target is not None and (lack := unmet(attack, target.access)):
+    if searches and target is not None and (lack := unmet(attack, target.access)):
         raise AttackError(
             f"attack {attack.name!r} cannot be run: {lack}", "what it needs", "pass it, or drop it"
         )
@@ -243,7 +258,7 @@ def _check_attempt(attack: AttackInfo, prompt: Prompt, attempt: Attempt, budget:
     if attempt.prompt != prompt:
         found = f"returned prompt {attempt.prompt.id!r} where {prompt.id!r} was given"
         raise broken(name, found, "the same prompts, unchanged, in the same order")
-    if attempt.search.queries > budget:
+    if attempt.search.queries > budget and not attack.replays:
         raise _over_budget(name, prompt.id, attempt.search.queries, budget)
     if attack.kind == "static" and attempt.search.queries:
         raise broken(name, f"is static and reports {attempt.search.queries} queries", "0")
