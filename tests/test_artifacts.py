@@ -13,6 +13,7 @@ from fakes import FakeTarget, study
 
 from sirl.attacks import attack_prompts, check_attack
 from sirl.attacks.artifacts import Source, export_artefact, export_wide, import_attacks, single
+from sirl.attacks.checking import PROMISES, Trial
 from sirl.errors import AttackError, DataError
 from sirl.evaluation import evaluate, summarise
 from sirl.evidence import protocol_hashes
@@ -146,7 +147,7 @@ def test_files_that_are_none(artefact, tmp_path):
         import_attacks(Source(tmp_path / "no.json"))
 
 
-def test_what_is_replayed_keeps_the_contract_and_has_its_hash(artefact, table):
+def test_what_is_replayed_has_its_hash(artefact, table):
     one, two = only(import_attacks(Source(artefact))), only(import_attacks(Source(table, ("pair",))))
     trial = study(attacks=("direct",))
     hashes = [
@@ -156,6 +157,15 @@ def test_what_is_replayed_keeps_the_contract_and_has_its_hash(artefact, table):
     assert len(set(hashes)) == 2
     with pytest.raises(AttackError, match="has nothing to send"):
         check_attack(one)  # the check's own prompts are not those it was found for
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_what_is_replayed_keeps_every_promise(tmp_path, promise):
+    path = tmp_path / "whole.json"
+    rows = [row | {"prompt": row["prompt"] or "{request}?"} for row in ROWS]
+    path.write_text(json.dumps({"parameters": PARAMETERS, "jailbreaks": rows}))
+    info = only(import_attacks(Source(path)))
+    PROMISES[promise](Trial(info, prompts=tuple(PROMPTS)))
 
 
 def test_only_covered_prompts_are_asked_and_the_shares_are_theirs(artefact, tmp_path):

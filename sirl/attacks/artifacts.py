@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sirl.attacks.contract import AttackInfo
+from sirl.attacks.info import AttackInfo
 from sirl.attacks.static import say
 from sirl.errors import AttackError, suggest
 from sirl.metrics import rate, select
