@@ -38,7 +38,8 @@ Prompts = Annotated[
 Attacks = Annotated[
     str,
     typer.Option(
-        help="Names, all, static, adaptive, or my_pkg.mine:attack, with commas. Default: the recipe's."
+        help="Names, all, paper, static, adaptive, transfer, NAME@transfer or my_pkg.mine:attack, with commas. "
+        "Default: the recipe's."
     ),
 ]
 Judges = Annotated[
