@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 from sirl.errors import ConfigError, suggest
 
 RECIPES = Path(__file__).parent / "recipes"
+ENGINES = ("transformers", "vllm")
 
 
 def _require(holds: bool, name: str, value: object, expected: str) -> None:
@@ -25,10 +26,29 @@ def _require(holds: bool, name: str, value: object, expected: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """How weights are loaded."""
+    """How a model is opened: its weights loaded here by one of two engines, or a server asked for replies."""
 
     dtype: str = "float32"
     trust_remote_code: bool = False  # runs code that comes with the model: only for a model you trust
+    engine: str = "transformers"  # what draws replies from weights here: transformers or vllm
+    # Of an endpoint, and ours: they decide how long a run takes, never what a reply says.
+    concurrency: int = 8  # requests under way at once
+    requests_per_minute: float = 0.0  # at most; 0: as many as the server takes
+    timeout: float = 120.0  # seconds without a byte from the server before a request counts as failed
+    retries: int = 5  # further tries of a request that failed, each after a longer wait
+    prefill: bool = False  # the server continues a begun reply (continue_final_message), as vLLM's does
+
+    def __post_init__(self) -> None:
+        _require(self.engine in ENGINES, "model.engine", self.engine, " or ".join(ENGINES))
+        _require(self.concurrency >= 1, "model.concurrency", self.concurrency, "1 or more")
+        _require(self.retries >= 0, "model.retries", self.retries, "0 or more")
+        _require(0 < self.timeout < float("inf"), "model.timeout", self.timeout, "above 0, in seconds")
+        _require(
+            0 <= self.requests_per_minute < float("inf"),
+            "model.requests_per_minute",
+            self.requests_per_minute,
+            "0 (no limit) or more",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,8 @@ class Completion:
     """What came back. `entropies` are nats, one for each of `token_ids` (EOS included), None if unknown.
 
     `text` leaves out the prefill and special tokens; `pieces` are the tokens as text, for display only;
-    `finished` is True when the model ended its reply itself within the length limit.
+    `finished` is True when the model ended its reply itself within the length limit. `error` says why there is
+    no reply, in which case the text is empty and no judge is asked; empty means that there is one.
     """
 
     attempt: Attempt
@@ -120,6 +121,7 @@ class Completion:
     finished: bool
     entropies: tuple[float, ...] | None = None
     logprobs: tuple[float, ...] | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

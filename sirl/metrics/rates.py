@@ -151,7 +151,8 @@ def distinct_shares(records: Sequence[Record]) -> dict[str, float]:
     """Return distinct reply texts / replies for each open benign prompt that was sampled more than once."""
     texts: dict[str, list[str]] = defaultdict(list)
     for record in select(records, "benign", DIRECT, "open"):
-        texts[record.prompt.id].append(record.completion.text)
+        if not record.completion.error:
+            texts[record.prompt.id].append(record.completion.text)
     return {name: len(set(t)) / len(t) for name, t in sorted(texts.items()) if len(t) > 1}
 
 
