@@ -103,11 +103,13 @@ class EvaluateConfig:
     max_reply_tokens: int = 512
     samples: int = 1
     batch: int = 64  # replies drawn at once; part of the protocol: it fixes what a resumed run recomputes
+    max_unscored: float = 0.05  # ours: a larger share without a verdict makes a run incomplete, exit code 3
 
     def __post_init__(self) -> None:
         _require(len(self.attacks) > 0, "attacks", self.attacks, "at least one attack")
         for name in ("max_reply_tokens", "samples", "batch"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(0 <= self.max_unscored <= 1, "max_unscored", self.max_unscored, "a share from 0 to 1")
         _require(self.budget >= 0, "budget", self.budget, "0 (each attack's own) or more")
         _require(0 <= self.temperature <= 5, "temperature", self.temperature, "0 (greedy) to 5")
         _require(

@@ -75,7 +75,7 @@ class EndpointTarget:
     url: str
     model: str
     decoding: Decoding
-    config: ModelConfig = field(default_factory=ModelConfig)
+    config: ModelConfig = field(default_factory=ModelConfig, repr=False)
     login: tuple[str, str] | None = field(default=None, repr=False)  # user and password of the address
     pace: Pace = field(default_factory=Pace, repr=False, compare=False)
 
@@ -244,7 +244,7 @@ def backoff(tries: int) -> float:
 
     At random so that requests that failed together do not come back together; no reply depends on it.
     """
-    return min(LONGEST_WAIT, FIRST_WAIT * 2**tries) * random.uniform(0.5, 1.0)
+    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(tries, 30)) * random.uniform(0.5, 1.0)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

@@ -23,7 +23,6 @@ from sirl.errors import AttackError
 from sirl.evidence import Study
 from sirl.judges import get_judge
 from sirl.records import Access, Decoding
-from sirl.targets import LocalTarget
 
 # How many of the organism's own prompts a measurement asks, by category or kind.
 WRITING = Decoding(temperature=1.0, max_new_tokens=512)  # how an attacker model writes
@@ -67,7 +66,7 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
     prompts = measuring_prompts(subject, job.prompts, job.sizes, job.seed)
     judges = open_judges(subject, job.judges, own_prompts=not job.prompts)
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
-    target = LocalTarget(subject.lm, decoding, config.batch)
+    target = subject.drawing(decoding, config.batch)
     means = Means(
         judge=get_judge(job.scorer) if job.scorer else judges["harmful"],
         attacker=open_target(job.attacker, recipe.model, WRITING) if job.attacker else None,

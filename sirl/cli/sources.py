@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
 
 from sirl.config import ModelConfig
+from sirl.endpoint import EndpointTarget, is_endpoint, open_endpoint
 from sirl.errors import ConfigError, DataError, suggest
 from sirl.judges import get_judges
 from sirl.lm import LM, load_lm
@@ -39,27 +40,59 @@ SEEN = tuple(attack for attacks in FAMILIES.values() for attack in attacks)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model under test: `origin` is where its weights came from before any hardening by sirl."""
+    """A model under test: `target` replies, and `lm` are its weights, None where they are not in this process.
 
-    lm: LM
+    `origin` is where its weights came from before any hardening by sirl.
+    """
+
+    target: LocalTarget | EndpointTarget
     name: str
     origin: str
+    lm: LM | None = None
 
     @property
     def is_organism(self) -> bool:
         return self.origin.startswith(ORGANISM)
 
+    @property
+    def dtype(self) -> str:
+        return str(self.lm.model.dtype).removeprefix("torch.") if self.lm else "not known"
+
+    def drawing(self, decoding: Decoding, batch: int = 64) -> Target:
+        """Return the target with a decoding for attempts that bring none; local ones draw `batch` at once."""
+        if isinstance(self.target, LocalTarget):
+            return replace(self.target, decoding=decoding, batch=batch)
+        return replace(self.target, decoding=decoding)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return what tells this model from others: hashes, or what its server says of it."""
+        return self.target.fingerprint()
+
+    def weights(self, purpose: str) -> LM:
+        """Return the model itself. Raises ConfigError if its weights are not in this process."""
+        if self.lm is None:
+            found = f"{purpose} {self.name}, which gives replies and neither weights nor entropies"
+            expected = "a model whose weights transformers loads here"
+            raise ConfigError(found, expected, "name a folder or a hub id, without model.engine")
+        return self.lm
+
 
 def open_subject(spec: str, config: ModelConfig) -> Subject:
-    """Load an organism (shipped, or `organism:FOLDER`), a training run's model, a folder, or a hub id."""
+    """Open an endpoint, or load an organism, shipped or `organism:FOLDER`, a training run, a folder, a hub id.
+
+    Raises ConfigError, DataError or TemplateError if there is no such model.
+    """
+    if is_endpoint(spec):
+        endpoint = open_endpoint(spec, config, Decoding())
+        return Subject(endpoint, endpoint.name, endpoint.name)
     source, name, origin = _resolve(spec)
     lm = load_lm(source, name=name, dtype=config.dtype, trust_remote_code=config.trust_remote_code)
-    return Subject(lm, name, origin)
+    return Subject(LocalTarget(lm, Decoding()), name, origin, lm)
 
 
 def open_target(spec: str, config: ModelConfig, decoding: Decoding) -> Target:
     """Open a model that attacks use, as a surrogate or as their writer, by the words of `open_subject`."""
-    return LocalTarget(open_subject(spec, config).lm, decoding)
+    return open_subject(spec, config).drawing(decoding)
 
 
 def _resolve(spec: str) -> tuple[str | Path, str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 from sirl.cli.job import Job, make_study, seen_attacks
 from sirl.cli.progress import counting, stepping
 from sirl.cli.sources import Subject, measuring_prompts, open_judges, training_prompts
-from sirl.config import TrainConfig
+from sirl.config import EvaluateConfig, TrainConfig
 from sirl.evaluation import evaluate as evaluate_study
 from sirl.evaluation import summarise
 from sirl.evidence import Study, protocol_hashes
@@ -19,8 +19,8 @@ from sirl.gap import check as check_gap
 from sirl.gap import measure_gap, summarise_gap
 from sirl.generation import generate
 from sirl.lm import LM, fingerprint
-from sirl.metrics import rate
-from sirl.records import Attempt, Decoding, Message, Prompt
+from sirl.metrics import rate, unscored
+from sirl.records import Attempt, Decoding, Message, Prompt, Record
 from sirl.rundir import RunDir, locked, open_run
 from sirl.training import Watch, check, harden
 
@@ -33,6 +33,7 @@ PROBE_COLUMNS = {"harmful": "refusal_probe", "benign": "benign_probe", "borderli
 def gap(job: Job) -> dict[str, Any]:
     """Measure the entropy gap; return the summary."""
     subject, recipe = job.open()
+    subject.weights("the entropy gap of")
     study = make_study(job, subject, recipe, recipe.gap)
     check_gap(study)
     run = _open(job, subject, "gap", study)
@@ -40,6 +41,7 @@ def gap(job: Job) -> dict[str, Any]:
     with counting("entropy gap") as on_progress:
         records = measure_gap(study, run, on_progress)
     summary = {"model": subject.name, "seed": job.seed, **summarise_gap(records)}
+    summary |= _completeness(records, study.config)
     return _finish(run, summary, {"gap": monotonic() - start})
 
 
@@ -53,21 +55,22 @@ def evaluate(job: Job, role: str = "") -> dict[str, Any]:
         records = evaluate_study(study, run, on_progress)
     numbers = summarise(records, seen_attacks(job, subject), study.config.samples)
     summary = {"model": subject.name, "seed": job.seed, **numbers}
+    summary |= _completeness(records, study.config)
     return _finish(run, summary, {"evaluate": monotonic() - start})
 
 
 def train(job: Job) -> dict[str, Any]:
     """Harden a model; return the summary. The model is in OUT/model."""
     subject, recipe = job.open()
-    config = recipe.train
+    config, lm = recipe.train, subject.weights("the training of")
     prompts = training_prompts(subject, job.prompts, config.steps * config.prompts_per_step, job.seed)
-    check(subject.lm, prompts, config)  # before a folder is made that would stand for wrong settings
+    check(lm, prompts, config)  # before a folder is made that would stand for wrong settings
     settings = {"model": subject.name, "seed": job.seed, "train": asdict(config)}
-    run = open_run(job.out, "train", settings, _hashes(subject.lm, prompts))
+    run = open_run(job.out, "train", settings, _hashes(lm, prompts))
     start = monotonic()
     with locked(run), stepping(config.steps) as on_step:
         watch = Watch(_probe(job, subject, config, prompts), on_step)
-        harden(subject.lm, prompts, config, run, job.seed, watch)
+        harden(lm, prompts, config, run, job.seed, watch)
     steps = run.rows("steps.jsonl")
     summary = {
         "model": subject.name,
@@ -84,12 +87,12 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
     config = {
         "model": subject.name,
         "seed": job.seed,
-        "dtype": str(subject.lm.model.dtype).removeprefix("torch."),
-        "settings": asdict(study.config),
+        "dtype": subject.dtype,
+        "settings": {name: value for name, value in asdict(study.config).items() if name != "max_unscored"},
         "seen_in_training": seen_attacks(job, subject),
         **({"role": role} if role else {}),
     }
-    return open_run(job.out, kind, config, {**fingerprint(subject.lm), **protocol_hashes(study)})
+    return open_run(job.out, kind, config, {**subject.fingerprint(), **protocol_hashes(study)})
 
 
 def _probe(job: Job, subject: Subject, config: TrainConfig, prompts: Sequence[Prompt]) -> Probe:
@@ -113,6 +116,12 @@ def _probe(job: Job, subject: Subject, config: TrainConfig, prompts: Sequence[Pr
 def _hashes(lm: LM, prompts: Sequence[Prompt]) -> dict[str, str]:
     texts = "\0".join(prompt.text for prompt in prompts)
     return {**fingerprint(lm), "prompts": sha256(texts.encode()).hexdigest()[:12]}
+
+
+def _completeness(records: Sequence[Record], config: EvaluateConfig) -> dict[str, Any]:
+    """Return what could not be scored, and whether that is more than the settings allow."""
+    missing = unscored(records)
+    return {"unscored": missing, "incomplete": (missing["share"] or 0.0) > config.max_unscored}
 
 
 def _finish(run: RunDir, summary: dict[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
