@@ -31,6 +31,7 @@ class ModelConfig:
     dtype: str = "float32"
     trust_remote_code: bool = False  # runs code that comes with the model: only for a model you trust
     engine: str = "transformers"  # what draws replies from weights here: transformers or vllm
+    memory: float = 0.9  # of vllm: the share of the device's memory that it may take
     # Of an endpoint, and ours: they decide how long a run takes, never what a reply says.
     concurrency: int = 8  # requests under way at once
     requests_per_minute: float = 0.0  # at most; 0: as many as the server takes
@@ -40,6 +41,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _require(self.engine in ENGINES, "model.engine", self.engine, " or ".join(ENGINES))
+        _require(0 < self.memory <= 1, "model.memory", self.memory, "a share above 0 and at most 1")
         _require(self.concurrency >= 1, "model.concurrency", self.concurrency, "1 or more")
         _require(self.retries >= 0, "model.retries", self.retries, "0 or more")
         _require(0 < self.timeout < float("inf"), "model.timeout", self.timeout, "above 0, in seconds")

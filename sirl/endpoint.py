@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from hashlib import sha256
 from threading import Lock
 from time import monotonic, sleep
 from typing import Any
@@ -30,7 +29,7 @@ import httpx2
 
 from sirl.config import ModelConfig
 from sirl.errors import AttackError, ConfigError, DataError
-from sirl.records import SLOT, Access, Attempt, Completion, Decoding
+from sirl.records import SLOT, Access, Attempt, Completion, Decoding, item_seed
 
 SCHEMES = ("http://", "https://")
 KEYS = ("SIRL_API_KEY", "OPENAI_API_KEY")  # the first that is set is sent
@@ -232,11 +231,6 @@ def open_endpoint(words: str, config: ModelConfig, decoding: Decoding) -> Endpoi
     login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
     url = f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
     return EndpointTarget(url, model, decoding, config, login)
-
-
-def item_seed(seed: int, attempt: Attempt) -> int:
-    """Return a seed of 31 bits that depends on the run's seed and the attempt's key alone."""
-    return int.from_bytes(sha256(f"{seed}|{attempt.key}".encode()).digest()[:4], "big") >> 1
 
 
 def backoff(tries: int) -> float:

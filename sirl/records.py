@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from typing import Any, Literal, Protocol, get_args
 
 Kind = Literal["harmful", "benign", "borderline", "task"]
@@ -226,6 +227,11 @@ class Judge(Protocol):
     """Answer one question about each completion, same order; undecided is None, never a guess."""
 
     def __call__(self, completions: Sequence[Completion]) -> list[Verdict]: ...
+
+
+def item_seed(seed: int, attempt: Attempt) -> int:
+    """Return a seed of 31 bits that depends on the run's seed and the attempt's key alone."""
+    return int.from_bytes(sha256(f"{seed}|{attempt.key}".encode()).digest()[:4], "big") >> 1
 
 
 def to_json(record: Record) -> dict[str, Any]:

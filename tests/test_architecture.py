@@ -34,6 +34,7 @@ FLOORS = {
     "training": 8,
     "evaluation": 8,
     "report": 9,
+    "inspect": 9,
     "cli": 10,
 }
 WITHOUT_TORCH = (

@@ -18,10 +18,10 @@ from servers import Answer, chat, serving
 
 from sirl import endpoint
 from sirl.config import ModelConfig
-from sirl.endpoint import EndpointTarget, backoff, item_seed, open_endpoint, retry_after
+from sirl.endpoint import EndpointTarget, backoff, open_endpoint, retry_after
 from sirl.errors import AttackError, ConfigError, DataError
 from sirl.evaluation import evaluate, summarise
-from sirl.records import SLOT, Completion, Decoding, Message, Record, from_json, to_json
+from sirl.records import SLOT, Completion, Decoding, Message, Record, from_json, item_seed, to_json
 from sirl.rundir import RECORDS, open_run
 
 GREEDY = Decoding(max_new_tokens=9)

@@ -155,6 +155,20 @@ def report(
     typer.echo(f"wrote {out}")
 
 
+@app.command("export-inspect")
+def export_inspect(
+    run: Annotated[Path, typer.Argument(help="A run folder of gap or evaluate.")],
+    out: Annotated[Path, typer.Option(help="Folder of logs, as `inspect view --log-dir` takes it.")],
+) -> None:
+    """Write a run as a log of Inspect AI. Needs the extra inspect."""
+    from sirl.plugins import load_extra
+
+    load_extra("inspect_ai", "inspect")
+    from sirl.inspect.log import export
+
+    typer.echo(f"wrote {export(run, out)}")
+
+
 @app.command()
 def attacks() -> None:
     """List the attacks: kind, access, mechanism, source."""

@@ -13,7 +13,9 @@ from sirl.cli.sources import (
     ORGANISM,
     SEEN,
     Subject,
+    holds_weights,
     measuring_prompts,
+    no_weights,
     open_judges,
     open_subject,
     open_target,
@@ -52,9 +54,14 @@ class Job:
         name = self.recipe or ("organism" if subject_is_organism else "default")
         return load_recipe(name, self.changes)
 
-    def open(self) -> tuple[Subject, Recipe]:
-        """Load the model and the settings; the settings first, so that a slip in them costs no loading."""
+    def open(self, purpose: str = "") -> tuple[Subject, Recipe]:
+        """Load the model and the settings; the settings first, so that a slip in them costs no loading.
+
+        A `purpose` is one that needs weights. Raises ConfigError if the model does not bring them.
+        """
         early = self.settings(self.model.startswith(ORGANISM))
+        if purpose and not holds_weights(self.model, early.model):
+            raise no_weights(self.model, purpose)
         subject = open_subject(self.model, early.model)
         return subject, self.settings(subject.is_organism)
 

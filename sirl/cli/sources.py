@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import environ
 from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
@@ -22,9 +23,12 @@ from sirl.organism import WEIGHTS, oracle
 from sirl.organism.corpus import evaluation_prompts, hardening_prompts
 from sirl.prompts import load_prompts
 from sirl.records import Decoding, Judge, Prompt, Question, Target
-from sirl.targets import LocalTarget
+from sirl.targets import LocalTarget, VLLMTarget, open_vllm
 
-disable_progress_bar()  # of loading weights: this process is the command line's, and it has bars of its own
+# This process is the command line's: it has bars of its own, and its stdout is the summary's.
+disable_progress_bar()
+environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 
 ORGANISM = "organism:"
 # Attacks whose kind of context the organism met in alignment or in SIRL's prompts; the rest are new to it.
@@ -45,18 +49,15 @@ class Subject:
     `origin` is where its weights came from before any hardening by sirl.
     """
 
-    target: LocalTarget | EndpointTarget
+    target: LocalTarget | EndpointTarget | VLLMTarget
     name: str
     origin: str
     lm: LM | None = None
+    dtype: str = "not known"
 
     @property
     def is_organism(self) -> bool:
         return self.origin.startswith(ORGANISM)
-
-    @property
-    def dtype(self) -> str:
-        return str(self.lm.model.dtype).removeprefix("torch.") if self.lm else "not known"
 
     def drawing(self, decoding: Decoding, batch: int = 64) -> Target:
         """Return the target with a decoding for attempts that bring none; local ones draw `batch` at once."""
@@ -71,10 +72,22 @@ class Subject:
     def weights(self, purpose: str) -> LM:
         """Return the model itself. Raises ConfigError if its weights are not in this process."""
         if self.lm is None:
-            found = f"{purpose} {self.name}, which gives replies and neither weights nor entropies"
-            expected = "a model whose weights transformers loads here"
-            raise ConfigError(found, expected, "name a folder or a hub id, without model.engine")
+            raise no_weights(self.name, purpose)
         return self.lm
+
+
+def holds_weights(spec: str, config: ModelConfig) -> bool:
+    """Say whether the model, once opened, has its weights in this process."""
+    return config.engine == "transformers" and not is_endpoint(spec)
+
+
+def no_weights(name: str, purpose: str) -> ConfigError:
+    """Return the error for what needs weights and entropies and was given a model that only replies."""
+    return ConfigError(
+        f"{purpose} {name.partition('#')[2] or name}, which gives replies and neither weights nor entropies",
+        "a model whose weights transformers loads here",
+        "name a folder or a hub id, and set no other model.engine",
+    )
 
 
 def open_subject(spec: str, config: ModelConfig) -> Subject:
@@ -86,8 +99,10 @@ def open_subject(spec: str, config: ModelConfig) -> Subject:
         endpoint = open_endpoint(spec, config, Decoding())
         return Subject(endpoint, endpoint.name, endpoint.name)
     source, name, origin = _resolve(spec)
+    if config.engine == "vllm":
+        return Subject(open_vllm(source, name, config, Decoding()), name, origin, dtype=config.dtype)
     lm = load_lm(source, name=name, dtype=config.dtype, trust_remote_code=config.trust_remote_code)
-    return Subject(LocalTarget(lm, Decoding()), name, origin, lm)
+    return Subject(LocalTarget(lm, Decoding()), name, origin, lm, config.dtype)
 
 
 def open_target(spec: str, config: ModelConfig, decoding: Decoding) -> Target:

@@ -32,8 +32,7 @@ PROBE_COLUMNS = {"harmful": "refusal_probe", "benign": "benign_probe", "borderli
 
 def gap(job: Job) -> dict[str, Any]:
     """Measure the entropy gap; return the summary."""
-    subject, recipe = job.open()
-    subject.weights("the entropy gap of")
+    subject, recipe = job.open("the entropy gap of")
     study = make_study(job, subject, recipe, recipe.gap)
     check_gap(study)
     run = _open(job, subject, "gap", study)
@@ -61,8 +60,9 @@ def evaluate(job: Job, role: str = "") -> dict[str, Any]:
 
 def train(job: Job) -> dict[str, Any]:
     """Harden a model; return the summary. The model is in OUT/model."""
-    subject, recipe = job.open()
-    config, lm = recipe.train, subject.weights("the training of")
+    purpose = "the training of"
+    subject, recipe = job.open(purpose)
+    config, lm = recipe.train, subject.weights(purpose)
     prompts = training_prompts(subject, job.prompts, config.steps * config.prompts_per_step, job.seed)
     check(lm, prompts, config)  # before a folder is made that would stand for wrong settings
     settings = {"model": subject.name, "seed": job.seed, "train": asdict(config)}

@@ -8,5 +8,6 @@ its own, `sirl.endpoint`.
 from __future__ import annotations
 
 from sirl.targets.local import LocalTarget
+from sirl.targets.vllm import VLLMTarget, open_vllm
 
-__all__ = ["LocalTarget"]
+__all__ = ["LocalTarget", "VLLMTarget", "open_vllm"]
