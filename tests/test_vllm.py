@@ -11,6 +11,7 @@ import pytest
 from commands import CONSOLE_SCRIPT, sirl
 from conftest import attempts
 
+from sirl.cli.sources import open_target
 from sirl.config import ModelConfig
 from sirl.lm import load_lm
 from sirl.organism import WEIGHTS
@@ -113,3 +114,9 @@ def test_what_needs_weights_says_so_before_vllm_starts(tmp_path, command):
     assert code == 2
     assert "organism:llama, which gives replies and neither weights nor entropies" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_attackers_and_surrogates_stay_with_transformers():
+    opened = open_target("organism:llama", ModelConfig(engine="vllm"), GREEDY)
+    assert isinstance(opened, LocalTarget)
+    assert (opened.access, opened.decoding) == ("white-box", GREEDY)

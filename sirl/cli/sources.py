@@ -106,8 +106,11 @@ def open_subject(spec: str, config: ModelConfig) -> Subject:
 
 
 def open_target(spec: str, config: ModelConfig, decoding: Decoding) -> Target:
-    """Open a model that attacks use, as a surrogate or as their writer, by the words of `open_subject`."""
-    return open_subject(spec, config).drawing(decoding)
+    """Open a model that attacks use, as a surrogate or as their writer, by the words of `open_subject`.
+
+    Never by vLLM: it takes the device for itself, and a surrogate is searched on by its weights.
+    """
+    return open_subject(spec, replace(config, engine="transformers")).drawing(decoding)
 
 
 def _resolve(spec: str) -> tuple[str | Path, str, str]:
