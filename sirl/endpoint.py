@@ -29,7 +29,7 @@ import httpx2
 
 from sirl.config import ModelConfig
 from sirl.errors import AttackError, ConfigError, DataError
-from sirl.records import SLOT, Access, Attempt, Completion, Decoding, item_seed
+from sirl.records import Access, Attempt, Completion, Decoding, item_seed
 
 SCHEMES = ("http://", "https://")
 KEYS = ("SIRL_API_KEY", "OPENAI_API_KEY")  # the first that is set is sent
@@ -136,7 +136,8 @@ class EndpointTarget:
                 return self._post(client, body)
             except _NoReplyError as failure:
                 if not failure.again or failure.wait > PATIENCE or tries == self.config.retries:
-                    raise _NoReplyError(f"{failure.reason}; {tries + 1} tries", again=False) from None
+                    tried = f"{failure.reason} (try {tries + 1} of {self.config.retries + 1})"
+                    raise _NoReplyError(tried, again=False) from None
                 if failure.wait:
                     self.pace.hold(failure.wait)  # the server spoke to all of us
                 sleep(max(failure.wait, backoff(tries)))
@@ -149,7 +150,7 @@ class EndpointTarget:
             raise _NoReplyError(self._struck(f"{type(error).__name__}: {error}"), again=True) from None
         status = response.status_code
         if status != 200:
-            reason = self._struck(f"HTTP {status}: {response.text}")
+            reason = self._struck(f"HTTP {status} {response.text}")
             if status in _DENIED:
                 advice = f"check the model's name, the address and the key in {' or '.join(KEYS)}"
                 raise ConfigError(f"{self.name} refuses ({reason})", "a model that may be asked", advice)
@@ -162,7 +163,7 @@ class EndpointTarget:
         return dict(answer)
 
     def _body(self, attempt: Attempt, seed: int) -> dict[str, Any]:
-        if attempt.soft or any(SLOT in message.content for message in attempt.messages):
+        if attempt.soft:
             found = f"attack {attempt.attack!r} sends embeddings to {self.name}"
             raise AttackError(found, "text", "use it on a model whose weights are here")
         if attempt.prefill and not self.config.prefill:

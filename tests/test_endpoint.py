@@ -178,23 +178,23 @@ def test_a_reply_that_never_comes_costs_no_other():
 
     done, server = replies(answer, ["one", "two", "three"])
     assert [c.text for c in done] == ["to one", "", "to three"]
-    assert [c.error for c in done] == ["", "HTTP 500: broken; 3 tries", ""]
+    assert [c.error for c in done] == ["", "HTTP 500 broken (try 3 of 3)", ""]
     assert [c.finished for c in done] == [True, False, True]
     assert server.asked("two") == 3
 
 
 def test_what_will_not_pass_is_not_tried_again():
     (long,), server = replies(lambda body, n: Answer(b"context too long", 400))
-    assert (long.error, server.asked("one")) == ("HTTP 400: context too long; 1 tries", 1)
+    assert (long.error, server.asked("one")) == ("HTTP 400 context too long (try 1 of 3)", 1)
     (held,), _ = replies(lambda body, n: chat("some of it", "content_filter"))
     assert (held.text, held.error) == ("", "withheld by the server's filter")
     (later,), server = replies(lambda body, n: Answer(b"", 429, {"retry-after": "86400"}))
-    assert (later.error, server.asked("one")) == ("HTTP 429:; 1 tries", 1)
+    assert (later.error, server.asked("one")) == ("HTTP 429 (try 1 of 3)", 1)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_refused_key_or_an_unknown_model_ends_the_run(status):
-    with pytest.raises(ConfigError, match=rf"refuses \(HTTP {status}: who\?\).*SIRL_API_KEY"):
+    with pytest.raises(ConfigError, match=rf"refuses \(HTTP {status} who\?\).*SIRL_API_KEY"):
         replies(lambda body, n: Answer(b"who?", status), ["one", "two"])
 
 
@@ -203,7 +203,7 @@ def test_a_refused_connection_is_a_failed_reply():
         taken.bind(("127.0.0.1", 0))  # bound, never listening
         (done,) = target(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", retries=1).reply(attempts(["one"]), 0)
     assert done.error.startswith("ConnectError: ")
-    assert done.error.endswith("; 2 tries")
+    assert done.error.endswith(" (try 2 of 2)")
 
 
 def test_retry_after_is_kept_to_by_every_request():
@@ -279,7 +279,7 @@ def test_the_key_is_sent_and_kept_nowhere(monkeypatch, caplog):
         asked = target(server.url)
         (done,) = asked.reply(attempts(["one"]), 0)
     assert server.headers[0]["authorization"] == "Bearer sk-secret"
-    assert done.error == "HTTP 400: your key *** is odd; 1 tries"
+    assert done.error == "HTTP 400 your key *** is odd (try 1 of 3)"
     assert "sk-" not in repr(asked) + asked.name + caplog.text
     monkeypatch.delenv("SIRL_API_KEY")
     _, server = replies(echo)
@@ -336,7 +336,9 @@ def test_failed_replies_are_unscored_and_asked_for_again(tmp_path):
         failed = [r for r in first if r.completion.error]
         assert {r.prompt.id for r in failed} == broken
         assert all(
-            v.answer is None and v.evidence.startswith("no reply: HTTP 500") for r in failed for v in r.verdicts
+            v.answer is None and v.evidence.startswith("no reply: HTTP 500 broken")
+            for r in failed
+            for v in r.verdicts
         )
         numbers = summarise(first)
         assert numbers["dsr"]["per_attack"]["direct"]["n"] == 6
