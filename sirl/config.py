@@ -17,6 +17,7 @@ from sirl.errors import ConfigError, suggest
 
 GATES = ("none", "start")
 RECIPES = Path(__file__).parent / "recipes"
+ENGINES = ("transformers", "vllm")
 
 
 def _require(holds: bool, name: str, value: object, expected: str) -> None:
@@ -26,10 +27,31 @@ def _require(holds: bool, name: str, value: object, expected: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """How weights are loaded."""
+    """How a model is opened: its weights loaded here by one of two engines, or a server asked for replies."""
 
     dtype: str = "float32"
     trust_remote_code: bool = False  # runs code that comes with the model: only for a model you trust
+    engine: str = "transformers"  # what draws replies from weights here: transformers or vllm
+    memory: float = 0.9  # of vllm: the share of the device's memory that it may take
+    # Of an endpoint, and ours: they decide how long a run takes, never what a reply says.
+    concurrency: int = 8  # requests under way at once
+    requests_per_minute: float = 0.0  # at most; 0: as many as the server takes
+    timeout: float = 120.0  # seconds without a byte from the server before a request counts as failed
+    retries: int = 5  # further tries of a request that failed, each after a longer wait
+    prefill: bool = False  # the server continues a begun reply (continue_final_message), as vLLM's does
+
+    def __post_init__(self) -> None:
+        _require(self.engine in ENGINES, "model.engine", self.engine, " or ".join(ENGINES))
+        _require(0 < self.memory <= 1, "model.memory", self.memory, "a share above 0 and at most 1")
+        _require(self.concurrency >= 1, "model.concurrency", self.concurrency, "1 or more")
+        _require(self.retries >= 0, "model.retries", self.retries, "0 or more")
+        _require(0 < self.timeout < float("inf"), "model.timeout", self.timeout, "above 0, in seconds")
+        _require(
+            0 <= self.requests_per_minute < float("inf"),
+            "model.requests_per_minute",
+            self.requests_per_minute,
+            "0 (no limit) or more",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +125,13 @@ class EvaluateConfig:
     max_reply_tokens: int = 512
     samples: int = 1
     batch: int = 64  # replies drawn at once; part of the protocol: it fixes what a resumed run recomputes
+    max_unscored: float = 0.05  # ours: a larger share without a verdict makes a run incomplete, exit code 3
 
     def __post_init__(self) -> None:
         _require(len(self.attacks) > 0, "attacks", self.attacks, "at least one attack")
         for name in ("max_reply_tokens", "samples", "batch"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(0 <= self.max_unscored <= 1, "max_unscored", self.max_unscored, "a share from 0 to 1")
         _require(self.budget >= 0, "budget", self.budget, "0 (each attack's own) or more")
         _require(0 <= self.temperature <= 5, "temperature", self.temperature, "0 (greedy) to 5")
         _require(

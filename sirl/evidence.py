@@ -16,13 +16,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 from sirl.attacks import AttackInfo, attack_prompts, template_hashes
 from sirl.config import EvaluateConfig
 from sirl.errors import DataError, JudgeError, RunError
 from sirl.judges import ask, judge_name
 from sirl.records import Attempt, Completion, Decoding, Judge, Prompt, Question, Record, Target, Verdict
-from sirl.rundir import RunDir, locked
+from sirl.rundir import RECORDS, RunDir, locked
 
 Progress = Callable[[int, int, str], None]  # attempts done, attempts in all, the attack at work
 
@@ -86,12 +87,14 @@ def gather(
 ) -> list[Record]:
     """Do what is missing of `chunks`, append it to the run, and return all records in the plan's order.
 
-    A judge that fails on a reply leaves a verdict of None with the error as its evidence. Raises
-    RunError if the run holds records of another plan or is busy, AttackError
-    and JudgeError when an attack or a judge breaks its contract.
+    A judge that fails on a reply leaves a verdict of None with the error as its evidence, and so does a target
+    that gave no reply; such replies are asked for again, with the rest of their chunk, when the run is
+    continued. Raises RunError if the run holds records of another plan or is busy, AttackError and JudgeError
+    when an attack or a judge breaks its contract.
     """
     total = sum(len(chunk.keys) for chunk in chunks)
     with locked(run):
+        run.keep_rows(RECORDS, _has_reply)
         done = _already(run, chunks)
         finished = 0
         for chunk in chunks:
@@ -115,7 +118,10 @@ def protocol_hashes(study: Study) -> dict[str, str]:
 
 
 def judged(completions: Sequence[Completion], judges: Mapping[Question, Judge]) -> list[Record]:
-    """Put to each judge the completions that its question concerns; same order, no completion dropped."""
+    """Put to each judge the completions that its question concerns; same order, no completion dropped.
+
+    Where the target gave no reply nobody is asked: the verdict is None.
+    """
     verdicts: list[list[Verdict]] = [[] for _ in completions]
     for question, judge in judges.items():
         places = [i for i, c in enumerate(completions) if _concerns(question, c.attempt.prompt)]
@@ -130,6 +136,17 @@ def _concerns(question: Question, prompt: Prompt) -> bool:
 
 
 def _ask(completions: Sequence[Completion], judge: Judge, question: Question) -> list[Verdict]:
+    """Return a verdict a completion, same order, None where there is no reply or the judge fails on it."""
+    replied = [completion for completion in completions if not completion.error]
+    verdicts = iter(_ask_replied(replied, judge, question))
+    name = judge_name(judge)
+    return [
+        Verdict(question, None, f"no reply: {c.error}", name) if c.error else next(verdicts)
+        for c in completions
+    ]
+
+
+def _ask_replied(completions: Sequence[Completion], judge: Judge, question: Question) -> list[Verdict]:
     if not completions:
         return []
     try:
@@ -141,7 +158,9 @@ def _ask(completions: Sequence[Completion], judge: Judge, question: Question) ->
             evidence = f"the judge failed: {type(error).__name__}: {error}"
             return [Verdict(question, None, evidence, judge_name(judge))]
         # One at a time, so that a reply the judge cannot stand costs no other its verdict.
-        return [verdict for completion in completions for verdict in _ask([completion], judge, question)]
+        return [
+            verdict for completion in completions for verdict in _ask_replied([completion], judge, question)
+        ]
 
 
 def _work(study: Study, chunk: Chunk) -> list[Record]:
@@ -160,6 +179,11 @@ def _drawn(attempt: Attempt, chunk: Chunk, sample: int) -> Attempt:
     chosen = attempt.decoding or chunk.decoding
     decoding = replace(chosen, max_new_tokens=chunk.decoding.max_new_tokens)
     return replace(attempt, sample=sample, decoding=decoding)
+
+
+def _has_reply(row: Mapping[str, Any]) -> bool:
+    completion = row.get("completion")
+    return not (isinstance(completion, Mapping) and completion.get("error"))
 
 
 def _already(run: RunDir, chunks: Sequence[Chunk]) -> dict[str, Record]:

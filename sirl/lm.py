@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from jinja2.exceptions import TemplateError as JinjaError
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from sirl.errors import ConfigError, DataError, TemplateError
 from sirl.records import Attempt, Message
@@ -78,11 +79,48 @@ def load_lm(
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "use --set model.dtype=float32")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+    with _loading(source):
+        tokenizer = _load_tokenizer(source, trust_remote_code)
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=DTYPES[dtype], trust_remote_code=trust_remote_code, use_safetensors=True
         )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return LM(model.to(device).eval(), tokenizer, name or str(source))
+
+
+def load_outline(source: str | Path, *, name: str = "", trust_remote_code: bool = False) -> LM:
+    """Load all of an LM but its weights, which have shapes only: for an engine that holds them itself.
+
+    Renders, encodes, decodes and knows its stop tokens; it cannot be called. Raises as `load_lm` does.
+    """
+    with _loading(source):
+        tokenizer = _load_tokenizer(source, trust_remote_code)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    with suppress(OSError):  # many models have none: then the model's own config says how a reply ends
+        model.generation_config = GenerationConfig.from_pretrained(source)
+    return LM(model.eval(), tokenizer, name or str(source))
+
+
+def _load_tokenizer(source: str | Path, trust_remote_code: bool) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+    if not tokenizer.chat_template:
+        raise TemplateError(
+            f"the tokenizer of {source} has no chat template",
+            "a chat model: refusing is a habit of chat replies",
+            "use the instruct version, or add chat_template.jinja to the folder",
+        )
+    return tokenizer
+
+
+@contextmanager
+def _loading(source: str | Path) -> Iterator[None]:
+    """Turn what loading raises into a DataError. TemplateError, a ValueError too, passes."""
+    try:
+        yield
+    except TemplateError:
+        raise
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
@@ -90,14 +128,6 @@ def load_lm(
             "a Hugging Face causal LM: a folder with config.json, tokenizer and *.safetensors, or a hub id",
             "check the path or the id",
         ) from error
-    if not tokenizer.chat_template:
-        raise TemplateError(
-            f"the tokenizer of {source} has no chat template",
-            "a chat model: refusing is a habit of chat replies",
-            "use the instruct version, or add chat_template.jinja to the folder",
-        )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return LM(model.to(device).eval(), tokenizer, name or str(source))
 
 
 def save_lm(lm: LM, folder: Path) -> None:
@@ -157,8 +187,12 @@ def fingerprint(lm: LM) -> dict[str, str]:
     for name, tensor in sorted(lm.model.state_dict().items()):
         weights.update(name.encode())
         weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    template = str(lm.tokenizer.chat_template).encode()
-    return {"weights": weights.hexdigest(), "chat_template": hashlib.sha256(template).hexdigest()[:12]}
+    return {"weights": weights.hexdigest(), "chat_template": template_hash(lm)}
+
+
+def template_hash(lm: LM) -> str:
+    """Return a short hash of the chat template."""
+    return hashlib.sha256(str(lm.tokenizer.chat_template).encode()).hexdigest()[:12]
 
 
 def _template(lm: LM, messages: Sequence[Message]) -> str:

@@ -1,6 +1,6 @@
-"""A user's own attack or judge: `my_pkg.mine:function` on the command line, imported here and nowhere else.
+"""What may not be installed, imported here and nowhere else: a user's own attack or judge, and the extras.
 
-This room knows how to import; it does not know what an attack or a judge is.
+This room knows how to import; it does not know what an attack, a judge or an engine is.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from sirl.errors import SirlError, suggest
+from sirl.errors import ConfigError, SirlError, suggest
 
 
 def load_plugin(path: str, noun: str, error: type[SirlError], also: type | tuple[type, ...] = ()) -> Any:
@@ -36,3 +36,13 @@ def load_plugin(path: str, noun: str, error: type[SirlError], also: type | tuple
     if not (callable(found) or isinstance(found, also)):
         raise error(f"{path!r} is of type {type(found).__name__}", "a function", f"name the {noun} itself")
     return found
+
+
+def load_extra(package: str, extra: str) -> Any:
+    """Import a package that an extra of ours installs. Raises ConfigError if it is not there."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as cause:
+        raise ConfigError(
+            f"{package} cannot be imported ({cause})", f"the extra {extra}", f"pip install 'sirl[{extra}]'"
+        ) from cause

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from typing import Any, Literal, Protocol, get_args
 
 Kind = Literal["harmful", "benign", "borderline", "task"]
@@ -110,7 +111,8 @@ class Completion:
     """What came back. `entropies` are nats, one for each of `token_ids` (EOS included), None if unknown.
 
     `text` leaves out the prefill and special tokens; `pieces` are the tokens as text, for display only;
-    `finished` is True when the model ended its reply itself within the length limit.
+    `finished` is True when the model ended its reply itself within the length limit. `error` says why there is
+    no reply, in which case the text is empty and no judge is asked; empty means that there is one.
     """
 
     attempt: Attempt
@@ -120,6 +122,7 @@ class Completion:
     finished: bool
     entropies: tuple[float, ...] | None = None
     logprobs: tuple[float, ...] | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +227,11 @@ class Judge(Protocol):
     """Answer one question about each completion, same order; undecided is None, never a guess."""
 
     def __call__(self, completions: Sequence[Completion]) -> list[Verdict]: ...
+
+
+def item_seed(seed: int, attempt: Attempt) -> int:
+    """Return a seed of 31 bits that depends on the run's seed and the attempt's key alone."""
+    return int.from_bytes(sha256(f"{seed}|{attempt.key}".encode()).digest()[:4], "big") >> 1
 
 
 def to_json(record: Record) -> dict[str, Any]:

@@ -22,6 +22,7 @@ FLOORS = {
     "prompts": 4,
     "rundir": 4,
     "lm": 4,
+    "endpoint": 5,
     "generation": 5,
     "scoring": 5,
     "judges": 6,
@@ -33,6 +34,7 @@ FLOORS = {
     "training": 8,
     "evaluation": 8,
     "report": 9,
+    "inspect": 9,
     "cli": 10,
 }
 WITHOUT_TORCH = (
@@ -42,6 +44,7 @@ WITHOUT_TORCH = (
     "charts",
     "prompts",
     "rundir",
+    "endpoint",
     "attacks",
     "judges",
     "report",

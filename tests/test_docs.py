@@ -18,7 +18,7 @@ import typer.main
 from fakes import PROMPTS, FakeTarget, study
 from test_architecture import FLOORS, WITHOUT_TORCH
 
-from sirl import evaluation, evidence, gap
+from sirl import evaluation, evidence, gap, metrics
 from sirl.attacks import ATTACKS
 from sirl.cli import app
 from sirl.cli.sources import FAMILIES
@@ -30,6 +30,7 @@ from sirl.records import SLOT, Attempt, Message, to_json
 from sirl.training.progress import _COLUMNS, _GATED
 
 ROOT = Path(__file__).parents[1]
+UNSCORED = {"unscored": metrics.unscored([]), "incomplete": False}  # of every measurement
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 FENCE = re.compile(r"^(`{3,})(\w*)\n(.*?)^\1[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -277,7 +278,7 @@ def keys(value: Any) -> Any:
 
 
 def work(records: list[Any]) -> dict[str, Any]:
-    return {"model": "m", "seed": 0, **evaluation.summarise(records), "seconds": {"evaluate": 0.0}}
+    return {"model": "m", "seed": 0, **evaluation.summarise(records), **UNSCORED, "seconds": {"evaluate": 0.0}}
 
 
 def test_the_documented_summaries_have_the_keys_of_the_real_ones():
@@ -286,7 +287,7 @@ def test_the_documented_summaries_have_the_keys_of_the_real_ones():
     records = evidence.judged(FakeTarget().reply(attempts, 0), trial.judges)
     evaluate = documented("of sirl evaluate")
     assert keys(evaluate) == keys(work(records))
-    measured = {"model": "m", "seed": 0, **gap.summarise_gap(records), "seconds": {"gap": 0.0}}
+    measured = {"model": "m", "seed": 0, **gap.summarise_gap(records), **UNSCORED, "seconds": {"gap": 0.0}}
     assert keys(documented("of sirl gap")) == keys(measured)
     demo = documented("of sirl demo")
     assert demo["gap"].keys() <= measured["gap"].keys()

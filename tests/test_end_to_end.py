@@ -59,6 +59,7 @@ ATTACKS = "direct,aim,past_tense,ica,prefill,random_search"
 MEASURE = (
     *("--set", "gap.max_reply_tokens=8", "--set", "gap.batch=4", "--set", "gap.budget=4"),
     *("--set", "evaluate.max_reply_tokens=8", "--set", "evaluate.batch=4", "--set", "evaluate.budget=4"),
+    *("--set", "gap.max_unscored=1", "--set", "evaluate.max_unscored=1"),  # random models write gibberish
 )
 TRAIN = (
     *("--set", "train.steps=6", "--set", "train.prompts_per_step=2", "--set", "train.group=2"),
@@ -76,6 +77,7 @@ DSR = {
     "unscored": int,
     "per_attack": {name: ROW | {"seen_in_training": NoneType} for name in ATTACKS.split(",")},
 }
+UNSCORED = {"n": int, "no_verdict": int, "no_reply": int, "share": float}
 EVALUATE_SCHEMA = {
     "model": str,
     "seed": int,
@@ -86,6 +88,8 @@ EVALUATE_SCHEMA = {
     "capability_detail": dict.fromkeys(SKILLS, ROW),
     "diversity": NUMBER,
     "diversity_detail": {"rate": NUMBER, "low": NUMBER, "high": NUMBER, "n": int},
+    "unscored": UNSCORED,
+    "incomplete": bool,
     "seconds": {"evaluate": float},
 }
 MEAN = {"mean": NUMBER, "low": NUMBER, "high": NUMBER, "n": int}
@@ -100,6 +104,8 @@ GAP_SCHEMA = {
     },
     "entropy_along": dict.fromkeys(("position", "refused", "complied", "n_refused", "n_complied"), list),
     "entropy_by_class": dict.fromkeys(("risk", "general", "compliance"), MEAN),
+    "unscored": UNSCORED,
+    "incomplete": bool,
     "seconds": {"gap": float},
 }
 

@@ -6,9 +6,11 @@ import re
 from dataclasses import replace
 
 import pytest
+from fakes import FakeTarget, study
 
 from sirl import metrics
 from sirl.errors import RunError
+from sirl.evaluation import evaluate, summarise
 from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Record, Search, Verdict
 from sirl.report import load_runs, render
 from sirl.report.protocol import agreement, decoding_text
@@ -382,3 +384,21 @@ def test_replies_without_entropies_or_very_long_ones_are_still_shown(tmp_path):
     assert "no figures here" in page
     assert "mean entropy not measured" in page
     assert "… 100 more tokens" in page
+
+
+def test_a_reply_that_never_came_is_no_cut_off_reply(tmp_path):
+    class Broken(FakeTarget):
+        def reply(self, attempts, seed):
+            failed = {"text": "", "token_ids": (), "pieces": (), "entropies": None, "finished": False}
+            error = {"error": "HTTP 500: <b>broken</b>"}
+            return [
+                replace(c, **failed, **error) if c.attempt.prompt.kind == "harmful" else c
+                for c in super().reply(attempts, seed)
+            ]
+
+    run = open_run(tmp_path / "r", "evaluate", {"model": "fake", "seed": 0}, {})
+    records = evaluate(study(Broken()), run)
+    run.write_summary({"model": "fake", "seed": 0, **summarise(records)})
+    page = render([run])
+    assert f"no reply to {sum(r.prompt.kind == 'harmful' for r in records)}" in page
+    assert "<b>broken" not in page

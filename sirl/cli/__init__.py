@@ -1,19 +1,23 @@
 """The command line: thin. Each command names what it needs and calls one function of `cli.work`.
 
 A room is imported only when its command runs, so `sirl --help` is quick and `sirl report` works where torch
-is not installed. A `SirlError` becomes one sentence and exit code 2; anything else keeps its traceback.
+is not installed. A `SirlError` becomes one sentence and exit code 2; anything else keeps its traceback. A run
+that finished but left too much unscored has written its summary and ends with exit code 3.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sirl.errors import RunError, SirlError
+
+INCOMPLETE = 3  # exit code
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe model.")
@@ -24,7 +28,8 @@ app.add_typer(attacks_app, name="attacks")
 Model = Annotated[
     str,
     typer.Argument(
-        help="organism:llama, organism:qwen2, a model folder, the folder of a training run, or a hub id."
+        help="organism:llama, organism:qwen2, a model folder, the folder of a training run, a hub id, or an "
+        "OpenAI-compatible endpoint: http(s)://host:port/v1#model-name."
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Run folder: new, or to be continued.")]
@@ -113,7 +118,7 @@ def gap(
     settings = (recipe, tuple(changes or ()), tuple(prompts or ()), attacks, tuple(judge or ()))
     found = (phrase_book, attack_prompts, columns, request_column)
     job = Job(model, out, seed, *settings, attacker, surrogate, scorer, *found)
-    _print(work.gap(job))
+    _conclude(work.gap(job))
 
 
 @app.command()
@@ -157,7 +162,7 @@ def evaluate(
     settings = (recipe, tuple(changes or ()), tuple(prompts or ()), attacks, tuple(judge or ()))
     found = (phrase_book, attack_prompts, columns, request_column)
     job = Job(model, out, seed, *settings, attacker, surrogate, scorer, *found)
-    _print(work.evaluate(job))
+    _conclude(work.evaluate(job))
 
 
 @app.command()
@@ -174,6 +179,20 @@ def report(
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
     typer.echo(f"wrote {out}")
+
+
+@app.command("export-inspect")
+def export_inspect(
+    run: Annotated[Path, typer.Argument(help="A run folder of gap or evaluate.")],
+    out: Annotated[Path, typer.Option(help="Folder of logs, as `inspect view --log-dir` takes it.")],
+) -> None:
+    """Write a run as a log of Inspect AI. Needs the extra inspect."""
+    from sirl.plugins import load_extra
+
+    load_extra("inspect_ai", "inspect")
+    from sirl.inspect.log import export
+
+    typer.echo(f"wrote {export(run, out)}")
 
 
 @attacks_app.callback(invoke_without_command=True)
@@ -228,6 +247,15 @@ def main() -> None:
     except SirlError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(2) from None
+
+
+def _conclude(summary: Mapping[str, Any]) -> None:
+    """Print the summary; exit with code 3 if more of the run went unscored than its settings allow."""
+    _print(summary)
+    if summary["incomplete"]:
+        missing = "{no_verdict} of {n} records have no verdict, {no_reply} of them for want of a reply"
+        typer.echo(f"incomplete: {missing.format_map(summary['unscored'])}", err=True)
+        raise typer.Exit(INCOMPLETE)
 
 
 def _print(summary: object) -> None:

@@ -14,7 +14,9 @@ from sirl.cli.sources import (
     ORGANISM,
     SEEN,
     Subject,
+    holds_weights,
     measuring_prompts,
+    no_weights,
     open_judges,
     open_subject,
     open_target,
@@ -24,7 +26,6 @@ from sirl.errors import AttackError
 from sirl.evidence import Study
 from sirl.judges import get_judge
 from sirl.records import Access, Decoding, Prompt
-from sirl.targets import LocalTarget
 
 # How many of the organism's own prompts a measurement asks, by category or kind.
 WRITING = Decoding(temperature=1.0, max_new_tokens=512)  # how an attacker model writes
@@ -58,9 +59,14 @@ class Job:
         name = self.recipe or ("organism" if subject_is_organism else "default")
         return load_recipe(name, self.changes)
 
-    def open(self) -> tuple[Subject, Recipe]:
-        """Load the model and the settings; the settings first, so that a slip in them costs no loading."""
+    def open(self, purpose: str = "") -> tuple[Subject, Recipe]:
+        """Load the model and the settings; the settings first, so that a slip in them costs no loading.
+
+        A `purpose` is one that needs weights. Raises ConfigError if the model does not bring them.
+        """
         early = self.settings(self.model.startswith(ORGANISM))
+        if purpose and not holds_weights(self.model, early.model):
+            raise no_weights(self.model, purpose)
         subject = open_subject(self.model, early.model)
         return subject, self.settings(subject.is_organism)
 
@@ -72,7 +78,7 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
     prompts = measuring_prompts(subject, job.prompts, job.sizes, job.seed)
     judges = open_judges(subject, job.judges, own_prompts=not job.prompts)
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
-    target = LocalTarget(subject.lm, decoding, config.batch)
+    target = subject.drawing(decoding, config.batch)
     means = Means(
         judge=get_judge(job.scorer) if job.scorer else judges["harmful"],
         attacker=open_target(job.attacker, recipe.model, WRITING) if job.attacker else None,

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from os import environ
 from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
 
 from sirl.attacks import get_attacks
 from sirl.config import ModelConfig, TrainConfig
+from sirl.endpoint import EndpointTarget, is_endpoint, open_endpoint
 from sirl.errors import ConfigError, DataError, suggest
 from sirl.judges import get_judges
 from sirl.lm import LM, load_lm
@@ -22,10 +24,13 @@ from sirl.organism import WEIGHTS, oracle
 from sirl.organism.corpus import evaluation_prompts, hardening_attempts
 from sirl.prompts import load_prompts
 from sirl.records import Attempt, Decoding, Judge, Prompt, Question, Target
-from sirl.targets import LocalTarget
+from sirl.targets import LocalTarget, VLLMTarget, open_vllm
 from sirl.training import disguise
 
-disable_progress_bar()  # of loading weights: this process is the command line's, and it has bars of its own
+# This process is the command line's: it has bars of its own, and its stdout is the summary's.
+disable_progress_bar()
+environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 
 ORGANISM = "organism:"
 # Attacks whose kind of context the organism met in alignment or in SIRL's prompts; the rest are new to it.
@@ -43,27 +48,73 @@ SEEN = tuple(attack for attacks in FAMILIES.values() for attack in attacks)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model under test: `origin` is where its weights came from before any hardening by sirl."""
+    """A model under test: `target` replies, and `lm` are its weights, None where they are not in this process.
 
-    lm: LM
+    `origin` is where its weights came from before any hardening by sirl.
+    """
+
+    target: LocalTarget | EndpointTarget | VLLMTarget
     name: str
     origin: str
+    lm: LM | None = None
+    dtype: str = "not known"
 
     @property
     def is_organism(self) -> bool:
         return self.origin.startswith(ORGANISM)
 
+    def drawing(self, decoding: Decoding, batch: int = 64) -> Target:
+        """Return the target with a decoding for attempts that bring none; local ones draw `batch` at once."""
+        if isinstance(self.target, LocalTarget):
+            return replace(self.target, decoding=decoding, batch=batch)
+        return replace(self.target, decoding=decoding)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return what tells this model from others: hashes, or what its server says of it."""
+        return self.target.fingerprint()
+
+    def weights(self, purpose: str) -> LM:
+        """Return the model itself. Raises ConfigError if its weights are not in this process."""
+        if self.lm is None:
+            raise no_weights(self.name, purpose)
+        return self.lm
+
+
+def holds_weights(spec: str, config: ModelConfig) -> bool:
+    """Say whether the model, once opened, has its weights in this process."""
+    return config.engine == "transformers" and not is_endpoint(spec)
+
+
+def no_weights(name: str, purpose: str) -> ConfigError:
+    """Return the error for what needs weights and entropies and was given a model that only replies."""
+    return ConfigError(
+        f"{purpose} {name.partition('#')[2] or name}, which gives replies and neither weights nor entropies",
+        "a model whose weights transformers loads here",
+        "name a folder or a hub id, and set no other model.engine",
+    )
+
 
 def open_subject(spec: str, config: ModelConfig) -> Subject:
-    """Load an organism (shipped, or `organism:FOLDER`), a training run's model, a folder, or a hub id."""
+    """Open an endpoint, or load an organism, shipped or `organism:FOLDER`, a training run, a folder, a hub id.
+
+    Raises ConfigError, DataError or TemplateError if there is no such model.
+    """
+    if is_endpoint(spec):
+        endpoint = open_endpoint(spec, config, Decoding())
+        return Subject(endpoint, endpoint.name, endpoint.name)
     source, name, origin = _resolve(spec)
+    if config.engine == "vllm":
+        return Subject(open_vllm(source, name, config, Decoding()), name, origin, dtype=config.dtype)
     lm = load_lm(source, name=name, dtype=config.dtype, trust_remote_code=config.trust_remote_code)
-    return Subject(lm, name, origin)
+    return Subject(LocalTarget(lm, Decoding()), name, origin, lm, config.dtype)
 
 
 def open_target(spec: str, config: ModelConfig, decoding: Decoding) -> Target:
-    """Open a model that attacks use, as a surrogate or as their writer, by the words of `open_subject`."""
-    return LocalTarget(open_subject(spec, config).lm, decoding)
+    """Open a model that attacks use, as a surrogate or as their writer, by the words of `open_subject`.
+
+    Never by vLLM: it takes the device for itself, and a surrogate is searched on by its weights.
+    """
+    return open_subject(spec, replace(config, engine="transformers")).drawing(decoding)
 
 
 def _resolve(spec: str) -> tuple[str | Path, str, str]:

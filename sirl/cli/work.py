@@ -11,7 +11,7 @@ from typing import Any
 from sirl.cli.job import Job, make_study, seen_attacks, uncovered
 from sirl.cli.progress import counting, stepping
 from sirl.cli.sources import Subject, measuring_prompts, open_judges, training_attempts
-from sirl.config import TrainConfig
+from sirl.config import EvaluateConfig, TrainConfig
 from sirl.evaluation import evaluate as evaluate_study
 from sirl.evaluation import summarise
 from sirl.evidence import Study, protocol_hashes
@@ -20,8 +20,8 @@ from sirl.gap import measure_gap, summarise_gap
 from sirl.generation import generate
 from sirl.judges import get_judge
 from sirl.lm import LM, fingerprint
-from sirl.metrics import rate
-from sirl.records import Attempt, Decoding, Message, Prompt
+from sirl.metrics import rate, unscored
+from sirl.records import Attempt, Decoding, Message, Prompt, Record
 from sirl.rundir import RunDir, locked, open_run
 from sirl.training import Watch, check, harden
 
@@ -33,7 +33,7 @@ PROBE_COLUMNS = {"harmful": "refusal_probe", "benign": "benign_probe", "borderli
 
 def gap(job: Job) -> dict[str, Any]:
     """Measure the entropy gap; return the summary."""
-    subject, recipe = job.open()
+    subject, recipe = job.open("the entropy gap of")
     study = make_study(job, subject, recipe, recipe.gap)
     check_gap(study)
     run = _open(job, subject, "gap", study)
@@ -41,6 +41,7 @@ def gap(job: Job) -> dict[str, Any]:
     with counting("entropy gap") as on_progress:
         records = measure_gap(study, run, on_progress)
     summary = {"model": subject.name, "seed": job.seed, **summarise_gap(records)}
+    summary |= _completeness(records, study.config)
     return _finish(run, summary, {"gap": monotonic() - start})
 
 
@@ -54,22 +55,24 @@ def evaluate(job: Job, role: str = "") -> dict[str, Any]:
         records = evaluate_study(study, run, on_progress)
     numbers = summarise(records, seen_attacks(job, subject), study.config.samples)
     summary = {"model": subject.name, "seed": job.seed, **numbers}
+    summary |= _completeness(records, study.config)
     return _finish(run, summary, {"evaluate": monotonic() - start})
 
 
 def train(job: Job) -> dict[str, Any]:
     """Harden a model; return the summary. The model is in OUT/model."""
-    subject, recipe = job.open()
-    config = recipe.train
+    purpose = "the training of"
+    subject, recipe = job.open(purpose)
+    config, lm = recipe.train, subject.weights(purpose)
     attempts = training_attempts(subject, job.prompts, config, job.seed)
     prompts = [attempt.prompt for attempt in attempts]
-    check(subject.lm, attempts, config)  # before a folder is made that would stand for wrong settings
+    check(lm, attempts, config)  # before a folder is made that would stand for wrong settings
     settings = {"model": subject.name, "seed": job.seed, "train": asdict(config)}
-    run = open_run(job.out, "train", settings, _hashes(subject.lm, attempts))
+    run = open_run(job.out, "train", settings, _hashes(lm, attempts))
     start = monotonic()
     with locked(run), stepping(config.steps) as on_step:
         watch = Watch(_probe(job, subject, config, prompts), on_step, get_judge("refusal", "refused"))
-        harden(subject.lm, attempts, config, run, job.seed, watch)
+        harden(lm, attempts, config, run, job.seed, watch)
     steps = run.rows("steps.jsonl")
     summary = {
         "model": subject.name,
@@ -86,13 +89,13 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
     config = {
         "model": subject.name,
         "seed": job.seed,
-        "dtype": str(subject.lm.model.dtype).removeprefix("torch."),
-        "settings": asdict(study.config),
+        "dtype": subject.dtype,
+        "settings": {name: value for name, value in asdict(study.config).items() if name != "max_unscored"},
         "seen_in_training": seen_attacks(job, subject),
         **({"role": role} if role else {}),
         **({"not_asked": left_out} if (left_out := uncovered(study.attacks, study.prompts)) else {}),
     }
-    return open_run(job.out, kind, config, {**fingerprint(subject.lm), **protocol_hashes(study)})
+    return open_run(job.out, kind, config, {**subject.fingerprint(), **protocol_hashes(study)})
 
 
 def _probe(job: Job, subject: Subject, config: TrainConfig, prompts: Sequence[Prompt]) -> Probe:
@@ -116,6 +119,12 @@ def _probe(job: Job, subject: Subject, config: TrainConfig, prompts: Sequence[Pr
 def _hashes(lm: LM, attempts: Sequence[Attempt]) -> dict[str, str]:
     texts = "\0".join(text for a in attempts for text in (a.prompt.text, *(m.content for m in a.messages)))
     return {**fingerprint(lm), "prompts": sha256(texts.encode()).hexdigest()[:12]}
+
+
+def _completeness(records: Sequence[Record], config: EvaluateConfig) -> dict[str, Any]:
+    """Return what could not be scored, and whether that is more than the settings allow."""
+    missing = unscored(records)
+    return {"unscored": missing, "incomplete": (missing["share"] or 0.0) > config.max_unscored}
 
 
 def _finish(run: RunDir, summary: dict[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:

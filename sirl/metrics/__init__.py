@@ -35,6 +35,7 @@ from sirl.metrics.rates import (
     share,
     split_draws,
     union_rate,
+    unscored,
     withstood,
 )
 
@@ -66,6 +67,7 @@ __all__ = [
     "split_draws",
     "successes",
     "union_rate",
+    "unscored",
     "wilson",
     "withstood",
 ]

@@ -49,7 +49,8 @@ def _run(story: Story, index: int) -> dict[str, Any]:
         "seed": str(run.config.get("seed", "not recorded")),
         "records": len(records) if side else None,
         "steps": len(run.rows("steps.jsonl")) if run.kind == "train" else None,
-        "unfinished": sum(not r.completion.finished for r in records),
+        "unfinished": sum(not r.completion.finished and not r.completion.error for r in records),
+        "no_reply": sum(bool(r.completion.error) for r in records),
         "decoding": [f"{text} ({n})" if len(decodings) > 1 else text for text, n in sorted(decodings.items())],
         "config": json.dumps(run.config, indent=1, ensure_ascii=False, sort_keys=True),
     }

@@ -101,6 +101,7 @@ def _reply(record: Record, side: Side, top: float) -> dict[str, Any]:
         "mean": nats(record.mean_entropy),
         "tokens": _tokens(record, top),
         "text": record.completion.text,
+        "error": record.completion.error,
         "finished": record.completion.finished,
         "messages": record.attempt.messages,
         "prefill": record.attempt.prefill,

@@ -1,8 +1,4 @@
-"""The model under test, as attacks and evaluation see it: it replies, and it scores a reply's beginning.
-
-Brings the sampler and the scorer together behind `records.Target`, so that neither room knows the other
-and a test can put a fake in the model's place.
-"""
+"""A model in this process, loaded by transformers: replies with entropy, scores, and open weights."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sirl.generation import generate
-from sirl.lm import LM
+from sirl.lm import LM, fingerprint
 from sirl.records import Access, Attempt, Completion, Decoding
 from sirl.scoring import log_likelihood
 
@@ -36,3 +32,7 @@ class LocalTarget:
 
     def log_likelihood(self, attempts: Sequence[Attempt], beginnings: Sequence[str]) -> list[float]:
         return log_likelihood(self.lm, attempts, beginnings, self.batch)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return short hashes of the weights and of the chat template."""
+        return fingerprint(self.lm)

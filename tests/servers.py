@@ -1,0 +1,83 @@
+"""A real HTTP server on this machine that speaks the chat form, as well or as badly as a test wants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from time import sleep
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server sends: after `delay` seconds, with `status` and `headers`; None cuts the line."""
+
+    body: bytes | None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+
+
+def chat(text: str | None, reason: str | None = "stop", **message: Any) -> Answer:
+    choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text, **message}}
+    return Answer(json.dumps({"object": "chat.completion", "model": "toy-2026", "choices": [choice]}).encode())
+
+
+@dataclass
+class Server:
+    """`url` ends in /v1; `bodies` and `headers` are what was asked, in the order in which it came."""
+
+    url: str
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+    def asked(self, text: str) -> int:
+        """Return how often the last message was `text`."""
+        return sum(body["messages"][-1]["content"] == text for body in self.bodies)
+
+
+@contextmanager
+def serving(answer: Callable[[dict[str, Any], int], Answer]) -> Iterator[Server]:
+    """Serve `answer(body, n)`, where n counts how often the same last message was asked, from 0."""
+    lock = Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            with lock:
+                before = server.asked(body["messages"][-1]["content"])
+                server.bodies.append(body)
+                server.headers.append({name.lower(): value for name, value in self.headers.items()})
+            said = answer(body, before) if self.path == "/v1/chat/completions" else Answer(b"where?", 404)
+            sleep(said.delay)
+            if said.body is None:
+                self.close_connection = True
+                return
+            self.send_response(said.status)
+            for name, value in {**said.headers, "content-length": str(len(said.body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            try:
+                self.wfile.write(said.body)
+            except ConnectionError:  # the client has stopped waiting
+                self.close_connection = True
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(f"http://127.0.0.1:{http.server_port}/v1")
+    thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()

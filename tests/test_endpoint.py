@@ -1,0 +1,364 @@
+"""Endpoints against a real server on this machine: order, waits, failures, secrets."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
+from time import monotonic
+
+import pytest
+from conftest import attempts
+from fakes import study
+from servers import Answer, chat, serving
+
+from sirl import endpoint
+from sirl.config import ModelConfig
+from sirl.endpoint import EndpointTarget, backoff, open_endpoint, retry_after
+from sirl.errors import AttackError, ConfigError, DataError
+from sirl.evaluation import evaluate, summarise
+from sirl.records import SLOT, Completion, Decoding, Message, Record, from_json, item_seed, to_json
+from sirl.rundir import RECORDS, open_run
+
+GREEDY = Decoding(max_new_tokens=9)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Short waits, no keys and no proxy of the user's."""
+    monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.01)
+    for name in (*endpoint.KEYS, "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def target(url: str, **settings) -> EndpointTarget:
+    return EndpointTarget(url, "toy", GREEDY, ModelConfig(**({"retries": 2, "timeout": 5.0} | settings)))
+
+
+def replies(answer, texts=("one",), **settings) -> tuple[list[Completion], object]:
+    with serving(answer) as server:
+        return target(server.url, **settings).reply(attempts(list(texts)), 0), server
+
+
+def echo(body, n):
+    return chat(f"to {body['messages'][-1]['content']}")
+
+
+# --- what is sent, and whose reply is whose
+
+
+def test_replies_meet_their_prompts_though_the_first_asked_is_the_last_answered():
+    texts = [f"prompt {i}" for i in range(12)]
+
+    def slow_first(body, n):
+        text = body["messages"][-1]["content"]
+        return replace(echo(body, n), delay=0.02 * (12 - int(text.split()[1])))
+
+    done, _ = replies(slow_first, texts, concurrency=12)
+    assert [c.text for c in done] == [f"to {text}" for text in texts]
+    assert [c.attempt.prompt.id for c in done] == [f"p{i}" for i in range(12)]
+    assert all(c.token_ids == () and c.entropies is None and c.logprobs is None for c in done)
+
+
+def test_no_more_requests_are_under_way_than_asked_for():
+    under_way, most = [], []
+
+    def watch(body, n):
+        under_way.append(1)
+        most.append(len(under_way))
+        endpoint.sleep(0.02)
+        under_way.pop()
+        return chat("yes")
+
+    replies(watch, [str(i) for i in range(12)], concurrency=3)
+    assert 1 < max(most) <= 3
+
+
+def test_the_body_says_how_to_draw_and_an_attempts_own_decoding_wins():
+    own = replace(attempts(["hot"])[0], decoding=Decoding(0.7, 0.9, 5, 33))
+    talk = replace(attempts(["b"])[0], messages=(Message("system", "be brief"), Message("user", "b")))
+    with serving(echo) as server:
+        target(server.url, concurrency=1).reply([talk, own], 3)
+    first, second = server.bodies
+    assert first == {
+        "model": "toy",
+        "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "b"}],
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "max_tokens": 9,
+        "seed": item_seed(3, talk),
+    }
+    assert (second["temperature"], second["top_p"], second["top_k"], second["max_tokens"]) == (0.7, 0.9, 5, 33)
+
+
+def test_the_seed_is_of_the_run_and_the_attempt_alone():
+    one, two = attempts(["a", "b"])
+    assert item_seed(0, one) == item_seed(0, replace(one, messages=()))
+    assert (
+        len({item_seed(0, one), item_seed(1, one), item_seed(0, two), item_seed(0, replace(one, sample=1))})
+        == 4
+    )
+    assert 0 <= item_seed(0, one) < 2**31
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "finished"),
+    [
+        (chat("whole"), "whole", True),
+        (chat("cut", "length"), "cut", False),
+        (chat("unsaid", None), "unsaid", False),
+        (chat(None, "length"), "", False),
+        (chat(None, refusal="I will not."), "I will not.", True),
+        (chat("half \ud800"), "half ?", True),
+    ],
+)
+def test_text_and_whether_it_ended(answer, text, finished):
+    (done,), _ = replies(lambda body, n: answer)
+    assert (done.text, done.finished, done.error) == (text, finished, "")
+    done.text.encode()
+
+
+def test_a_begun_reply_is_continued_where_the_server_can():
+    begun = attempts(["how?"], "prefill", "Sure, ")
+    with serving(echo) as server:
+        with pytest.raises(AttackError, match=r"begins the reply.*model\.prefill=true"):
+            target(server.url).reply(begun, 0)
+        assert server.bodies == []
+        open_ended = target(server.url, prefill=True)
+        open_ended.reply(begun, 0)
+    (body,) = server.bodies
+    assert body["messages"][-1] == {"role": "assistant", "content": "Sure, "}
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+    assert (target("http://x/v1").access, open_ended.access) == ("black-box", "prefill")
+
+
+def test_what_an_endpoint_cannot_do_is_said():
+    closed = target("http://127.0.0.1:1/v1")
+    with pytest.raises(AttackError, match="cannot score 1 beginnings"):
+        closed.log_likelihood(attempts(["a"]), ["Sure"])
+    soft = replace(attempts([f"a {SLOT}"])[0], soft=((0.0,),))
+    with pytest.raises(AttackError, match="sends embeddings"):
+        closed.reply([soft], 0)
+
+
+# --- what passes and what does not
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Answer(b"busy", 429),
+        Answer(b"broken", 500),
+        Answer(b"<html>gateway</html>", 503),
+        Answer(b"not json at all"),
+        Answer(b"\xff\xfe"),
+        Answer(b"[" * 100_000),
+        Answer(b"[]"),
+        Answer(b'{"choices": []}'),
+        Answer(b'{"choices": [{"message": {"content": ["a list"]}}]}'),
+        Answer(b'{"choices": [{"message": null}]}'),
+        Answer(None),
+        Answer(b"{}", delay=1.0),
+    ],
+    ids=lambda a: f"{a.status}-{(a.body or b'cut')[:12]!r}-{a.delay}",
+)
+def test_what_passes_is_tried_again(failure):
+    done, server = replies(lambda body, n: echo(body, n) if n == 2 else failure, timeout=0.3)
+    assert [c.text for c in done] == ["to one"]
+    assert server.asked("one") == 3
+
+
+def test_a_reply_that_never_comes_costs_no_other():
+    def answer(body, n):
+        return Answer(b"broken", 500) if "two" in body["messages"][-1]["content"] else echo(body, n)
+
+    done, server = replies(answer, ["one", "two", "three"])
+    assert [c.text for c in done] == ["to one", "", "to three"]
+    assert [c.error for c in done] == ["", "HTTP 500 broken (try 3 of 3)", ""]
+    assert [c.finished for c in done] == [True, False, True]
+    assert server.asked("two") == 3
+
+
+def test_what_will_not_pass_is_not_tried_again():
+    (long,), server = replies(lambda body, n: Answer(b"context too long", 400))
+    assert (long.error, server.asked("one")) == ("HTTP 400 context too long (try 1 of 3)", 1)
+    (held,), _ = replies(lambda body, n: chat("some of it", "content_filter"))
+    assert (held.text, held.error) == ("", "withheld by the server's filter")
+    (later,), server = replies(lambda body, n: Answer(b"", 429, {"retry-after": "86400"}))
+    assert (later.error, server.asked("one")) == ("HTTP 429 (try 1 of 3)", 1)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refused_key_or_an_unknown_model_ends_the_run(status):
+    with pytest.raises(ConfigError, match=rf"refuses \(HTTP {status} who\?\).*SIRL_API_KEY"):
+        replies(lambda body, n: Answer(b"who?", status), ["one", "two"])
+
+
+def test_a_refused_connection_is_a_failed_reply():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, never listening
+        (done,) = target(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", retries=1).reply(attempts(["one"]), 0)
+    assert done.error.startswith("ConnectError: ")
+    assert done.error.endswith(" (try 2 of 2)")
+
+
+def test_retry_after_is_kept_to_by_every_request():
+    times = []
+
+    def answer(body, n):
+        times.append(monotonic())
+        return Answer(b"", 429, {"retry-after": "0.5"}) if len(times) == 1 else echo(body, n)
+
+    done, _ = replies(answer, ["one", "two"], concurrency=1)
+    assert [c.text for c in done] == ["to one", "to two"]
+    assert times[1] - times[0] >= 0.45
+
+
+def test_retry_after_in_seconds_or_as_a_date():
+    assert retry_after({}) == retry_after({"retry-after": "soon"}) == retry_after({"retry-after": "-4"}) == 0
+    assert retry_after({"retry-after": "2.5"}) == 2.5
+    later = datetime.now(UTC) + timedelta(seconds=30)
+    assert 27 < retry_after({"retry-after": format_datetime(later, usegmt=True)}) <= 30
+    assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
+    assert retry_after({"retry-after": "nan"}) == 0
+
+
+def test_waits_double_and_are_spread(monkeypatch):
+    monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.5)
+    for tries, most in [(0, 0.5), (1, 1.0), (3, 4.0), (20, 60.0)]:
+        waits = [backoff(tries) for _ in range(200)]
+        assert most / 2 <= min(waits) < 0.6 * most
+        assert 0.9 * most < max(waits) <= most
+
+
+def test_requests_keep_to_the_rate_over_several_calls():
+    times = []
+
+    def answer(body, n):
+        times.append(monotonic())
+        return chat("yes")
+
+    with serving(answer) as server:
+        slow = target(server.url, requests_per_minute=600.0)  # one in 0.1 s
+        slow.reply(attempts(["a", "b"]), 0)
+        slow.reply(attempts(["c", "d"]), 0)
+    assert len(times) == 4
+    assert times[-1] - times[0] >= 0.28
+    assert all(later - sooner > 0.05 for sooner, later in pairwise(sorted(times)))
+
+
+# --- addresses and secrets
+
+
+def test_an_address_names_server_and_model():
+    found = open_endpoint("https://host:8000/v1/#org/model#2", ModelConfig(), GREEDY)
+    assert (found.url, found.model) == ("https://host:8000/v1", "org/model#2")
+    assert found.name == "https://host:8000/v1#org/model#2"
+    assert open_endpoint("http://[::1]:80/v1#m", ModelConfig(), GREEDY).url == "http://[::1]:80/v1"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["http://host/v1", "http://host/v1#", "http:///v1#m", "http://host:port/v1#m", "http://h/v1?key=s3cret#m"],
+)
+def test_other_addresses_are_refused(words):
+    with pytest.raises(ConfigError, match="expected http") as error:
+        open_endpoint(words, ModelConfig(), GREEDY)
+    assert "s3cret" not in str(error.value)
+
+
+def test_the_key_is_sent_and_kept_nowhere(monkeypatch, caplog):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
+    monkeypatch.setenv("SIRL_API_KEY", "sk-secret")
+    caplog.set_level(logging.DEBUG)
+    with serving(lambda body, n: Answer(b"your key sk-secret is odd", 400)) as server:
+        asked = target(server.url)
+        (done,) = asked.reply(attempts(["one"]), 0)
+    assert server.headers[0]["authorization"] == "Bearer sk-secret"
+    assert done.error == "HTTP 400 your key *** is odd (try 1 of 3)"
+    assert "sk-" not in repr(asked) + asked.name + caplog.text
+    monkeypatch.delenv("SIRL_API_KEY")
+    _, server = replies(echo)
+    assert server.headers[0]["authorization"] == "Bearer sk-other"
+    monkeypatch.delenv("OPENAI_API_KEY")
+    _, server = replies(echo)
+    assert "authorization" not in server.headers[0]
+
+
+def test_a_login_in_the_address_is_used_and_not_shown(caplog):
+    caplog.set_level(logging.DEBUG)
+    with serving(lambda body, n: Answer(b"go away p@ss", 400)) as server:
+        words = f"{server.url.replace('://', '://me:p%40ss@')}#toy"
+        asked = open_endpoint(words, ModelConfig(), GREEDY)
+        (done,) = asked.reply(attempts(["one"]), 0)
+    assert server.headers[0]["authorization"] == "Basic bWU6cEBzcw=="
+    assert asked.name == f"{server.url}#toy"
+    shown = repr(asked) + asked.name + done.error + caplog.text
+    assert "p@ss" not in shown
+    assert "p%40ss" not in shown
+
+
+def test_the_fingerprint_is_what_the_server_says():
+    def answer(body, n):
+        said = json.loads(chat("hello").body) | {"system_fingerprint": "fp_7"}
+        return Answer(json.dumps(said).encode())
+
+    with serving(answer) as server:
+        assert target(server.url).fingerprint() == {
+            "endpoint": server.url,
+            "model": "toy",
+            "server model": "toy-2026",
+            "server system_fingerprint": "fp_7",
+        }
+    with pytest.raises(DataError, match="does not reply"):
+        target(server.url, retries=0).fingerprint()
+
+
+# --- as evidence
+
+
+def test_failed_replies_are_unscored_and_asked_for_again(tmp_path):
+    broken = {"h1", "o0", "t1"}
+
+    def answer(body, n):
+        text = body["messages"][-1]["content"]
+        wrong = any(p.text in text for p in trial.prompts if p.id in broken)
+        return Answer(b"broken", 500) if wrong else chat("I cannot help with that. The answer is 1.")
+
+    trial = study(batch=4)
+    with serving(answer) as server:
+        trial = replace(trial, target=target(server.url, retries=0))
+        first = evaluate(trial, open_run(tmp_path, "evaluate", {}, {}))
+        failed = [r for r in first if r.completion.error]
+        assert {r.prompt.id for r in failed} == broken
+        assert all(
+            v.answer is None and v.evidence.startswith("no reply: HTTP 500 broken")
+            for r in failed
+            for v in r.verdicts
+        )
+        numbers = summarise(first)
+        assert numbers["dsr"]["per_attack"]["direct"]["n"] == 6
+        assert numbers["dsr"]["per_attack"]["direct"]["unscored"] == 1
+        assert numbers["capability_detail"]["math"]["n"] == 1
+        assert numbers["capability_detail"]["math"]["unscored"] == 1
+        assert numbers["diversity_detail"]["n"] == 1  # prompts: the failed one has no distinct replies
+        broken.clear()
+        whole = evaluate(trial, open_run(tmp_path, "evaluate", {}, {}))
+        asked = len(server.bodies)
+        assert evaluate(trial, open_run(tmp_path, "evaluate", {}, {})) == whole
+        assert len(server.bodies) == asked
+    assert not any(r.completion.error for r in whole)
+    assert [r.attempt for r in whole] == [r.attempt for r in first]
+    assert len((tmp_path / RECORDS).read_bytes().splitlines()) == len(whole)
+
+
+def test_a_failed_reply_survives_the_disk_and_old_lines_have_none():
+    (done,), _ = replies(lambda body, n: Answer(b"", 400))
+    row = json.loads(json.dumps(to_json(Record(done, ()))))
+    assert from_json(row).completion == done
+    del row["completion"]["error"]
+    assert from_json(row).completion.error == ""
