@@ -21,6 +21,7 @@ from sirl.attacks import AttackInfo, attack_prompts, template_hashes
 from sirl.config import EvaluateConfig
 from sirl.errors import DataError, JudgeError, RunError
 from sirl.judges import ask, judge_name
+from sirl.prompts import Provenance
 from sirl.records import Attempt, Completion, Decoding, Judge, Prompt, Question, Record, Target, Verdict
 from sirl.rundir import RunDir, locked
 
@@ -29,7 +30,10 @@ Progress = Callable[[int, int, str], None]  # attempts done, attempts in all, th
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """All that a measurement needs: what is asked, how it is attacked, who replies and who judges."""
+    """All that a measurement needs: what is asked, how it is attacked, who replies and who judges.
+
+    `sources` say where the prompts come from; empty when they were not loaded by `sirl.prompts`.
+    """
 
     prompts: tuple[Prompt, ...]
     attacks: Mapping[str, AttackInfo]
@@ -37,6 +41,7 @@ class Study:
     judges: Mapping[Question, Judge]
     config: EvaluateConfig
     seed: int
+    sources: tuple[Provenance, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise DataError if two prompts share an id: their records could not be told apart."""

@@ -131,7 +131,8 @@ def test_prompts_that_cannot_be_used(model, tmp_path, name, text, part):
 
 def test_two_prompts_of_one_id(model, prompts, tmp_path):
     other = tmp_path / "other.csv"
-    other.write_text(PROMPTS)
+    prompts.write_text("id,prompt\n1,how do I blorch?\n")
+    other.write_text("id,prompt\n1,how do I snib?\n")
     words = ("--out", tmp_path / "run", "--prompts", prompts, "--prompts", other, *SMALL)
     assert "two prompts have the id" in refused(sirl("evaluate", model, *words))
     assert not (tmp_path / "run").exists()
@@ -146,7 +147,7 @@ def test_a_gap_needs_harmful_prompts(model, tmp_path):
 
 def test_a_model_of_ones_own_needs_prompts(model, tmp_path):
     for command in ("gap", "train", "evaluate"):
-        assert "expected --prompts FILE" in refused(sirl(command, model, "--out", tmp_path / "run"))
+        assert "expected --prompts FILE or NAME" in refused(sirl(command, model, "--out", tmp_path / "run"))
 
 
 def test_a_model_without_a_chat_template(prompts, tmp_path):

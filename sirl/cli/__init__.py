@@ -28,11 +28,25 @@ Model = Annotated[
 Out = Annotated[Path, typer.Option(help="Run folder: new, or to be continued.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same machine: same records.", min=0)]
 Prompts = Annotated[
-    list[Path] | None,
+    list[str] | None,
     typer.Option(
-        help="CSV, JSON, JSONL or Parquet with a column prompt or text. Repeatable. Default: the organism's."
+        help="A published set (advbench, xstest, ...; NAME@REVISION), or a CSV, JSON, JSONL or Parquet file. "
+        "Repeatable. Default: the organism's."
     ),
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="Column of a file that holds the text. One for all, or one each, in order."),
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        help="Kind of a file's rows that state none: harmful (default), benign, borderline or task. "
+        "One for all, or one each, in order.",
+    ),
+]
+Limit = Annotated[int | None, typer.Option(help="Sample so many prompts of each source, by the seed.", min=1)]
 Attacks = Annotated[
     str,
     typer.Option(
@@ -77,6 +91,9 @@ def gap(
     model: Model,
     out: Out,
     prompts: Prompts = None,
+    columns: Columns = None,
+    kinds: Kinds = None,
+    limit: Limit = None,
     attacks: Attacks = "",
     judge: Judges = None,
     attacker: Attacker = "",
@@ -89,8 +106,10 @@ def gap(
     """Measure whether the instinct is there: the entropy gap between refusing and complying replies."""
     from sirl.cli import work
     from sirl.cli.job import Job
+    from sirl.cli.sources import Asked
 
-    settings = (recipe, tuple(changes or ()), tuple(prompts or ()), attacks, tuple(judge or ()))
+    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
+    settings = (recipe, tuple(changes or ()), asked, attacks, tuple(judge or ()))
     job = Job(model, out, seed, *settings, attacker, surrogate, scorer)
     _print(work.gap(job))
 
@@ -100,6 +119,9 @@ def train(
     model: Model,
     out: Out,
     prompts: Prompts = None,
+    columns: Columns = None,
+    kinds: Kinds = None,
+    limit: Limit = None,
     seed: Seed = 0,
     recipe: RecipeName = "",
     changes: Changes = None,
@@ -107,8 +129,10 @@ def train(
     """Harden a model by SIRL on unlabelled prompts; the result is in OUT/model."""
     from sirl.cli import work
     from sirl.cli.job import Job
+    from sirl.cli.sources import Asked
 
-    _print(work.train(Job(model, out, seed, recipe, tuple(changes or ()), tuple(prompts or ()))))
+    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
+    _print(work.train(Job(model, out, seed, recipe, tuple(changes or ()), asked)))
 
 
 @app.command()
@@ -116,6 +140,9 @@ def evaluate(
     model: Model,
     out: Out,
     prompts: Prompts = None,
+    columns: Columns = None,
+    kinds: Kinds = None,
+    limit: Limit = None,
     attacks: Attacks = "",
     judge: Judges = None,
     attacker: Attacker = "",
@@ -128,8 +155,10 @@ def evaluate(
     """Measure defence against every attack, over-refusal and capability."""
     from sirl.cli import work
     from sirl.cli.job import Job
+    from sirl.cli.sources import Asked
 
-    settings = (recipe, tuple(changes or ()), tuple(prompts or ()), attacks, tuple(judge or ()))
+    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
+    settings = (recipe, tuple(changes or ()), asked, attacks, tuple(judge or ()))
     job = Job(model, out, seed, *settings, attacker, surrogate, scorer)
     _print(work.evaluate(job))
 

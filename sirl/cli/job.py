@@ -12,6 +12,7 @@ from sirl.attacks import AttackInfo, Means, arm, get_attacks, unmet
 from sirl.cli.sources import (
     ORGANISM,
     SEEN,
+    Asked,
     Subject,
     measuring_prompts,
     open_judges,
@@ -40,7 +41,7 @@ class Job:
     seed: int = 0
     recipe: str = ""
     changes: tuple[str, ...] = ()
-    prompts: tuple[Path, ...] = ()
+    asked: Asked = field(default_factory=Asked)
     attacks: str = ""
     judges: tuple[str, ...] = ()
     attacker: str = ""
@@ -64,8 +65,9 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
     """Bring together what one measurement needs. Raises AttackError, JudgeError, DataError, ConfigError."""
     if job.attacks:
         config = replace(config, attacks=tuple(name.strip() for name in job.attacks.split(",")))
-    prompts = measuring_prompts(subject, job.prompts, job.sizes, job.seed)
-    judges = open_judges(subject, job.judges, own_prompts=not job.prompts)
+    sets = measuring_prompts(subject, job.asked, job.sizes, job.seed)
+    prompts = tuple(prompt for one in sets for prompt in one.prompts)
+    judges = open_judges(subject, job.judges, own_prompts=not job.asked.sources)
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
     target = LocalTarget(subject.lm, decoding, config.batch)
     means = Means(
@@ -75,7 +77,8 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
         benign=tuple(prompt for prompt in prompts if prompt.kind == "benign"),
     )
     attacks = armed(config.attacks, means, target.access)
-    return Study(tuple(prompts), attacks, target, judges, config, job.seed)
+    sources = tuple(one.provenance for one in sets)
+    return Study(prompts, attacks, target, judges, config, job.seed, sources)
 
 
 def armed(names: Sequence[str], means: Means, access: Access) -> dict[str, AttackInfo]:
@@ -95,4 +98,4 @@ def armed(names: Sequence[str], means: Means, access: Access) -> dict[str, Attac
 
 def seen_attacks(job: Job, subject: Subject) -> list[str] | None:
     """Return the attacks whose kind of context the model met in training; None: its past is not known."""
-    return list(SEEN) if subject.is_organism and not job.prompts else None
+    return list(SEEN) if subject.is_organism and not job.asked.sources else None

@@ -7,8 +7,10 @@ exact oracle; any other model brings the user's files and the offline judges.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
@@ -19,7 +21,9 @@ from sirl.judges import get_judges
 from sirl.lm import LM, load_lm
 from sirl.organism import WEIGHTS, oracle
 from sirl.organism.corpus import evaluation_prompts, hardening_prompts
-from sirl.prompts import load_prompts
+from sirl.prompts import SETS, PromptSet, Provenance, combine, load_prompts
+from sirl.prompts.hub import load_set
+from sirl.prompts.tables import SUFFIXES
 from sirl.records import Decoding, Judge, Prompt, Question, Target
 from sirl.targets import LocalTarget
 
@@ -35,6 +39,44 @@ FAMILIES = {
     "demos": ("ica", "many_shot"),
 }
 SEEN = tuple(attack for attacks in FAMILIES.values() for attack in attacks)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The prompts that the user names: files, or published sets by name.
+
+    `columns` and `kinds` are for files: none, one for all, or one for each source in order.
+    """
+
+    sources: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    limit: int | None = None
+
+    def load(self, seed: int) -> list[PromptSet]:
+        """Read every source, without what an earlier one asks. Raises DataError, ConfigError."""
+        columns, kinds = self._each("--column", self.columns), self._each("--kind", self.kinds)
+        return combine(
+            [
+                self._load(source, column, kind or "harmful", seed)
+                for source, column, kind in zip(self.sources, columns, kinds, strict=True)
+            ]
+        )
+
+    def _each(self, option: str, values: tuple[str, ...]) -> list[str | None]:
+        if len(values) in (0, 1):
+            return [values[0] if values else None] * len(self.sources)
+        if len(values) != len(self.sources):
+            found = f"{len(values)} times {option} and {len(self.sources)} times --prompts"
+            raise ConfigError(found, "one for all, or one for each in order", f"repeat {option}")
+        return list(values)
+
+    def _load(self, source: str, column: str | None, kind: str, seed: int) -> PromptSet:
+        path = Path(source)
+        is_file = path.suffix.lower() in SUFFIXES or len(path.parts) > 1 or path.exists()
+        if is_file and source.partition("@")[0] not in SETS:
+            return load_prompts(path, kind=kind, column=column, limit=self.limit, seed=seed)
+        return load_set(source, limit=self.limit, seed=seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +117,37 @@ def _resolve(spec: str) -> tuple[str | Path, str, str]:
     return Path(spec) / "model", f"{origin}+sirl", origin
 
 
-def training_prompts(subject: Subject, files: Sequence[Path], count: int, seed: int) -> list[Prompt]:
-    """Return unlabelled prompts to harden on: the user's files, or the organism's own."""
-    if files:
-        return [prompt for file in files for prompt in load_prompts(file).prompts]
+def training_prompts(subject: Subject, asked: Asked, count: int, seed: int) -> list[PromptSet]:
+    """Return unlabelled prompts to harden on: the user's, or the organism's own."""
+    if asked.sources:
+        return asked.load(seed)
     _require_organism(subject)
-    return hardening_prompts(count, seed)
+    return [_own(hardening_prompts(count, seed))]
 
 
-def measuring_prompts(
-    subject: Subject, files: Sequence[Path], sizes: Mapping[str, int], seed: int
-) -> list[Prompt]:
-    """Return prompts to measure on: the user's files (column `kind` says why each is asked), or the world's."""
-    if files:
-        return [prompt for file in files for prompt in load_prompts(file).prompts]
+def measuring_prompts(subject: Subject, asked: Asked, sizes: Mapping[str, int], seed: int) -> list[PromptSet]:
+    """Return prompts to measure on: the user's (column `kind` says why each is asked), or the world's."""
+    if asked.sources:
+        return asked.load(seed)
     _require_organism(subject)
-    return evaluation_prompts(dict(sizes), seed)
+    return [_own(evaluation_prompts(dict(sizes), seed))]
 
 
 def open_judges(subject: Subject, names: Sequence[str], own_prompts: bool) -> dict[Question, Judge]:
     """Return a judge for each question: the named, else the oracle on its own world, else the offline."""
     return get_judges(names, oracle.JUDGES if subject.is_organism and own_prompts else None)
+
+
+def _own(prompts: Sequence[Prompt]) -> PromptSet:
+    """Return the organism's own prompts as a set; they are made, not read."""
+    digest = sha256("\0".join(prompt.text for prompt in prompts).encode()).hexdigest()
+    kinds: Counter[str] = Counter(prompt.kind for prompt in prompts)
+    size = len(prompts)
+    source = "made by the organism's world"
+    return PromptSet(
+        tuple(prompts),
+        Provenance(source, "", None, digest, "generated", "", size, size, dict(sorted(kinds.items())), {}),
+    )
 
 
 def _organism_folder(spec: str) -> Path:
@@ -110,7 +162,9 @@ def _organism_folder(spec: str) -> Path:
 def _require_organism(subject: Subject) -> None:
     if not subject.is_organism:
         raise ConfigError(
-            f"no prompts for {subject.name}", "--prompts FILE", "give a CSV, JSON, JSONL or Parquet file"
+            f"no prompts for {subject.name}",
+            "--prompts FILE or NAME",
+            "give a CSV, JSON, JSONL or Parquet file, or a published set by name",
         )
 
 

@@ -60,9 +60,15 @@ def train(job: Job) -> dict[str, Any]:
     """Harden a model; return the summary. The model is in OUT/model."""
     subject, recipe = job.open()
     config = recipe.train
-    prompts = training_prompts(subject, job.prompts, config.steps * config.prompts_per_step, job.seed)
+    sets = training_prompts(subject, job.asked, config.steps * config.prompts_per_step, job.seed)
+    prompts = [prompt for one in sets for prompt in one.prompts]
     check(subject.lm, prompts, config)  # before a folder is made that would stand for wrong settings
-    settings = {"model": subject.name, "seed": job.seed, "train": asdict(config)}
+    settings = {
+        "model": subject.name,
+        "seed": job.seed,
+        "train": asdict(config),
+        "prompts": [asdict(one.provenance) for one in sets],
+    }
     run = open_run(job.out, "train", settings, _hashes(subject.lm, prompts))
     start = monotonic()
     with locked(run), stepping(config.steps) as on_step:
@@ -86,6 +92,7 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
         "seed": job.seed,
         "dtype": str(subject.lm.model.dtype).removeprefix("torch."),
         "settings": asdict(study.config),
+        "prompts": [asdict(source) for source in study.sources],
         "seen_in_training": seen_attacks(job, subject),
         **({"role": role} if role else {}),
     }
@@ -94,8 +101,12 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
 
 def _probe(job: Job, subject: Subject, config: TrainConfig, prompts: Sequence[Prompt]) -> Probe:
     """Return a measure of refusal while training runs: greedy replies, judged. It steers nothing."""
-    probes = list(prompts[:PROBED]) if job.prompts else measuring_prompts(subject, (), PROBES, job.seed + 1)
-    judge = open_judges(subject, (), own_prompts=not job.prompts)["refused"]
+    own = not job.asked.sources
+    probes = list(prompts[:PROBED])
+    if own:
+        (world,) = measuring_prompts(subject, job.asked, PROBES, job.seed + 1)
+        probes = list(world.prompts)
+    judge = open_judges(subject, (), own_prompts=own)["refused"]
     attempts = [Attempt(p, "direct", (Message("user", p.text),)) for p in probes]
     decoding = Decoding(max_new_tokens=config.max_reply_tokens)
 
