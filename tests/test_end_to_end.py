@@ -76,16 +76,21 @@ DSR = {
     "unscored": int,
     "per_attack": {name: ROW | {"seen_in_training": NoneType} for name in ATTACKS.split(",")},
 }
+CURVE = dict.fromkeys(("budget", "rate", "low", "high"), list)
 EVALUATE_SCHEMA = {
     "model": str,
     "seed": int,
     "dsr": DSR,
+    "by_category": dict.fromkeys(("", "spoiling"), ROW | {"prompts": int}),
+    "dsr_by_budget": {"random_search": {"queries": CURVE, "passes": CURVE, "n": int, "unscored": int}},
     "over_refusal": dict.fromkeys(KINDS, NUMBER),
     "over_refusal_detail": dict.fromkeys(KINDS, ROW),
     "capability": dict.fromkeys(SKILLS, NUMBER),
     "capability_detail": dict.fromkeys(SKILLS, ROW),
     "diversity": NUMBER,
     "diversity_detail": {"rate": NUMBER, "low": NUMBER, "high": NUMBER, "n": int},
+    "truncated": dict.fromkeys(("harmful", *KINDS, "task"), NUMBER),
+    "truncated_detail": dict.fromkeys(("harmful", *KINDS, "task"), ROW),
     "seconds": {"evaluate": float},
 }
 MEAN = {"mean": NUMBER, "low": NUMBER, "high": NUMBER, "n": int}
