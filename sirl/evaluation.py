@@ -27,17 +27,20 @@ from sirl.metrics import (
 )
 from sirl.records import Prompt, Record
 from sirl.rundir import RunDir
+from sirl.shards import Shard
 
 DIVERSITY_SAMPLES = 8
 DIVERSITY_TEMPERATURE = 1.0
 
 
-def evaluate(study: Study, run: RunDir, on_progress: Progress | None = None) -> list[Record]:
-    """Return the records of the whole plan, doing only what the run does not hold yet.
+def evaluate(
+    study: Study, run: RunDir, on_progress: Progress | None = None, shard: Shard | None = None
+) -> list[Record]:
+    """Return the records of the whole plan, or of a shard of it, doing only what the run does not hold yet.
 
     Raises as `evidence.gather` does.
     """
-    return gather(study, plan(study), run, on_progress)
+    return gather(study, plan(study), run, on_progress, shard)
 
 
 def plan(study: Study) -> list[Chunk]:

@@ -15,11 +15,12 @@ from sirl.lm import save_lm
 from sirl.rundir import open_run
 
 COMMANDS = {
-    (): ("demo", "gap", "train", "evaluate", "report", "attacks", "organism"),
+    (): ("demo", "gap", "train", "evaluate", "merge", "report", "attacks", "organism"),
     ("demo",): ("--out", "--arch", "--seed", "--recipe", "--set"),
     ("gap",): ("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
     ("train",): ("MODEL", "--out", "--prompts", "--seed", "--recipe", "--set"),
     ("evaluate",): ("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
+    ("merge",): ("SHARDS", "--out"),
     ("report",): ("RUNS", "--out"),
     ("attacks",): (),
     ("organism",): ("build",),
@@ -190,6 +191,10 @@ def test_a_training_run_without_a_model(prompts, tmp_path):
         (("--set", "samples"), "expected section.key=value"),
         (("--set", "model.dtype=float8"), "dtype 'float8'"),
         (("--set", "evaluate.batch=many"), "a value of type int"),
+        (("--set", "evaluate.system=absent.txt"), "system = 'absent.txt' cannot be read"),
+        (("--shard", "2/2"), "i/n with i from 0 to n - 1"),
+        (("--kind", "harmful", "--kind", "benign"), "2 times --kind and 1 times --prompts"),
+        (("--column", "promt"), "did you mean prompt"),
         (("--recipe", "organsim"), "did you mean organism"),
         (("--recipe", "no/such.toml"), "a shipped recipe or a TOML file"),
     ],

@@ -61,6 +61,9 @@ Surrogate = Annotated[str, typer.Option(help="A model that NAME@transfer attacks
 Scorer = Annotated[
     str, typer.Option(help="A judge that tells attacks when they succeed. Default: the run's judge of harm.")
 ]
+Shard = Annotated[
+    str, typer.Option(help="Do part i of n of the work, i from 0: 0/2. Put the parts together with sirl merge.")
+]
 RecipeName = Annotated[
     str, typer.Option(help="A shipped recipe or a TOML file. Default: organism for an organism, else default.")
 ]
@@ -99,6 +102,7 @@ def gap(
     attacker: Attacker = "",
     surrogate: Surrogate = "",
     scorer: Scorer = "",
+    shard: Shard = "",
     seed: Seed = 0,
     recipe: RecipeName = "",
     changes: Changes = None,
@@ -110,7 +114,7 @@ def gap(
 
     asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
     settings = (recipe, tuple(changes or ()), asked, attacks, tuple(judge or ()))
-    job = Job(model, out, seed, *settings, attacker, surrogate, scorer)
+    job = Job(model, out, seed, *settings, attacker, surrogate, scorer, shard)
     _print(work.gap(job))
 
 
@@ -148,6 +152,7 @@ def evaluate(
     attacker: Attacker = "",
     surrogate: Surrogate = "",
     scorer: Scorer = "",
+    shard: Shard = "",
     seed: Seed = 0,
     recipe: RecipeName = "",
     changes: Changes = None,
@@ -159,8 +164,19 @@ def evaluate(
 
     asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
     settings = (recipe, tuple(changes or ()), asked, attacks, tuple(judge or ()))
-    job = Job(model, out, seed, *settings, attacker, surrogate, scorer)
+    job = Job(model, out, seed, *settings, attacker, surrogate, scorer, shard)
     _print(work.evaluate(job))
+
+
+@app.command()
+def merge(
+    shards: Annotated[list[Path], typer.Argument(help="The folders of all shards of one run.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write: new.")],
+) -> None:
+    """Put the shards of one run together: the same records and numbers as one process would give."""
+    from sirl.cli.merge import merge as merge_shards
+
+    _print(merge_shards(shards, out))
 
 
 @app.command()

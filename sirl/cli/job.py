@@ -19,11 +19,12 @@ from sirl.cli.sources import (
     open_subject,
     open_target,
 )
-from sirl.config import EvaluateConfig, Recipe, load_recipe
+from sirl.config import EvaluateConfig, Recipe, load_recipe, system_text
 from sirl.errors import AttackError
 from sirl.evidence import Study
 from sirl.judges import get_judge
 from sirl.records import Access, Decoding
+from sirl.shards import parse_shard
 from sirl.targets import LocalTarget
 
 # How many of the organism's own prompts a measurement asks, by category or kind.
@@ -47,6 +48,7 @@ class Job:
     attacker: str = ""
     surrogate: str = ""
     scorer: str = ""
+    shard: str = ""
     sizes: Mapping[str, int] = field(default_factory=lambda: SIZES)
 
     def settings(self, subject_is_organism: bool) -> Recipe:
@@ -56,6 +58,7 @@ class Job:
 
     def open(self) -> tuple[Subject, Recipe]:
         """Load the model and the settings; the settings first, so that a slip in them costs no loading."""
+        parse_shard(self.shard)
         early = self.settings(self.model.startswith(ORGANISM))
         subject = open_subject(self.model, early.model)
         return subject, self.settings(subject.is_organism)
@@ -65,6 +68,7 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
     """Bring together what one measurement needs. Raises AttackError, JudgeError, DataError, ConfigError."""
     if job.attacks:
         config = replace(config, attacks=tuple(name.strip() for name in job.attacks.split(",")))
+    config = replace(config, system=system_text(config.system))
     sets = measuring_prompts(subject, job.asked, job.sizes, job.seed)
     prompts = tuple(prompt for one in sets for prompt in one.prompts)
     judges = open_judges(subject, job.judges, own_prompts=not job.asked.sources)

@@ -20,8 +20,9 @@ from sirl.gap import measure_gap, summarise_gap
 from sirl.generation import generate
 from sirl.lm import LM, fingerprint
 from sirl.metrics import rate
-from sirl.records import Attempt, Decoding, Message, Prompt
+from sirl.records import Attempt, Decoding, Message, Prompt, Record
 from sirl.rundir import RunDir, locked, open_run
+from sirl.shards import parse_shard
 from sirl.training import Watch, check, harden
 
 Probe = Callable[[LM], dict[str, float]]
@@ -38,9 +39,8 @@ def gap(job: Job) -> dict[str, Any]:
     run = _open(job, subject, "gap", study)
     start = monotonic()
     with counting("entropy gap") as on_progress:
-        records = measure_gap(study, run, on_progress)
-    summary = {"model": subject.name, "seed": job.seed, **summarise_gap(records)}
-    return _finish(run, summary, {"gap": monotonic() - start})
+        records = measure_gap(study, run, on_progress, parse_shard(job.shard))
+    return finish(run, numbers(run, records), {"gap": monotonic() - start})
 
 
 def evaluate(job: Job, role: str = "") -> dict[str, Any]:
@@ -50,10 +50,18 @@ def evaluate(job: Job, role: str = "") -> dict[str, Any]:
     run = _open(job, subject, "evaluate", study, role)
     start = monotonic()
     with counting(f"evaluate {role}".strip()) as on_progress:
-        records = evaluate_study(study, run, on_progress)
-    numbers = summarise(records, seen_attacks(job, subject), study.config.samples)
-    summary = {"model": subject.name, "seed": job.seed, **numbers}
-    return _finish(run, summary, {"evaluate": monotonic() - start})
+        records = evaluate_study(study, run, on_progress, parse_shard(job.shard))
+    return finish(run, numbers(run, records), {"evaluate": monotonic() - start})
+
+
+def numbers(run: RunDir, records: Sequence[Record]) -> dict[str, Any]:
+    """Return the summary of a gap or an evaluate run, from its config and its records alone."""
+    config = run.config
+    told = {"model": config["model"], "seed": config["seed"]}
+    told |= {"shard": config["shard"]} if "shard" in config else {}
+    if run.kind == "gap":
+        return told | summarise_gap(records)
+    return told | summarise(records, config["seen_in_training"], config["settings"]["samples"])
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -83,7 +91,7 @@ def train(job: Job) -> dict[str, Any]:
         "first": steps[0],
         "last": steps[-1],
     }
-    return _finish(run, summary, {"train": monotonic() - start})
+    return finish(run, summary, {"train": monotonic() - start})
 
 
 def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -> RunDir:
@@ -95,6 +103,7 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
         "prompts": [asdict(source) for source in study.sources],
         "seen_in_training": seen_attacks(job, subject),
         **({"role": role} if role else {}),
+        **({"shard": str(parse_shard(job.shard))} if job.shard else {}),
     }
     return open_run(job.out, kind, config, {**fingerprint(subject.lm), **protocol_hashes(study)})
 
@@ -126,7 +135,7 @@ def _hashes(lm: LM, prompts: Sequence[Prompt]) -> dict[str, str]:
     return {**fingerprint(lm), "prompts": sha256(texts.encode()).hexdigest()[:12]}
 
 
-def _finish(run: RunDir, summary: dict[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
+def finish(run: RunDir, summary: dict[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
     """Write and return the summary; its seconds add up over the calls that a run took."""
     spent = run.summary().get("seconds", {})
     summary["seconds"] = {name: round(spent.get(name, 0.0) + value, 1) for name, value in seconds.items()}
