@@ -30,6 +30,8 @@ from sirl.errors import RunError
 from sirl.records import Record, from_json, to_json
 
 RECORDS, STEPS, SUMMARY, PLAN = "records.jsonl", "steps.jsonl", "summary.json", "plan.json"
+_MEASURED = ("budget", "temperature", "max_reply_tokens", "samples")  # settings that two sides must share
+_HASHED = ("prompts", "system", "chat_template", "attack ", "judge ")  # beginnings of names of hashes, likewise
 _VERSIONED = ("sirl", "torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy")
 
 
@@ -148,6 +150,28 @@ def read_run(path: Path) -> RunDir:
             raise RunError(f"no {file} in {path}", "a run folder", "give a folder written with --out")
     config = _read_json(path / "config.json")
     return RunDir(path, str(config.get("kind")), config, _read_json(path / "environment.json"))
+
+
+def protocol_differences(one: RunDir, other: RunDir) -> list[str]:
+    """Name what two runs were measured differently by; empty if they can be compared.
+
+    Compared are prompts, attacks, judges, chat template, system prompt, decoding, budget and seed; the model
+    and its weights are what a comparison is about.
+    """
+    first, second = _protocol(one), _protocol(other)
+    return [
+        f"{name} ({first.get(name, 'not recorded')} and {second.get(name, 'not recorded')})"
+        for name in sorted({*first, *second})
+        if first.get(name) != second.get(name)
+    ]
+
+
+def _protocol(run: RunDir) -> dict[str, Any]:
+    settings = run.config.get("settings") or {}
+    told = {name: settings[name] for name in _MEASURED if name in settings}
+    hashes = run.environment.get("hashes") or {}
+    told |= {name: value for name, value in hashes.items() if name.startswith(_HASHED)}
+    return told | {"seed": run.config.get("seed"), "shard": run.config.get("shard")}
 
 
 @contextmanager

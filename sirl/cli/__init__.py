@@ -183,11 +183,14 @@ def merge(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    allow_different_protocol: Annotated[
+        bool, typer.Option("--allow-different-protocol", help="Compare runs that were measured differently.")
+    ] = False,
 ) -> None:
-    """Write one self-contained HTML page from run folders."""
+    """Write one self-contained HTML page from run folders; two evaluate runs are compared."""
     from sirl.report import load_runs, render
 
-    page = render(load_runs(runs))
+    page = render(load_runs(runs), allow_different_protocol)
     if out.is_dir():
         raise RunError(f"{out} is a folder", "the name of the page to write", "add a file name to --out")
     out.parent.mkdir(parents=True, exist_ok=True)
