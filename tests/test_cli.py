@@ -295,6 +295,36 @@ def test_the_same_words_again_change_no_evidence(model, runs):
     assert json.loads(out) == json.loads((runs / "evaluate" / "summary.json").read_text())
 
 
+def test_shards_made_by_the_command_line_merge_into_the_single_run(model, runs, tmp_path):
+    attacks = ("--prompts", runs / "mine.csv", "--attacks", "direct,prefill", *SMALL)
+    for i in range(2):
+        words = (model, "--out", tmp_path / f"s{i}", "--shard", f"{i}/2", *attacks)
+        assert sirl("evaluate", *words)[0] == 0
+    code, out, err = sirl("merge", tmp_path / "s1", tmp_path / "s0", "--out", tmp_path / "whole")
+    assert (code, err) == (0, "")
+    single = json.loads((runs / "evaluate" / "summary.json").read_text())
+    assert json.loads(out) | {"seconds": 0} == single | {"seconds": 0}
+    assert "is shard 0/2 of a run" in refused(sirl("report", tmp_path / "s0", "--out", tmp_path / "p.html"))
+    again = sirl("merge", tmp_path / "s0", "--out", tmp_path / "w")
+    assert "each of 0/2, 1/2 once" in refused(again)
+
+
+def test_runs_of_two_protocols_are_compared_only_when_told_to(model, runs, tmp_path):
+    words = ("--prompts", runs / "mine.csv", "--attacks", "direct,prefill", *SMALL)
+    system = ("--set", "evaluate.system=Be kind.")
+    assert sirl("evaluate", model, "--out", tmp_path / "after", *words, *system)[0] == 0
+    page = tmp_path / "page.html"
+    sentence = refused(sirl("report", runs / "evaluate", tmp_path / "after", "--out", page))
+    assert "differ in system (the template's own and " in sentence
+    allowed = ("report", runs / "evaluate", tmp_path / "after", "--out", page, "--allow-different-protocol")
+    assert sirl(*allowed)[0] == 0
+    assert "measured differently" in page.read_text()
+    config = json.loads((tmp_path / "after" / "config.json").read_text())
+    assert config["settings"]["system"] == "Be kind."
+    (source,) = config["prompts"]
+    assert (source["source"], source["rows"], source["kinds"]) == ("mine.csv", 2, {"benign": 1, "harmful": 1})
+
+
 def test_a_page_about_nothing(tmp_path):
     (tmp_path / "empty").mkdir()
     out = tmp_path / "page.html"
