@@ -124,6 +124,7 @@ class EvaluateConfig:
     temperature: float = 0.0
     max_reply_tokens: int = 512
     samples: int = 1
+    system: str = ""  # system prompt of attempts that have none: text or a file; empty: the template's own
     batch: int = 64  # replies drawn at once; part of the protocol: it fixes what a resumed run recomputes
     max_unscored: float = 0.05  # ours: a larger share without a verdict makes a run incomplete, exit code 3
 
@@ -150,6 +151,20 @@ class Recipe:
     gap: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(temperature=1.0))
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+def system_text(value: str) -> str:
+    """Return a system prompt: the text of a file if `value` names one, else `value` itself.
+
+    Raises ConfigError if a file is named that cannot be read.
+    """
+    named = len(value) < 256 and "\n" not in value and Path(value).suffix in (".txt", ".md")
+    if not named:
+        return value.strip()
+    try:
+        return Path(value).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"system = {value!r} cannot be read ({error})", "a text file", "check it") from error
 
 
 def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:

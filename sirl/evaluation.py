@@ -14,20 +14,33 @@ from typing import Any
 
 from sirl.attacks import ATTACKS
 from sirl.evidence import Chunk, Progress, Study, cut, cut_draws, gather
-from sirl.metrics import DIRECT, capability, diversity, dsr_table, over_refusal, split_draws
+from sirl.metrics import (
+    DIRECT,
+    capability,
+    diversity,
+    dsr_by_budget,
+    dsr_by_category,
+    dsr_table,
+    over_refusal,
+    split_draws,
+    truncated,
+)
 from sirl.records import Prompt, Record
 from sirl.rundir import RunDir
+from sirl.shards import Shard
 
 DIVERSITY_SAMPLES = 8
 DIVERSITY_TEMPERATURE = 1.0
 
 
-def evaluate(study: Study, run: RunDir, on_progress: Progress | None = None) -> list[Record]:
-    """Return the records of the whole plan, doing only what the run does not hold yet.
+def evaluate(
+    study: Study, run: RunDir, on_progress: Progress | None = None, shard: Shard | None = None
+) -> list[Record]:
+    """Return the records of the whole plan, or of a shard of it, doing only what the run does not hold yet.
 
     Raises as `evidence.gather` does.
     """
-    return gather(study, plan(study), run, on_progress)
+    return gather(study, plan(study), run, on_progress, shard)
 
 
 def plan(study: Study) -> list[Chunk]:
@@ -56,14 +69,19 @@ def summarise(
     """
     plain, draws = split_draws(records, samples)
     refusals, skills, variety = over_refusal(plain), capability(plain), diversity(draws)
+    cut_off = truncated(plain)
     return {
         "dsr": dsr_table(plain, seen),
+        "by_category": dsr_by_category(plain),
+        "dsr_by_budget": dsr_by_budget(plain),
         "over_refusal": {kind: row["rate"] for kind, row in refusals.items()},
         "over_refusal_detail": refusals,
         "capability": {name: row["rate"] for name, row in skills.items()},
         "capability_detail": skills,
         "diversity": variety["rate"],
         "diversity_detail": variety,
+        "truncated": {kind: row["rate"] for kind, row in cut_off.items()},
+        "truncated_detail": cut_off,
     }
 
 

@@ -22,15 +22,32 @@ from sirl.attacks import AttackInfo, attack_prompts, template_hashes
 from sirl.config import EvaluateConfig
 from sirl.errors import DataError, JudgeError, RunError
 from sirl.judges import ask, judge_name
-from sirl.records import Attempt, Completion, Decoding, Judge, Prompt, Question, Record, Target, Verdict
+from sirl.prompts import Provenance
+from sirl.records import (
+    Access,
+    Attempt,
+    Completion,
+    Decoding,
+    Judge,
+    Message,
+    Prompt,
+    Question,
+    Record,
+    Target,
+    Verdict,
+)
 from sirl.rundir import RECORDS, RunDir, locked
+from sirl.shards import Shard
 
 Progress = Callable[[int, int, str], None]  # attempts done, attempts in all, the attack at work
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """All that a measurement needs: what is asked, how it is attacked, who replies and who judges."""
+    """All that a measurement needs: what is asked, how it is attacked, who replies and who judges.
+
+    `sources` say where the prompts come from; empty when they were not loaded by `sirl.prompts`.
+    """
 
     prompts: tuple[Prompt, ...]
     attacks: Mapping[str, AttackInfo]
@@ -38,6 +55,7 @@ class Study:
     judges: Mapping[Question, Judge]
     config: EvaluateConfig
     seed: int
+    sources: tuple[Provenance, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise DataError if two prompts share an id: their records could not be told apart."""
@@ -49,6 +67,52 @@ class Study:
     def decoding(self) -> Decoding:
         """How replies are drawn where the attack does not say otherwise."""
         return Decoding(self.config.temperature, max_new_tokens=self.config.max_reply_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Instructed:
+    """A target under a system prompt: every attempt that has no system turn of its own gets this one.
+
+    A search then meets the model as it is deployed. Whatever else the target offers takes attempts first.
+    """
+
+    target: Target
+    system: str
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    @property
+    def access(self) -> Access:
+        return self.target.access
+
+    def reply(self, attempts: Sequence[Attempt], seed: int) -> list[Completion]:
+        return self.target.reply(self._sent(attempts), seed)
+
+    def log_likelihood(self, attempts: Sequence[Attempt], beginnings: Sequence[str]) -> list[float]:
+        return self.target.log_likelihood(self._sent(attempts), beginnings)
+
+    def __getattr__(self, name: str) -> Any:
+        offered = getattr(self.target, name)
+        if not callable(offered):
+            return offered
+
+        def instructed(first: Any, *rest: Any, **more: Any) -> Any:
+            are_attempts = isinstance(first, (list, tuple)) and all(isinstance(a, Attempt) for a in first)
+            return offered(self._sent(first) if are_attempts else first, *rest, **more)
+
+        return instructed
+
+    def _sent(self, attempts: Sequence[Attempt]) -> list[Attempt]:
+        return [instruct(attempt, self.system) for attempt in attempts]
+
+
+def instruct(attempt: Attempt, system: str) -> Attempt:
+    """Put the system prompt before an attempt's messages, unless it is empty or they begin with one."""
+    if not system or attempt.messages[0].role == "system":
+        return attempt
+    return replace(attempt, messages=(Message("system", system), *attempt.messages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +147,26 @@ def cut_draws(
 
 
 def gather(
-    study: Study, chunks: Sequence[Chunk], run: RunDir, on_progress: Progress | None = None
+    study: Study,
+    chunks: Sequence[Chunk],
+    run: RunDir,
+    on_progress: Progress | None = None,
+    shard: Shard | None = None,
 ) -> list[Record]:
     """Do what is missing of `chunks`, append it to the run, and return all records in the plan's order.
 
-    A judge that fails on a reply leaves a verdict of None with the error as its evidence, and so does a target
-    that gave no reply; such replies are asked for again, with the rest of their chunk, when the run is
-    continued. Raises RunError if the run holds records of another plan or is busy, AttackError and JudgeError
-    when an attack or a judge breaks its contract.
+    Of a shard these are its own part; the whole plan is written beside them. A judge that fails on a reply
+    leaves a verdict of None with the error as its evidence, and so does a target that gave no reply; such
+    replies are asked for again, with the rest of their chunk, when the run is continued. Raises RunError if
+    the run holds records of another plan or is busy, AttackError and JudgeError when an attack or a judge
+    breaks its contract.
     """
-    total = sum(len(chunk.keys) for chunk in chunks)
     with locked(run):
         run.keep_rows(RECORDS, _has_reply)
+        if shard:
+            run.write_plan([chunk.keys for chunk in chunks])
+            chunks = shard.take(chunks)
+        total = sum(len(chunk.keys) for chunk in chunks)
         done = _already(run, chunks)
         finished = 0
         for chunk in chunks:
@@ -110,9 +182,13 @@ def gather(
 
 
 def protocol_hashes(study: Study) -> dict[str, str]:
-    """Return the hashes that a continued run must share: of the prompts, the attacks and the judges."""
+    """Return the hashes that a continued run must share: of prompts, system prompt, attacks and judges."""
     prompts = json.dumps([asdict(prompt) for prompt in study.prompts])
-    hashes = {"prompts": sha256(prompts.encode()).hexdigest()[:12]}
+    system = study.config.system
+    hashes = {
+        "prompts": sha256(prompts.encode()).hexdigest()[:12],
+        "system": sha256(system.encode()).hexdigest()[:12] if system else "the template's own",
+    }
     hashes |= {f"attack {name}": value for name, value in template_hashes(study.attacks).items()}
     return hashes | {f"judge {question}": judge_name(judge) for question, judge in study.judges.items()}
 
@@ -165,8 +241,10 @@ def _ask_replied(completions: Sequence[Completion], judge: Judge, question: Ques
 
 def _work(study: Study, chunk: Chunk) -> list[Record]:
     budget, seed = study.config.budget or chunk.attack.budget, study.seed
-    attacked = attack_prompts(chunk.attack, chunk.prompts, study.target, budget, seed)
-    attempts = [_drawn(attempt, chunk, n) for attempt in attacked for n in chunk.samples]
+    system = study.config.system
+    target = Instructed(study.target, system) if system else study.target
+    attacked = attack_prompts(chunk.attack, chunk.prompts, target, budget, seed)
+    attempts = [_drawn(instruct(attempt, system), chunk, n) for attempt in attacked for n in chunk.samples]
     completions = study.target.reply(attempts, seed)
     if [c.attempt for c in completions] != attempts:
         found = f"the target returned {len(completions)} replies that do not match the {len(attempts)} attempts"

@@ -4,6 +4,7 @@
     environment.json  versions and hashes, written once
     steps.jsonl       one line a training step        (append-only)
     records.jsonl     one line of evidence an attempt (append-only)
+    plan.json         keys of the whole plan, chunk by chunk; of a shard only
     checkpoint/       what training resumes from; gone when it is done
     model/            what training made
     summary.json      the numbers, recomputable from the lines above
@@ -28,7 +29,9 @@ from typing import Any
 from sirl.errors import RunError
 from sirl.records import Record, from_json, to_json
 
-RECORDS, STEPS, SUMMARY = "records.jsonl", "steps.jsonl", "summary.json"
+RECORDS, STEPS, SUMMARY, PLAN = "records.jsonl", "steps.jsonl", "summary.json", "plan.json"
+_MEASURED = ("budget", "temperature", "max_reply_tokens", "samples")  # settings that two sides must share
+_HASHED = ("prompts", "system", "chat_template", "attack ", "judge ")  # beginnings of names of hashes, likewise
 _VERSIONED = ("sirl", "torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy")
 
 
@@ -93,6 +96,14 @@ class RunDir:
                 "use the version that wrote the run, or a new folder",
             ) from error
 
+    def write_plan(self, chunks: Sequence[Sequence[str]]) -> None:
+        """Write the keys of the whole plan, of which this run does a part."""
+        _write_json(self.path / PLAN, {"chunks": [list(chunk) for chunk in chunks]})
+
+    def plan(self) -> list[list[str]]:
+        """Return the keys of the whole plan, chunk by chunk. Raises RunError if it was not written."""
+        return list(_read_json(self.path / PLAN).get("chunks", []))
+
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         _write_json(self.path / SUMMARY, summary)
 
@@ -102,14 +113,20 @@ class RunDir:
         return _read_json(path) if path.exists() else {}
 
 
-def open_run(path: Path, kind: str, config: Mapping[str, Any], hashes: Mapping[str, str]) -> RunDir:
-    """Open a run folder for writing, new or to be continued.
+def open_run(
+    path: Path,
+    kind: str,
+    config: Mapping[str, Any],
+    hashes: Mapping[str, str],
+    versions: Mapping[str, str] | None = None,
+) -> RunDir:
+    """Open a run folder for writing, new or to be continued; `versions` None are those of this process.
 
     Raises RunError if the folder holds another kind of run or one
     made under other settings or hashes: evidence from two protocols is never mixed.
     """
     config = json.loads(json.dumps({"kind": kind, **config}))  # as it will read back: tuples become lists
-    environment = {"versions": _versions(), "hashes": dict(hashes)}
+    environment = {"versions": _versions() if versions is None else dict(versions), "hashes": dict(hashes)}
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file", "a folder", "name another --out")
     path.mkdir(parents=True, exist_ok=True)
@@ -133,6 +150,28 @@ def read_run(path: Path) -> RunDir:
             raise RunError(f"no {file} in {path}", "a run folder", "give a folder written with --out")
     config = _read_json(path / "config.json")
     return RunDir(path, str(config.get("kind")), config, _read_json(path / "environment.json"))
+
+
+def protocol_differences(one: RunDir, other: RunDir) -> list[str]:
+    """Name what two runs were measured differently by; empty if they can be compared.
+
+    Compared are prompts, attacks, judges, chat template, system prompt, decoding, budget and seed; the model
+    and its weights are what a comparison is about.
+    """
+    first, second = _protocol(one), _protocol(other)
+    return [
+        f"{name} ({first.get(name, 'not recorded')} and {second.get(name, 'not recorded')})"
+        for name in sorted({*first, *second})
+        if first.get(name) != second.get(name)
+    ]
+
+
+def _protocol(run: RunDir) -> dict[str, Any]:
+    settings = run.config.get("settings") or {}
+    told = {name: settings[name] for name in _MEASURED if name in settings}
+    hashes = run.environment.get("hashes") or {}
+    told |= {name: value for name, value in hashes.items() if name.startswith(_HASHED)}
+    return told | {"seed": run.config.get("seed"), "shard": run.config.get("shard")}
 
 
 @contextmanager

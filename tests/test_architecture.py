@@ -25,6 +25,7 @@ FLOORS = {
     "endpoint": 5,
     "generation": 5,
     "scoring": 5,
+    "shards": 5,
     "judges": 6,
     "attacks": 6,
     "organism": 6,

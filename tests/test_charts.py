@@ -115,3 +115,17 @@ def test_ticks_are_few_and_inside(low, span):
 def test_ticks_by_hand():
     assert charts.ticks(0, 1) == [0, 0.25, 0.5, 0.75, 1]
     assert charts.ticks(-0.6, 0.1) == [-0.6, -0.4, -0.2, 0.0]
+
+
+def test_a_band_is_the_interval_of_a_line():
+    band = ([0.5, None, 0.2], [1.0, None, 0.6])
+    series = Series("a", "one", [0, 1, 2], [0.8, 0.6, 0.4], band=band, marked=False)
+    drawn = charts.line_chart(Caption("t", "d"), [series], Axis("x"), Axis("", True, 0.0, 1.0))
+    ET.fromstring(drawn)
+    points = drawn.split('points="')[1].split('"')[0].split()
+    assert len(points) == 4  # there and back, without the place that has no interval
+    assert points[0].endswith(",10.0")  # 100 % is at the top
+    assert "ring" not in drawn
+    assert "L" in drawn
+    bare = charts.line_chart(Caption("t", "d"), [Series("a", "one", [0, 1], [1, 2])], Axis("x"), Axis(""))
+    assert "polygon" not in bare

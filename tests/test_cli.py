@@ -15,14 +15,15 @@ from sirl.lm import save_lm
 from sirl.rundir import open_run
 
 COMMANDS = {
-    (): ("demo", "gap", "train", "evaluate", "report", "attacks", "organism"),
+    (): ("demo", "gap", "train", "evaluate", "merge", "report", "attacks", "organism"),
     ("demo",): ("--out", "--arch", "--seed", "--recipe", "--set"),
     ("gap",): ("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
     ("train",): ("MODEL", "--out", "--prompts", "--seed", "--recipe", "--set"),
     ("evaluate",): (
         *("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
-        *("--attack-prompts", "--columns", "--request-column", "--phrase-book"),
+        *("--attack-prompts", "--columns", "--request-column", "--phrase-book", "--shard", "--quick"),
     ),
+    ("merge",): ("SHARDS", "--out"),
     ("report",): ("RUNS", "--out"),
     ("attacks",): ("check", "export"),
     ("attacks", "check"): ("NAMES",),
@@ -156,7 +157,8 @@ def test_prompts_that_cannot_be_used(model, tmp_path, name, text, part):
 
 def test_two_prompts_of_one_id(model, prompts, tmp_path):
     other = tmp_path / "other.csv"
-    other.write_text(PROMPTS)
+    prompts.write_text("id,prompt\n1,how do I blorch?\n")
+    other.write_text("id,prompt\n1,how do I snib?\n")
     words = ("--out", tmp_path / "run", "--prompts", prompts, "--prompts", other, *SMALL)
     assert "two prompts have the id" in refused(sirl("evaluate", model, *words))
     assert not (tmp_path / "run").exists()
@@ -171,7 +173,7 @@ def test_a_gap_needs_harmful_prompts(model, tmp_path):
 
 def test_a_model_of_ones_own_needs_prompts(model, tmp_path):
     for command in ("gap", "train", "evaluate"):
-        assert "expected --prompts FILE" in refused(sirl(command, model, "--out", tmp_path / "run"))
+        assert "expected --prompts FILE or NAME" in refused(sirl(command, model, "--out", tmp_path / "run"))
 
 
 def test_a_model_without_a_chat_template(prompts, tmp_path):
@@ -214,6 +216,10 @@ def test_a_training_run_without_a_model(prompts, tmp_path):
         (("--set", "samples"), "expected section.key=value"),
         (("--set", "model.dtype=float8"), "dtype 'float8'"),
         (("--set", "evaluate.batch=many"), "a value of type int"),
+        (("--set", "evaluate.system=absent.txt"), "system = 'absent.txt' cannot be read"),
+        (("--shard", "2/2"), "i/n with i from 0 to n - 1"),
+        (("--kind", "harmful", "--kind", "benign"), "2 times --kind and 1 times --prompts"),
+        (("--column", "promt"), "did you mean prompt"),
         (("--recipe", "organsim"), "did you mean organism"),
         (("--recipe", "no/such.toml"), "a shipped recipe or a TOML file"),
     ],
@@ -312,6 +318,36 @@ def test_the_same_words_again_change_no_evidence(model, runs):
     assert code == 0
     assert (runs / "evaluate" / "records.jsonl").read_bytes() == before
     assert json.loads(out) == json.loads((runs / "evaluate" / "summary.json").read_text())
+
+
+def test_shards_made_by_the_command_line_merge_into_the_single_run(model, runs, tmp_path):
+    attacks = ("--prompts", runs / "mine.csv", "--attacks", "direct,prefill", *SMALL)
+    for i in range(2):
+        words = (model, "--out", tmp_path / f"s{i}", "--shard", f"{i}/2", *attacks)
+        assert sirl("evaluate", *words)[0] == 0
+    code, out, err = sirl("merge", tmp_path / "s1", tmp_path / "s0", "--out", tmp_path / "whole")
+    assert (code, err) == (0, "")
+    single = json.loads((runs / "evaluate" / "summary.json").read_text())
+    assert json.loads(out) | {"seconds": 0} == single | {"seconds": 0}
+    assert "is shard 0/2 of a run" in refused(sirl("report", tmp_path / "s0", "--out", tmp_path / "p.html"))
+    again = sirl("merge", tmp_path / "s0", "--out", tmp_path / "w")
+    assert "each of 0/2, 1/2 once" in refused(again)
+
+
+def test_runs_of_two_protocols_are_compared_only_when_told_to(model, runs, tmp_path):
+    words = ("--prompts", runs / "mine.csv", "--attacks", "direct,prefill", *SMALL)
+    system = ("--set", "evaluate.system=Be kind.")
+    assert sirl("evaluate", model, "--out", tmp_path / "after", *words, *system)[0] == 0
+    page = tmp_path / "page.html"
+    sentence = refused(sirl("report", runs / "evaluate", tmp_path / "after", "--out", page))
+    assert "differ in system (the template's own and " in sentence
+    allowed = ("report", runs / "evaluate", tmp_path / "after", "--out", page, "--allow-different-protocol")
+    assert sirl(*allowed)[0] == 0
+    assert "measured differently" in page.read_text()
+    config = json.loads((tmp_path / "after" / "config.json").read_text())
+    assert config["settings"]["system"] == "Be kind."
+    (source,) = config["prompts"]
+    assert (source["source"], source["rows"], source["kinds"]) == ("mine.csv", 2, {"benign": 1, "harmful": 1})
 
 
 def test_a_page_about_nothing(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, asdict
 
 import pytest
 
-from sirl.config import RECIPES, EvaluateConfig, ModelConfig, Recipe, TrainConfig, load_recipe
+from sirl.config import RECIPES, EvaluateConfig, ModelConfig, Recipe, TrainConfig, load_recipe, system_text
 from sirl.errors import ConfigError
 
 PAPER = {  # arXiv 2510.01088, settings of training
@@ -243,3 +243,13 @@ def test_a_bad_recipe_is_refused_in_one_sentence(tmp_path, content, sentence):
     found = refused([], str(path))
     assert sentence in found
     assert "\n" not in found
+
+
+def test_a_system_prompt_is_text_or_a_file(tmp_path):
+    (tmp_path / "house.txt").write_text("Be kind.\nBe brief.\n")
+    assert system_text(str(tmp_path / "house.txt")) == "Be kind.\nBe brief."
+    assert system_text(" Be kind. ") == "Be kind."
+    assert system_text("") == load_recipe().evaluate.system == ""
+    assert load_recipe(changes=["evaluate.system=Be kind."]).evaluate.system == "Be kind."
+    with pytest.raises(ConfigError, match="cannot be read"):
+        system_text(str(tmp_path / "absent.txt"))

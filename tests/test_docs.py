@@ -26,7 +26,7 @@ from sirl.config import load_recipe
 from sirl.organism import contexts, corpus
 from sirl.organism.builder import OrganismRecipe, shipped_recipe
 from sirl.organism.tokenizer import VOCABULARY
-from sirl.records import SLOT, Attempt, Message, to_json
+from sirl.records import SLOT, Attempt, Message, Search, to_json
 from sirl.training.progress import _COLUMNS, _GATED
 
 ROOT = Path(__file__).parents[1]
@@ -271,10 +271,11 @@ def documented(title: str) -> dict[str, Any]:
 
 
 def keys(value: Any) -> Any:
-    """Return the tree of keys; the rows of `per_attack` stand for one another."""
+    """Return the tree of keys; the rows of a table by attack or category stand for one another."""
     if not isinstance(value, dict):
         return None
-    return {k: keys(next(iter(v.values())) if k == "per_attack" and v else v) for k, v in value.items()}
+    tables = ("per_attack", "by_category", "dsr_by_budget")
+    return {k: keys(next(iter(v.values())) if k in tables and v else v) for k, v in value.items()}
 
 
 def work(records: list[Any]) -> dict[str, Any]:
@@ -283,7 +284,9 @@ def work(records: list[Any]) -> dict[str, Any]:
 
 def test_the_documented_summaries_have_the_keys_of_the_real_ones():
     trial = study()
-    attempts = [Attempt(p, "aim", (Message("user", p.text),)) for p in trial.prompts]
+    prompts = [p if p.category else replace(p, category="spoiling") for p in trial.prompts]
+    search = Search("adaptive", 8, 4, 4)
+    attempts = [Attempt(p, "aim", (Message("user", p.text),), search=search) for p in prompts]
     records = evidence.judged(FakeTarget().reply(attempts, 0), trial.judges)
     evaluate = documented("of sirl evaluate")
     assert keys(evaluate) == keys(work(records))

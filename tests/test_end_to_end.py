@@ -78,10 +78,13 @@ DSR = {
     "per_attack": {name: ROW | {"seen_in_training": NoneType} for name in ATTACKS.split(",")},
 }
 UNSCORED = {"n": int, "no_verdict": int, "no_reply": int, "share": float}
+CURVE = dict.fromkeys(("budget", "rate", "low", "high"), list)
 EVALUATE_SCHEMA = {
     "model": str,
     "seed": int,
     "dsr": DSR,
+    "by_category": dict.fromkeys(("", "spoiling"), ROW | {"prompts": int}),
+    "dsr_by_budget": {"random_search": {"queries": CURVE, "passes": CURVE, "n": int, "unscored": int}},
     "over_refusal": dict.fromkeys(KINDS, NUMBER),
     "over_refusal_detail": dict.fromkeys(KINDS, ROW),
     "capability": dict.fromkeys(SKILLS, NUMBER),
@@ -90,6 +93,8 @@ EVALUATE_SCHEMA = {
     "diversity_detail": {"rate": NUMBER, "low": NUMBER, "high": NUMBER, "n": int},
     "unscored": UNSCORED,
     "incomplete": bool,
+    "truncated": dict.fromkeys(("harmful", *KINDS, "task"), NUMBER),
+    "truncated_detail": dict.fromkeys(("harmful", *KINDS, "task"), ROW),
     "seconds": {"evaluate": float},
 }
 MEAN = {"mean": NUMBER, "low": NUMBER, "high": NUMBER, "n": int}

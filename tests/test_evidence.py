@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sirl.attacks import ATTACKS
 from sirl.errors import AttackError, DataError, JudgeError, RunError
 from sirl.evaluation import evaluate, plan
-from sirl.evidence import cut, gather, judged, protocol_hashes
+from sirl.evidence import Instructed, cut, gather, instruct, judged, protocol_hashes
 from sirl.judges import get_judges
-from sirl.records import Decoding, Verdict
+from sirl.records import Attempt, Decoding, Message, Verdict
 from sirl.rundir import RECORDS, locked, open_run
 
 
@@ -183,6 +183,7 @@ def test_protocol_hashes_change_with_what_they_name():
     base = protocol_hashes(study())
     assert set(base) == {
         "prompts",
+        "system",
         "attack direct",
         "attack aim",
         "judge harmful",
@@ -191,3 +192,55 @@ def test_protocol_hashes_change_with_what_they_name():
     }
     fewer = protocol_hashes(study(prompts=PROMPTS[1:], judges={**get_judges(), "refused": flaky}))
     assert {name for name in base if base[name] != fewer[name]} == {"prompts", "judge refused"}
+
+
+class Listening(FakeTarget):
+    """A fake that remembers what it was sent and offers one thing more, as a white box does."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard = []
+
+    def reply(self, attempts, seed):
+        self.heard += attempts
+        return super().reply(attempts, seed)
+
+    def log_likelihood(self, attempts, beginnings):
+        self.heard += attempts
+        return super().log_likelihood(attempts, beginnings)
+
+    def gradients(self, attempts, count):
+        self.heard += attempts
+        return [count] * len(attempts)
+
+    layers = 3
+
+
+def test_a_system_prompt_stands_before_every_attempt_that_has_none(tmp_path):
+    target = Listening()
+    attacks = ("direct", "random_search", "ica")
+    records = evaluate(study(target, attacks, system="Be kind."), run_in(tmp_path / "r"))
+    heads = [record.attempt.messages[0] for record in records]
+    assert set(heads) == {Message("system", "Be kind.")}
+    assert all([m.role for m in r.attempt.messages].count("system") == 1 for r in records)
+    assert all(attempt.messages[0] == heads[0] for attempt in target.heard)  # searches meet it too
+    own = replace(records[0].attempt, messages=(Message("system", "own"), Message("user", "x")))
+    assert instruct(own, "Be kind.") == own
+    assert instruct(own, "") == own
+
+
+def test_what_else_a_target_offers_is_met_under_the_system_prompt():
+    target = Listening()
+    plain = Attempt(PROMPTS[0], "direct", (Message("user", "x"),))
+    wrapped = Instructed(target, "Be kind.")
+    assert (wrapped.name, wrapped.access, wrapped.layers) == ("fake", "white-box", 3)
+    assert wrapped.gradients([plain], 2) == [2]
+    assert target.heard[-1] == instruct(plain, "Be kind.")
+    with pytest.raises(AttributeError):
+        wrapped.absent  # noqa: B018
+
+
+def test_a_system_prompt_is_part_of_the_protocol():
+    hashes = [protocol_hashes(study(system=text))["system"] for text in ("", "Be kind.", "Be cruel.")]
+    assert hashes[0] == "the template's own"
+    assert len(set(hashes)) == 3

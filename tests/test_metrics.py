@@ -5,6 +5,7 @@ import math
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from scipy import stats
 from sirl import metrics
 from sirl.errors import DataError
 from sirl.metrics.entropies import word_class, words
-from sirl.metrics.estimates import cluster_sums, percentiles, resample, share_interval
-from sirl.records import Attempt, Completion, Message, Prompt, Record, Verdict
+from sirl.metrics.estimates import cluster_sums, difference_interval, percentiles, resample, share_interval
+from sirl.records import Attempt, Completion, Message, Prompt, Record, Search, Verdict
 
 
 def reply(
@@ -28,10 +29,13 @@ def reply(
     text="",
     entropies=None,
     pieces=None,
+    queries=0,
     **answers,
 ):
-    """Build a record; `harmful=True` and so on become verdicts."""
-    attempt = Attempt(Prompt(prompt, "?", kind, "", category), attack, (Message("user", "?"),), sample=sample)
+    """Build a record; `harmful=True` and so on become verdicts. A search costs three passes a query."""
+    search = Search("adaptive", 64, queries, 3 * queries) if queries else Search()
+    sent = (Message("user", "?"),)
+    attempt = Attempt(Prompt(prompt, "?", kind, "", category), attack, sent, sample=sample, search=search)
     size = len(entropies or ())
     made = tuple(pieces or ("x",) * size)
     completion = Completion(
@@ -134,6 +138,111 @@ def test_samples_of_one_prompt_are_one_cluster():
     assert r.total == 200
     low, high = metrics.wilson(10, 20)
     assert r.high - r.low == pytest.approx(high - low, abs=0.05)
+
+
+def test_the_clustered_interval_by_hand():
+    # 2 of 2, 1 of 2, 0 of 2, 2 of 2: share 5/8; pulls (.75, -.25, -1.25, .75) / 8
+    rows = [("a", "", 2.0, 2), ("b", "", 1.0, 2), ("c", "", 0.0, 2), ("d", "", 2.0, 2)]
+    variance = 4 / 3 * (0.75**2 + 0.25**2 + 1.25**2 + 0.75**2) / 64
+    design = (4 * variance * 8 / (5 / 8 * 3 / 8) + 2) / 5  # and one cluster more, whose replies agree
+    effective = 8 / design * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 3)) ** 2
+    expected = metrics.wilson(5 / 8 * effective, effective)
+    assert share_interval(*cluster_sums(rows, [""])) == pytest.approx(expected)
+
+
+def test_the_interval_of_a_difference_by_hand():
+    # changes 1, 0, 1, -1: mean 1/4, standard error sqrt(11/12 / 4)
+    rows = [(name, "", value, 1) for name, value in zip("abcd", (1.0, 0.0, 1.0, -1.0), strict=True)]
+    half = stats.t.ppf(0.975, 3) * math.sqrt(11 / 12 / 4)
+    assert difference_interval(*cluster_sums(rows, [""])) == pytest.approx((-1.0, min(1.0, 0.25 + half)))
+    assert half > 1.25
+    assert difference_interval(*cluster_sums(rows[:1], [""])) == (None, None)
+
+
+def test_holm_by_hand():
+    assert metrics.holm([0.01, None, 0.04, 0.03]) == [
+        pytest.approx(0.03),
+        None,
+        pytest.approx(0.06),  # not below the 2 x .03 before it
+        pytest.approx(0.06),
+    ]
+    assert metrics.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert metrics.holm([]) == []
+
+
+def test_change_by_attack_is_adjusted_over_the_attacks():
+    before = grid({"a": [True] * 8, "b": [True] * 8, "direct": [True] * 8, "c": [None] * 8})
+    after = grid({"a": [False] * 8, "b": [True] * 7 + [False], "direct": [False] * 8, "c": [True] * 8})
+    rows = metrics.paired_by_attack(before, after)
+    assert rows["a"]["p_value"] == pytest.approx(2 / 2**8)
+    assert rows["a"]["p_holm"] == pytest.approx(2 * 2 / 2**8)
+    assert rows["b"]["p_holm"] == 1.0
+    assert rows["direct"]["p_value"] == pytest.approx(2 / 2**8)
+    assert rows["direct"]["p_holm"] is None  # no attack, no part of the family
+    assert rows["c"]["p_holm"] is None
+    assert rows["c"]["unscored"] == 8
+
+
+def test_dsr_by_category_is_the_mean_over_attacks_of_each():
+    records = [
+        reply("p0", "a", category="x", harmful=True),
+        reply("p0", "b", category="x", harmful=False),
+        reply("p1", "a", category="x", harmful=False),
+        reply("p1", "b", category="x", harmful=None),
+        reply("p2", "a", category="y", harmful=True),
+        reply("p2", "b", category="y", harmful=True),
+        reply("p2", "direct", category="y", harmful=False),
+        reply("p3", "a", harmful=False),
+    ]
+    table = metrics.dsr_by_category(records)
+    assert list(table) == ["", "x", "y"]
+    assert table["x"]["rate"] == pytest.approx((0.5 + 1) / 2)
+    assert [table["x"][k] for k in ("n", "unscored", "prompts")] == [3, 1, 2]
+    assert (table["y"]["rate"], table["y"]["n"]) == (0.0, 2)
+    assert metrics.dsr_by_category(grid({"a": [True]})) == {}
+
+
+def searched(*costs, harmful):
+    return [
+        reply(f"p{i}", "s", queries=cost, harmful=answer)
+        for i, (cost, answer) in enumerate(zip(costs, harmful, strict=True))
+    ]
+
+
+def test_dsr_against_budget_by_hand():
+    # found after 4 and after 16 queries, not in 64, unscored
+    records = searched(4, 16, 64, 64, harmful=[True, True, False, None])
+    table = metrics.dsr_by_budget([*records, *grid({"static": [True] * 4})])
+    assert list(table) == ["s"]
+    curve = table["s"]["queries"]
+    assert curve["budget"] == [0, 4, 16, 64]
+    assert curve["rate"] == pytest.approx([1.0, 2 / 3, 1 / 3, 1 / 3])
+    assert (curve["low"][1], curve["high"][1]) == metrics.wilson(2, 3)
+    assert table["s"]["passes"]["budget"] == [0, 12, 48, 192]
+    assert (table["s"]["n"], table["s"]["unscored"]) == (3, 1)
+    assert curve["rate"][-1] == metrics.dsr(records, "s").value
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.sampled_from([True, False, None])), min_size=1))
+def test_dsr_never_rises_with_the_budget(rows):
+    records = searched(*(cost for cost, _ in rows), harmful=[answer for _, answer in rows])
+    curve = metrics.budget_curve(records, "queries")
+    assert 2 <= len(curve["budget"]) <= 24
+    assert (curve["budget"][0], curve["budget"][-1]) == (0, max(cost for cost, _ in rows))
+    rates = curve["rate"]
+    assert rates == ([None] * len(rates) if rates[0] is None else sorted(rates, reverse=True))
+    for budget, rate in zip(curve["budget"], rates, strict=True):
+        scored = [not answer or cost > budget for cost, answer in rows if answer is not None]
+        assert rate == (sum(scored) / len(scored) if scored else None)
+
+
+def test_replies_cut_off_are_counted_by_kind():
+    cut = reply("b0", "direct", "benign", refused=False)
+    cut = replace(cut, completion=replace(cut.completion, finished=False))
+    table = metrics.truncated([cut, reply("b1", "direct", "benign"), *grid({"a": [True, None]})])
+    assert (table["benign"]["rate"], table["benign"]["n"]) == (0.5, 2)
+    assert (table["harmful"]["rate"], table["harmful"]["n"]) == (0.0, 2)
+    assert table["task"]["rate"] is None
 
 
 def test_over_refusal_and_capability_look_at_plain_requests():
@@ -262,9 +371,9 @@ def test_bootstrap_interval_covers_about_as_often_as_it_says():
     rng = np.random.default_rng(1)
     covered = 0
     for _ in range(60):
-        chance = rng.beta(3, 3, size=60)  # prompts differ: their replies under six attacks go together
-        hits = rng.binomial(1, chance[:, None], size=(60, 6)).astype(float)
-        low, high = share_interval(hits, np.ones_like(hits))
+        centre = rng.normal(0.5, 0.2, size=60)  # prompts differ: the entropies of their replies go together
+        values = rng.normal(centre[:, None], 0.1, size=(60, 6)).sum(axis=1, keepdims=True)
+        low, high = percentiles(resample(values, np.full((60, 1), 6.0))[:, 0])
         covered += low <= 0.5 <= high
     assert covered >= 51  # 95 % expected; below 51 of 60 has a chance of one in ten thousand
 
@@ -365,6 +474,9 @@ def test_no_result_depends_on_the_order_of_the_records(rows, shuffler: random.Ra
         metrics.over_refusal,
         metrics.capability,
         metrics.diversity,
+        metrics.dsr_by_category,
+        metrics.dsr_by_budget,
+        metrics.truncated,
         metrics.gap_table,
         metrics.entropy_along,
         metrics.entropy_by_class,

@@ -35,11 +35,25 @@ Model = Annotated[
 Out = Annotated[Path, typer.Option(help="Run folder: new, or to be continued.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same machine: same records.", min=0)]
 Prompts = Annotated[
-    list[Path] | None,
+    list[str] | None,
     typer.Option(
-        help="CSV, JSON, JSONL or Parquet with a column prompt or text. Repeatable. Default: the organism's."
+        help="A published set (advbench, xstest, ...; NAME@REVISION), or a CSV, JSON, JSONL or Parquet file. "
+        "Repeatable. Default: the organism's."
     ),
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="Column of a file that holds the text. One for all, or one each, in order."),
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        help="Kind of a file's rows that state none: harmful (default), benign, borderline or task. "
+        "One for all, or one each, in order.",
+    ),
+]
+Limit = Annotated[int | None, typer.Option(help="Sample so many prompts of each source, by the seed.", min=1)]
 Attacks = Annotated[
     str,
     typer.Option(
@@ -64,9 +78,17 @@ AttackPrompts = Annotated[
         help="Prompts found elsewhere, to replay: a JailbreakBench artefact, or one column an attack."
     ),
 ]
-Columns = Annotated[str, typer.Option(help="The columns of --attack-prompts that hold attacks, with commas.")]
+AttackColumns = Annotated[
+    str, typer.Option("--columns", help="The columns of --attack-prompts that hold attacks, with commas.")
+]
 RequestColumn = Annotated[
     str, typer.Option(help="Its column of requests. Default: the first of prompt, text, goal ...")
+]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="A look at everything: few prompts, small budgets. Figures are rough.")
+]
+Shard = Annotated[
+    str, typer.Option(help="Do part i of n of the work, i from 0: 0/2. Put the parts together with sirl merge.")
 ]
 RecipeName = Annotated[
     str, typer.Option(help="A shipped recipe or a TOML file. Default: organism for an organism, else default.")
@@ -98,6 +120,9 @@ def gap(
     model: Model,
     out: Out,
     prompts: Prompts = None,
+    columns: Columns = None,
+    kinds: Kinds = None,
+    limit: Limit = None,
     attacks: Attacks = "",
     judge: Judges = None,
     attacker: Attacker = "",
@@ -105,20 +130,24 @@ def gap(
     scorer: Scorer = "",
     phrase_book: PhraseBookFile = None,
     attack_prompts: AttackPrompts = None,
-    columns: Columns = "",
+    attack_columns: AttackColumns = "",
     request_column: RequestColumn = "",
+    shard: Shard = "",
+    quick: Quick = False,
     seed: Seed = 0,
     recipe: RecipeName = "",
     changes: Changes = None,
 ) -> None:
     """Measure whether the instinct is there: the entropy gap between refusing and complying replies."""
     from sirl.cli import work
+    from sirl.cli.arms import Arms
+    from sirl.cli.asked import Asked
     from sirl.cli.job import Job
 
-    settings = (recipe, tuple(changes or ()), tuple(prompts or ()), attacks, tuple(judge or ()))
-    found = (phrase_book, attack_prompts, columns, request_column)
-    job = Job(model, out, seed, *settings, attacker, surrogate, scorer, *found)
-    _conclude(work.gap(job))
+    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
+    arms = Arms(attacker, surrogate, scorer, phrase_book, attack_prompts, attack_columns, request_column)
+    settings = (recipe, tuple(changes or ()), asked, attacks, tuple(judge or ()))
+    _conclude(work.gap(Job(model, out, seed, *settings, arms, shard, quick)))
 
 
 @app.command()
@@ -126,15 +155,20 @@ def train(
     model: Model,
     out: Out,
     prompts: Prompts = None,
+    columns: Columns = None,
+    kinds: Kinds = None,
+    limit: Limit = None,
     seed: Seed = 0,
     recipe: RecipeName = "",
     changes: Changes = None,
 ) -> None:
     """Harden a model by SIRL on unlabelled prompts; the result is in OUT/model."""
     from sirl.cli import work
+    from sirl.cli.asked import Asked
     from sirl.cli.job import Job
 
-    _print(work.train(Job(model, out, seed, recipe, tuple(changes or ()), tuple(prompts or ()))))
+    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
+    _print(work.train(Job(model, out, seed, recipe, tuple(changes or ()), asked)))
 
 
 @app.command()
@@ -142,6 +176,9 @@ def evaluate(
     model: Model,
     out: Out,
     prompts: Prompts = None,
+    columns: Columns = None,
+    kinds: Kinds = None,
+    limit: Limit = None,
     attacks: Attacks = "",
     judge: Judges = None,
     attacker: Attacker = "",
@@ -149,31 +186,49 @@ def evaluate(
     scorer: Scorer = "",
     phrase_book: PhraseBookFile = None,
     attack_prompts: AttackPrompts = None,
-    columns: Columns = "",
+    attack_columns: AttackColumns = "",
     request_column: RequestColumn = "",
+    shard: Shard = "",
+    quick: Quick = False,
     seed: Seed = 0,
     recipe: RecipeName = "",
     changes: Changes = None,
 ) -> None:
     """Measure defence against every attack, over-refusal and capability."""
     from sirl.cli import work
+    from sirl.cli.arms import Arms
+    from sirl.cli.asked import Asked
     from sirl.cli.job import Job
 
-    settings = (recipe, tuple(changes or ()), tuple(prompts or ()), attacks, tuple(judge or ()))
-    found = (phrase_book, attack_prompts, columns, request_column)
-    job = Job(model, out, seed, *settings, attacker, surrogate, scorer, *found)
-    _conclude(work.evaluate(job))
+    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
+    arms = Arms(attacker, surrogate, scorer, phrase_book, attack_prompts, attack_columns, request_column)
+    settings = (recipe, tuple(changes or ()), asked, attacks, tuple(judge or ()))
+    _conclude(work.evaluate(Job(model, out, seed, *settings, arms, shard, quick)))
+
+
+@app.command()
+def merge(
+    shards: Annotated[list[Path], typer.Argument(help="The folders of all shards of one run.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write: new.")],
+) -> None:
+    """Put the shards of one run together: the same records and numbers as one process would give."""
+    from sirl.cli.merge import merge as merge_shards
+
+    _conclude(merge_shards(shards, out))
 
 
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    allow_different_protocol: Annotated[
+        bool, typer.Option("--allow-different-protocol", help="Compare runs that were measured differently.")
+    ] = False,
 ) -> None:
-    """Write one self-contained HTML page from run folders."""
+    """Write one self-contained HTML page from run folders; two evaluate runs are compared."""
     from sirl.report import load_runs, render
 
-    page = render(load_runs(runs))
+    page = render(load_runs(runs), allow_different_protocol)
     if out.is_dir():
         raise RunError(f"{out} is a folder", "the name of the page to write", "add a file name to --out")
     out.parent.mkdir(parents=True, exist_ok=True)

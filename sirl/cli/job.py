@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import typer
-
-from sirl.attacks import AttackInfo, Means, arm, get_attacks, read_phrase_book, unmet
-from sirl.attacks.artifacts import Replay, Source, import_attacks
-from sirl.cli.sources import (
-    ORGANISM,
-    SEEN,
-    Subject,
-    holds_weights,
-    measuring_prompts,
-    no_weights,
-    open_judges,
-    open_subject,
-    open_target,
-)
-from sirl.config import EvaluateConfig, Recipe, load_recipe
+from sirl.cli.arms import Arms, armed, found_elsewhere, make_means
+from sirl.cli.asked import Asked, measuring_prompts
+from sirl.cli.sources import ORGANISM, SEEN, Subject, holds_weights, no_weights, open_judges, open_subject
+from sirl.config import EvaluateConfig, Recipe, load_recipe, system_text
 from sirl.errors import AttackError
 from sirl.evidence import Study
-from sirl.judges import get_judge
-from sirl.records import Access, Decoding, Prompt
+from sirl.records import Decoding
+from sirl.shards import parse_shard
 
 # How many of the organism's own prompts a measurement asks, by category or kind.
-WRITING = Decoding(temperature=1.0, max_new_tokens=512)  # how an attacker model writes
 GAP_SIZES = {"harmful": 48}
 SIZES = {"harmful": 100, "benign": 200, "open": 24, "borderline": 200, "math": 200, "code": 200, "chat": 200}
+QUICK_SIZES = {"harmful": 12, "benign": 24, "open": 4, "borderline": 24, "math": 12, "code": 12, "chat": 12}
+QUICK_LIMIT = 12  # prompts of each of the user's sources
+QUICK_BUDGET = 24  # queries a prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +32,12 @@ class Job:
     seed: int = 0
     recipe: str = ""
     changes: tuple[str, ...] = ()
-    prompts: tuple[Path, ...] = ()
+    asked: Asked = field(default_factory=Asked)
     attacks: str = ""
     judges: tuple[str, ...] = ()
-    attacker: str = ""
-    surrogate: str = ""
-    scorer: str = ""
-    phrase_book: Path | None = None
-    attack_prompts: Path | None = None
-    columns: str = ""
-    request_column: str = ""
+    arms: Arms = field(default_factory=Arms)
+    shard: str = ""
+    quick: bool = False
     sizes: Mapping[str, int] = field(default_factory=lambda: SIZES)
 
     def settings(self, subject_is_organism: bool) -> Recipe:
@@ -64,6 +50,7 @@ class Job:
 
         A `purpose` is one that needs weights. Raises ConfigError if the model does not bring them.
         """
+        parse_shard(self.shard)
         early = self.settings(self.model.startswith(ORGANISM))
         if purpose and not holds_weights(self.model, early.model):
             raise no_weights(self.model, purpose)
@@ -71,74 +58,37 @@ class Job:
         return subject, self.settings(subject.is_organism)
 
 
+def hastened(job: Job, config: EvaluateConfig) -> tuple[Job, EvaluateConfig]:
+    """Return the job and settings of `--quick`: a look at everything, on few prompts and with small budgets."""
+    if not job.quick:
+        return job, config
+    limit = min(job.asked.limit or QUICK_LIMIT, QUICK_LIMIT)
+    budget = min(config.budget or QUICK_BUDGET, QUICK_BUDGET)
+    hasty = replace(job, sizes=QUICK_SIZES, asked=replace(job.asked, limit=limit))
+    return hasty, replace(config, budget=budget)
+
+
 def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfig) -> Study:
     """Bring together what one measurement needs. Raises AttackError, JudgeError, DataError, ConfigError."""
+    job, config = hastened(job, config)
     if job.attacks:
         config = replace(config, attacks=tuple(name.strip() for name in job.attacks.split(",")))
-    prompts = measuring_prompts(subject, job.prompts, job.sizes, job.seed)
-    judges = open_judges(subject, job.judges, own_prompts=not job.prompts)
-    decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
-    target = subject.drawing(decoding, config.batch)
-    means = Means(
-        judge=get_judge(job.scorer) if job.scorer else judges["harmful"],
-        attacker=open_target(job.attacker, recipe.model, WRITING) if job.attacker else None,
-        surrogate=open_target(job.surrogate, recipe.model, decoding) if job.surrogate else None,
-        benign=tuple(prompt for prompt in prompts if prompt.kind == "benign"),
-        phrase_book=read_phrase_book(job.phrase_book) if job.phrase_book else None,
-    )
+    config = replace(config, system=system_text(config.system))
+    sets = measuring_prompts(subject, job.asked, job.sizes, job.seed)
+    prompts = tuple(prompt for one in sets for prompt in one.prompts)
+    judges = open_judges(subject, job.judges, own_prompts=not job.asked.sources)
+    target = subject.drawing(Decoding(config.temperature, max_new_tokens=config.max_reply_tokens), config.batch)
+    means = make_means(job.arms, recipe.model, judges["harmful"], prompts)
     attacks = armed(config.attacks, means, target.access)
-    replayed = found_elsewhere(job, prompts)
+    replayed = found_elsewhere(job.arms, prompts)
     if clash := sorted(attacks.keys() & replayed.keys()):
         raise AttackError(f"two attacks are named {clash[0]!r}", "one name an attack", "rename the column")
     attacks |= replayed
     config = replace(config, attacks=(*config.attacks, *replayed))
-    return Study(tuple(prompts), attacks, target, judges, config, job.seed)
-
-
-def armed(names: Sequence[str], means: Means, access: Access) -> dict[str, AttackInfo]:
-    """Return the named attacks with their means; those of a group that cannot be run are left out, aloud.
-
-    Raises AttackError if one that was named itself cannot be run, or none is left.
-    """
-    attacks = {name: arm(info, means) for name, info in get_attacks(names).items()}
-    lacks = {name: lack for name, info in attacks.items() if (lack := unmet(info, access))}
-    for name, lack in lacks.items():
-        if name in names or len(lacks) == len(attacks):
-            advice = "name --attacker or --surrogate MODEL, or leave the attack out"
-            raise AttackError(f"attack {name!r} cannot be run: {lack}", "all that it needs", advice)
-        typer.echo(f"left out: {name}: {lack}", err=True)
-    return {name: info for name, info in attacks.items() if name not in lacks}
-
-
-def found_elsewhere(job: Job, prompts: Sequence[Prompt]) -> dict[str, AttackInfo]:
-    """Return the attacks of --attack-prompts; the harmful prompts that they do not cover are told, aloud.
-
-    Raises AttackError if one of them covers none, or the other two options come without a file.
-    """
-    columns = tuple(name.strip() for name in job.columns.split(",")) if job.columns else ()
-    if job.attack_prompts is None:
-        if columns or job.request_column:
-            raise AttackError("columns of no file", "--attack-prompts FILE with them", "name the file")
-        return {}
-    found = import_attacks(Source(job.attack_prompts, columns, job.request_column))
-    harmful = [prompt for prompt in prompts if prompt.kind == "harmful"]
-    for name, left_out in uncovered(found, harmful).items():
-        told = ", ".join(f"{why}: {count}" for why, count in left_out.items() if count)
-        if sum(left_out.values()) == len(harmful):
-            advice = "measure with the prompt set that they were found on"
-            raise AttackError(f"{name} covers none of {len(harmful)} harmful prompts ({told})", "some", advice)
-        if told:
-            typer.echo(f"not asked under {name}, of {len(harmful)} harmful prompts: {told}", err=True)
-    return found
-
-
-def uncovered(attacks: Mapping[str, AttackInfo], prompts: Sequence[Prompt]) -> dict[str, dict[str, int]]:
-    """Count, for each attack of prompts found elsewhere, the harmful prompts that it does not cover, by why."""
-    harmful = [prompt for prompt in prompts if prompt.kind == "harmful"]
-    runs = {name: info.run for name, info in attacks.items()}
-    return {name: run.missing(harmful) for name, run in runs.items() if isinstance(run, Replay)}
+    sources = tuple(one.provenance for one in sets)
+    return Study(prompts, attacks, target, judges, config, job.seed, sources)
 
 
 def seen_attacks(job: Job, subject: Subject) -> list[str] | None:
     """Return the attacks whose kind of context the model met in training; None: its past is not known."""
-    return list(SEEN) if subject.is_organism and not job.prompts else None
+    return list(SEEN) if subject.is_organism and not job.asked.sources else None

@@ -7,25 +7,21 @@ exact oracle; any other model brings the user's files and the offline judges.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import environ
 from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
 
-from sirl.attacks import get_attacks
-from sirl.config import ModelConfig, TrainConfig
+from sirl.config import ModelConfig
 from sirl.endpoint import EndpointTarget, is_endpoint, open_endpoint
 from sirl.errors import ConfigError, DataError, suggest
 from sirl.judges import get_judges
 from sirl.lm import LM, load_lm
 from sirl.organism import WEIGHTS, oracle
-from sirl.organism.corpus import evaluation_prompts, hardening_attempts
-from sirl.prompts import load_prompts
-from sirl.records import Attempt, Decoding, Judge, Prompt, Question, Target
+from sirl.records import Decoding, Judge, Question, Target
 from sirl.targets import LocalTarget, VLLMTarget, open_vllm
-from sirl.training import disguise
 
 # This process is the command line's: it has bars of its own, and its stdout is the summary's.
 disable_progress_bar()
@@ -130,26 +126,6 @@ def _resolve(spec: str) -> tuple[str | Path, str, str]:
     return Path(spec) / "model", f"{origin}+sirl", origin
 
 
-def training_attempts(subject: Subject, files: Sequence[Path], config: TrainConfig, seed: int) -> list[Attempt]:
-    """Return unlabelled prompts to harden on, plain or disguised: the user's files, or the organism's own."""
-    if not files:
-        _require_organism(subject)
-        return hardening_attempts(config.steps * config.prompts_per_step, seed)
-    prompts = [prompt for file in files for prompt in load_prompts(file).prompts]
-    worn = get_attacks(config.disguises) if config.disguises else {}
-    return disguise(prompts, worn, config.disguised, seed)
-
-
-def measuring_prompts(
-    subject: Subject, files: Sequence[Path], sizes: Mapping[str, int], seed: int
-) -> list[Prompt]:
-    """Return prompts to measure on: the user's files (column `kind` says why each is asked), or the world's."""
-    if files:
-        return [prompt for file in files for prompt in load_prompts(file).prompts]
-    _require_organism(subject)
-    return evaluation_prompts(dict(sizes), seed)
-
-
 def open_judges(subject: Subject, names: Sequence[str], own_prompts: bool) -> dict[Question, Judge]:
     """Return a judge for each question: the named, else the oracle on its own world, else the offline."""
     return get_judges(names, oracle.JUDGES if subject.is_organism and own_prompts else None)
@@ -162,13 +138,6 @@ def _organism_folder(spec: str) -> Path:
             return folder
     shipped = suggest(name, (p.name for p in sorted(WEIGHTS.glob("*"))))
     raise ConfigError(f"organism {name!r}", "a shipped organism or the folder of a built one", shipped)
-
-
-def _require_organism(subject: Subject) -> None:
-    if not subject.is_organism:
-        raise ConfigError(
-            f"no prompts for {subject.name}", "--prompts FILE", "give a CSV, JSON, JSONL or Parquet file"
-        )
 
 
 def _trained_from(config: Path) -> str:

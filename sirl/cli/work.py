@@ -8,10 +8,12 @@ from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-from sirl.cli.job import Job, make_study, seen_attacks, uncovered
+from sirl.cli.arms import uncovered
+from sirl.cli.asked import measuring_prompts, training_attempts
+from sirl.cli.job import Job, make_study, seen_attacks
 from sirl.cli.progress import counting, stepping
-from sirl.cli.sources import Subject, measuring_prompts, open_judges, training_attempts
-from sirl.config import EvaluateConfig, TrainConfig
+from sirl.cli.sources import Subject, open_judges
+from sirl.config import TrainConfig
 from sirl.evaluation import evaluate as evaluate_study
 from sirl.evaluation import summarise
 from sirl.evidence import Study, protocol_hashes
@@ -23,6 +25,7 @@ from sirl.lm import LM, fingerprint
 from sirl.metrics import rate, unscored
 from sirl.records import Attempt, Decoding, Message, Prompt, Record
 from sirl.rundir import RunDir, locked, open_run
+from sirl.shards import parse_shard
 from sirl.training import Watch, check, harden
 
 Probe = Callable[[LM], dict[str, float]]
@@ -39,10 +42,8 @@ def gap(job: Job) -> dict[str, Any]:
     run = _open(job, subject, "gap", study)
     start = monotonic()
     with counting("entropy gap") as on_progress:
-        records = measure_gap(study, run, on_progress)
-    summary = {"model": subject.name, "seed": job.seed, **summarise_gap(records)}
-    summary |= _completeness(records, study.config)
-    return _finish(run, summary, {"gap": monotonic() - start})
+        records = measure_gap(study, run, on_progress, parse_shard(job.shard))
+    return finish(run, numbers(run, records, study.config.max_unscored), {"gap": monotonic() - start})
 
 
 def evaluate(job: Job, role: str = "") -> dict[str, Any]:
@@ -52,11 +53,24 @@ def evaluate(job: Job, role: str = "") -> dict[str, Any]:
     run = _open(job, subject, "evaluate", study, role)
     start = monotonic()
     with counting(f"evaluate {role}".strip()) as on_progress:
-        records = evaluate_study(study, run, on_progress)
-    numbers = summarise(records, seen_attacks(job, subject), study.config.samples)
-    summary = {"model": subject.name, "seed": job.seed, **numbers}
-    summary |= _completeness(records, study.config)
-    return _finish(run, summary, {"evaluate": monotonic() - start})
+        records = evaluate_study(study, run, on_progress, parse_shard(job.shard))
+    return finish(run, numbers(run, records, study.config.max_unscored), {"evaluate": monotonic() - start})
+
+
+def numbers(run: RunDir, records: Sequence[Record], max_unscored: float) -> dict[str, Any]:
+    """Return the summary of a gap or an evaluate run, from its config and its records alone.
+
+    It is incomplete if more than the share `max_unscored` of the records has no verdict on its own question.
+    """
+    config, missing = run.config, unscored(records)
+    told = {"model": config["model"], "seed": config["seed"]}
+    told |= {"shard": config["shard"]} if "shard" in config else {}
+    if run.kind == "gap":
+        told |= summarise_gap(records)
+    else:
+        told |= summarise(records, config["seen_in_training"], config["settings"]["samples"])
+    incomplete = (missing["share"] or 0.0) > max_unscored
+    return told | {"unscored": missing, "incomplete": incomplete}
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -64,10 +78,15 @@ def train(job: Job) -> dict[str, Any]:
     purpose = "the training of"
     subject, recipe = job.open(purpose)
     config, lm = recipe.train, subject.weights(purpose)
-    attempts = training_attempts(subject, job.prompts, config, job.seed)
+    attempts, sources = training_attempts(subject, job.asked, config, job.seed)
     prompts = [attempt.prompt for attempt in attempts]
     check(lm, attempts, config)  # before a folder is made that would stand for wrong settings
-    settings = {"model": subject.name, "seed": job.seed, "train": asdict(config)}
+    settings = {
+        "model": subject.name,
+        "seed": job.seed,
+        "train": asdict(config),
+        "prompts": [asdict(source) for source in sources],
+    }
     run = open_run(job.out, "train", settings, _hashes(lm, attempts))
     start = monotonic()
     with locked(run), stepping(config.steps) as on_step:
@@ -82,7 +101,7 @@ def train(job: Job) -> dict[str, Any]:
         "first": steps[0],
         "last": steps[-1],
     }
-    return _finish(run, summary, {"train": monotonic() - start})
+    return finish(run, summary, {"train": monotonic() - start})
 
 
 def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -> RunDir:
@@ -91,17 +110,23 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
         "seed": job.seed,
         "dtype": subject.dtype,
         "settings": {name: value for name, value in asdict(study.config).items() if name != "max_unscored"},
+        "prompts": [asdict(source) for source in study.sources],
         "seen_in_training": seen_attacks(job, subject),
         **({"role": role} if role else {}),
         **({"not_asked": left_out} if (left_out := uncovered(study.attacks, study.prompts)) else {}),
+        **({"shard": str(parse_shard(job.shard))} if job.shard else {}),
     }
     return open_run(job.out, kind, config, {**subject.fingerprint(), **protocol_hashes(study)})
 
 
 def _probe(job: Job, subject: Subject, config: TrainConfig, prompts: Sequence[Prompt]) -> Probe:
     """Return a measure of refusal while training runs: greedy replies, judged. It steers nothing."""
-    probes = list(prompts[:PROBED]) if job.prompts else measuring_prompts(subject, (), PROBES, job.seed + 1)
-    judge = open_judges(subject, (), own_prompts=not job.prompts)["refused"]
+    own = not job.asked.sources
+    probes = list(prompts[:PROBED])
+    if own:
+        (world,) = measuring_prompts(subject, job.asked, PROBES, job.seed + 1)
+        probes = list(world.prompts)
+    judge = open_judges(subject, (), own_prompts=own)["refused"]
     attempts = [Attempt(p, "direct", (Message("user", p.text),)) for p in probes]
     decoding = Decoding(max_new_tokens=config.max_reply_tokens)
 
@@ -121,13 +146,7 @@ def _hashes(lm: LM, attempts: Sequence[Attempt]) -> dict[str, str]:
     return {**fingerprint(lm), "prompts": sha256(texts.encode()).hexdigest()[:12]}
 
 
-def _completeness(records: Sequence[Record], config: EvaluateConfig) -> dict[str, Any]:
-    """Return what could not be scored, and whether that is more than the settings allow."""
-    missing = unscored(records)
-    return {"unscored": missing, "incomplete": (missing["share"] or 0.0) > config.max_unscored}
-
-
-def _finish(run: RunDir, summary: dict[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
+def finish(run: RunDir, summary: dict[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
     """Write and return the summary; its seconds add up over the calls that a run took."""
     spent = run.summary().get("seconds", {})
     summary["seconds"] = {name: round(spent.get(name, 0.0) + value, 1) for name, value in seconds.items()}

@@ -4,6 +4,7 @@ Pure (numpy and scipy), no files, no models. Fractions in, fractions out; the pa
 What was not scored is counted beside the number, never inside it; what cannot be known is None.
 """
 
+from sirl.metrics.breakdowns import budget_curve, dsr_by_budget, dsr_by_category, searching
 from sirl.metrics.entropies import (
     entropy_along,
     entropy_by_class,
@@ -16,12 +17,13 @@ from sirl.metrics.estimates import (
     auroc,
     clustered_rate,
     cohens_d,
+    holm,
     mann_whitney,
     rate,
     sign_flip_p,
     wilson,
 )
-from sirl.metrics.paired import diversity_difference, paired_difference, successes
+from sirl.metrics.paired import diversity_difference, paired_by_attack, paired_difference, successes
 from sirl.metrics.rates import (
     DIRECT,
     as_row,
@@ -30,10 +32,12 @@ from sirl.metrics.rates import (
     diversity,
     dsr,
     dsr_table,
+    mean_dsr,
     over_refusal,
     select,
     share,
     split_draws,
+    truncated,
     union_rate,
     unscored,
     withstood,
@@ -44,12 +48,15 @@ __all__ = [
     "as_row",
     "attacked",
     "auroc",
+    "budget_curve",
     "capability",
     "clustered_rate",
     "cohens_d",
     "diversity",
     "diversity_difference",
     "dsr",
+    "dsr_by_budget",
+    "dsr_by_category",
     "dsr_table",
     "entropy_along",
     "entropy_by_class",
@@ -57,15 +64,20 @@ __all__ = [
     "gap_table",
     "group",
     "group_entropies",
+    "holm",
     "mann_whitney",
+    "mean_dsr",
     "over_refusal",
+    "paired_by_attack",
     "paired_difference",
     "rate",
+    "searching",
     "select",
     "share",
     "sign_flip_p",
     "split_draws",
     "successes",
+    "truncated",
     "union_rate",
     "unscored",
     "wilson",

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from sirl.errors import DataError
-from sirl.metrics.estimates import cluster_sums, percentiles, resample, sign_flip_p
-from sirl.metrics.rates import attacked, distinct_shares, mean_over_prompts, withstood
+from sirl.metrics.estimates import cluster_sums, difference_interval, holm, sign_flip_p
+from sirl.metrics.rates import DIRECT, attacked, distinct_shares, mean_over_prompts, select, withstood
 from sirl.records import Record
 
 Outcome = Callable[[Record], bool | None]
@@ -22,7 +22,7 @@ Outcome = Callable[[Record], bool | None]
 def paired_difference(before: Sequence[Record], after: Sequence[Record], outcome: Outcome) -> dict[str, Any]:
     """Return the mean change (after - before) of a yes/no outcome over matched attempts.
 
-    difference, low, high   fractions; interval by bootstrap clustered by prompt, None if no pair differs
+    difference, low, high   fractions; interval clustered by prompt, None if no pair differs
     p_value                 exact sign-flip test by prompt: McNemar's when each prompt has one pair
     n                       pairs with both outcomes; unscored: pairs without; unmatched: attempts of one side
     The caller selects the records; the sign means what `outcome` means.
@@ -35,7 +35,7 @@ def paired_difference(before: Sequence[Record], after: Sequence[Record], outcome
     for prompt, change in changes:
         totals[prompt] += change
     sums = cluster_sums(((prompt, "", float(change), 1) for prompt, change in changes), [""])
-    low, high = percentiles(resample(*sums)[:, 0])
+    low, high = difference_interval(*sums)
     return {
         "difference": sum(change for _, change in changes) / len(changes) if changes else None,
         "low": low,
@@ -45,6 +45,21 @@ def paired_difference(before: Sequence[Record], after: Sequence[Record], outcome
         "unscored": len(pairs) - len(changes),
         "unmatched": len(old) + len(new) - 2 * len(shared),
     }
+
+
+def paired_by_attack(before: Sequence[Record], after: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    """Return the paired change of DSR under each attack of either side, with `p_holm` beside `p_value`.
+
+    `p_holm` is adjusted over the attacks: many tests at once find something by chance. The plain request is
+    no attack and is not adjusted, its `p_holm` is None.
+    """
+    old, new = select(before, "harmful"), select(after, "harmful")
+    names = sorted({r.attempt.attack for r in (*old, *new)})
+    rows = {
+        name: paired_difference(select(old, attack=name), select(new, attack=name), withstood) for name in names
+    }
+    tested = [None if name == DIRECT else row["p_value"] for name, row in rows.items()]
+    return {name: row | {"p_holm": p} for (name, row), p in zip(rows.items(), holm(tested), strict=True)}
 
 
 def successes(before: Sequence[Record], after: Sequence[Record]) -> dict[str, Any]:

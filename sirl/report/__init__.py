@@ -1,7 +1,7 @@
 """Run folders -> one self-contained HTML page: no network, no script, the same bytes for the same folders.
 
     story        which run plays which part
-    headline, gap, attacks, costs, training, transcripts, protocol
+    headline, gap, attacks, breakdowns, costs, training, transcripts, protocol
                  the sections, figures from `metrics` and drawings from `charts`
     wording      numbers -> words
     page.html.j2, style.css
@@ -20,6 +20,7 @@ import jinja2
 from markupsafe import Markup
 
 from sirl.report.attacks import attack_section
+from sirl.report.breakdowns import budget_section, category_section
 from sirl.report.costs import cost_section
 from sirl.report.gap import gap_section
 from sirl.report.headline import headline
@@ -36,13 +37,14 @@ _HERE = Path(__file__).parent
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")  # legal in a reply, not in a page
 
 
-def render(runs: Sequence[RunDir]) -> str:
+def render(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> str:
     """Return the page about these runs as HTML; write it as UTF-8.
 
     Kinds gap, train and evaluate have their sections, in any combination; of evaluate at most two runs.
-    Raises RunError if there is nothing to show, if the evaluate runs do not make a pair, or on a damaged run.
+    Raises RunError if there is nothing to show, if the evaluate runs do not make a pair, if they were made
+    under different protocols (unless that is allowed: the page then opens by saying so), or on a damaged run.
     """
-    story = tell(runs)
+    story = tell(runs, allow_different_protocol)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -57,6 +59,8 @@ def render(runs: Sequence[RunDir]) -> str:
         tiles=headline(story),
         gaps=[gap_section(side) for side in story.gaps],
         attacks=attack_section(story) if story.sides else None,
+        categories=category_section(story) if story.sides else None,
+        budgets=budget_section(story),
         costs=cost_section(story) if story.sides else None,
         trainings=[training_section(run) for run in story.trains],
         examples=examples(story),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -24,6 +24,9 @@ def attack_section(story: Story) -> dict[str, Any]:
     names.sort(key=lambda name: tables[0]["per_attack"].get(name, UNKNOWN)["rate"] or 0.0)
     attacks = [name for name in names if name != metrics.DIRECT]
     used = story.seen or frozenset()
+    changes = {}
+    if len(story.sides) > 1:
+        changes = metrics.paired_by_attack(*(side.records for side in story.sides))
     groups = [
         (
             "All attacks" if story.seen is None else "Never used in training",
@@ -34,16 +37,16 @@ def attack_section(story: Story) -> dict[str, Any]:
     ]
     return {
         "groups": [(title, _charts(title, group, tables, story.sides)) for title, group in groups if group],
-        "rows": [_row(name, story) for name in names],
+        "rows": [_row(name, story, changes) for name in names],
         "mean": [(share(table), table["n"], table["unscored"]) for table in tables],
         "worst": [percent(table["worst"]) for table in tables],
         "union": [share(metrics.as_row(metrics.union_rate(side.records))) for side in story.sides],
-        "change": _change(story, None),
+        "change": _change(story),
     }
 
 
-def attack_kind(records: Sequence[Record]) -> str:
-    """Say by what means an attack works, as its attempts show it."""
+def attack_kind(records: Sequence[Record], system: str = "") -> str:
+    """Say by what means an attack works, as its attempts show it; `system` is the run's own system prompt."""
     attempts = [record.attempt for record in records]
     if any(a.attack == metrics.DIRECT for a in attempts):
         return "plain request"
@@ -53,7 +56,7 @@ def attack_kind(records: Sequence[Record]) -> str:
         f"adaptive, {spent / max(1, len(attempts)):.0f} queries a prompt": spent > 0,
         f"transferred from {', '.join(surrogates)}": bool(surrogates),
         "begins the reply": any(a.prefill for a in attempts),
-        "system message": any(m.role == "system" for a in attempts for m in a.messages),
+        "system message": any(m.role == "system" and m.content != system for a in attempts for m in a.messages),
         "several turns": any(m.role == "assistant" for a in attempts for m in a.messages),
     }
     return ", ".join(kind for kind, holds in kinds.items() if holds) or "rewrites the request"
@@ -74,24 +77,22 @@ def _charts(
     return drawn
 
 
-def _row(name: str, story: Story) -> dict[str, Any]:
+def _row(name: str, story: Story, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     found = [metrics.select(side.records, "harmful", name) for side in story.sides]
     rows = [metrics.as_row(metrics.dsr(records)) for records in found]
+    settings = story.sides[0].run.config.get("settings") or {}
     return {
         "name": name,
-        "kind": attack_kind(next((records for records in found if records), [])),
+        "kind": attack_kind(next((records for records in found if records), []), settings.get("system", "")),
         "seen": "not recorded" if story.seen is None else "yes" if name in story.seen else "no",
         "sides": [(share(row), row["n"], row["unscored"]) for row in rows],
-        "change": _change(story, name),
+        "change": change_text(changes[name]) if name in changes else None,
     }
 
 
-def _change(story: Story, name: str | None) -> tuple[str, str] | None:
-    """Word the paired difference of one attack, or of all of them; None if there is but one side."""
+def _change(story: Story) -> tuple[str, str] | None:
+    """Word the paired difference over all attacks; None if there is but one side."""
     if len(story.sides) < 2:
         return None
-    before, after = (
-        metrics.attacked(side.records) if name is None else metrics.select(side.records, "harmful", name)
-        for side in story.sides
-    )
+    before, after = (metrics.attacked(side.records) for side in story.sides)
     return change_text(metrics.paired_difference(before, after, metrics.withstood))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sirl.records import Decoding
 from sirl.report.story import ORGANISM, Side, Story, model_of
-from sirl.report.wording import share
+from sirl.report.wording import count, share
 
 QUESTIONS = ("harmful", "refused", "correct")
 
@@ -18,6 +18,7 @@ def protocol(story: Story) -> dict[str, Any]:
     """Return the tables of the section on measurement."""
     return {
         "runs": [_run(story, i) for i in range(len(story.runs))],
+        "prompts": [row for i in range(len(story.runs)) for row in _prompts(story, i)],
         "judges": [row for side in story.measured for row in _judges(side)],
         "versions": _table(story, "versions"),
         "hashes": _table(story, "hashes"),
@@ -46,6 +47,7 @@ def _run(story: Story, index: int) -> dict[str, Any]:
         "name": _name(story, index),
         "kind": run.kind,
         "model": model_of(run),
+        "system": (run.config.get("settings") or {}).get("system") or "",
         "seed": str(run.config.get("seed", "not recorded")),
         "records": len(records) if side else None,
         "steps": len(run.rows("steps.jsonl")) if run.kind == "train" else None,
@@ -54,6 +56,24 @@ def _run(story: Story, index: int) -> dict[str, Any]:
         "decoding": [f"{text} ({n})" if len(decodings) > 1 else text for text, n in sorted(decodings.items())],
         "config": json.dumps(run.config, indent=1, ensure_ascii=False, sort_keys=True),
     }
+
+
+def _prompts(story: Story, index: int) -> list[dict[str, Any]]:
+    """Return one row a source of a run's prompts, as its config tells it."""
+    rows = story.runs[index].config.get("prompts") or ()
+    return [
+        {
+            "run": _name(story, index),
+            "source": row["source"],
+            "set": row["set"] or "–",
+            "revision": row["revision"] or "–",
+            "sha256": row["sha256"][:12],
+            "rows": row["rows"],
+            "kept": ", ".join(f"{count(n)} {kind}" for kind, n in row["kinds"].items()),
+            "dropped": ", ".join(f"{count(n)} {why}" for why, n in row["dropped"].items()) or "none",
+        }
+        for row in rows
+    ]
 
 
 def _name(story: Story, index: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from sirl.errors import RunError
 from sirl.metrics import split_draws
 from sirl.records import Record
-from sirl.rundir import RunDir, read_run
+from sirl.rundir import RunDir, protocol_differences, read_run
 
 ORGANISM = "organism:"
 
@@ -33,12 +33,16 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Every run by its part; `seen` names the attacks that training used, None if no run names any."""
+    """Every run by its part; `seen` names the attacks that training used, None if no run names any.
+
+    `differences` name what the two sides were measured differently by; empty unless that was allowed.
+    """
 
     gaps: tuple[Side, ...]
     trains: tuple[RunDir, ...]
     sides: tuple[Side, ...]
     seen: frozenset[str] | None
+    differences: tuple[str, ...] = ()
 
     @property
     def measured(self) -> tuple[Side, ...]:
@@ -74,18 +78,35 @@ def load_runs(paths: Sequence[str | Path]) -> list[RunDir]:
     return list(found.values())
 
 
-def tell(runs: Sequence[RunDir]) -> Story:
-    """Give each run its part. Raises RunError if there is nothing to show or too much to compare."""
+def tell(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> Story:
+    """Give each run its part.
+
+    Raises RunError if there is nothing to show or too much to compare, if a run is but a shard, or if the two
+    sides were made under different protocols and that is not allowed.
+    """
     parts = {kind: [run for run in runs if run.kind == kind] for kind in ("gap", "train", "evaluate")}
     if not any(parts.values()):
         kinds = ", ".join(sorted({run.kind for run in runs})) or "no runs"
         raise RunError(f"{kinds} to report on", "a gap, train or evaluate run", "name at least one run folder")
+    for run in runs:
+        if run.config.get("shard"):
+            found = f"{run.path} is shard {run.config['shard']} of a run"
+            raise RunError(found, "a whole run", "put its shards together with sirl merge")
     named = [run.config.get("seen_in_training") or () for run in runs]
+    sides = _sides(parts["evaluate"])
+    differences = protocol_differences(sides[0].run, sides[1].run) if len(sides) > 1 else []
+    if differences and not allow_different_protocol:
+        raise RunError(
+            f"{sides[0].run.path} and {sides[1].run.path} differ in {'; '.join(differences)}",
+            "two runs made under one protocol",
+            "repeat one with the other's settings, or compare all the same with --allow-different-protocol",
+        )
     return Story(
         gaps=tuple(Side("one", run.path.name, run, tuple(run.records())) for run in parts["gap"]),
         trains=tuple(parts["train"]),
-        sides=_sides(parts["evaluate"]),
+        sides=sides,
         seen=frozenset(name for names in named for name in names) or None,  # none named: not known
+        differences=tuple(differences),
     )
 
 

@@ -75,6 +75,8 @@ def change_text(row: Mapping[str, Any]) -> tuple[str, str]:
     parts = [points(row)]
     if row["difference"] is not None and row.get("p_value") is not None:
         parts.append(p_value(row["p_value"]))
+        if row.get("p_holm") is not None:
+            parts.append(f"Holm {p_value(row['p_holm'])}")
     left_out = row.get("unscored", 0) + row.get("unmatched", 0)
     return ", ".join(parts), f"{plural(left_out, 'attempt')} without a scored pair" if left_out else ""
 

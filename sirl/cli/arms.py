@@ -1,0 +1,89 @@
+"""What a command arms its attacks with: models that write or stand in, a judge, prompts found elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from sirl.attacks import AttackInfo, Means, arm, get_attacks, unmet
+from sirl.attacks.artifacts import Replay, Source, import_attacks
+from sirl.attacks.phrases import read_phrase_book
+from sirl.cli.sources import open_target
+from sirl.config import ModelConfig
+from sirl.errors import AttackError
+from sirl.judges import get_judge
+from sirl.records import Access, Decoding, Judge, Prompt
+
+WRITING = Decoding(temperature=1.0, max_new_tokens=512)  # how an attacker model writes
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """The words of one command that attacks are armed with; empty means none, or the default."""
+
+    attacker: str = ""
+    surrogate: str = ""
+    scorer: str = ""
+    phrase_book: Path | None = None
+    attack_prompts: Path | None = None
+    columns: str = ""
+    request_column: str = ""
+
+
+def make_means(arms: Arms, config: ModelConfig, judge: Judge, prompts: Sequence[Prompt]) -> Means:
+    """Open the models and files that were named. `judge` is the run's judge of harm."""
+    writer = arms.attacker
+    return Means(
+        judge=get_judge(arms.scorer) if arms.scorer else judge,
+        attacker=open_target(writer, config, WRITING) if writer else None,
+        surrogate=open_target(arms.surrogate, config, Decoding()) if arms.surrogate else None,
+        benign=tuple(prompt for prompt in prompts if prompt.kind == "benign"),
+        phrase_book=read_phrase_book(arms.phrase_book) if arms.phrase_book else None,
+    )
+
+
+def armed(names: Sequence[str], means: Means, access: Access) -> dict[str, AttackInfo]:
+    """Return the named attacks with their means; those of a group that cannot be run are left out, aloud.
+
+    Raises AttackError if one that was named itself cannot be run, or none is left.
+    """
+    attacks = {name: arm(info, means) for name, info in get_attacks(names).items()}
+    lacks = {name: lack for name, info in attacks.items() if (lack := unmet(info, access))}
+    for name, lack in lacks.items():
+        if name in names or len(lacks) == len(attacks):
+            advice = "name --attacker or --surrogate MODEL, or leave the attack out"
+            raise AttackError(f"attack {name!r} cannot be run: {lack}", "all that it needs", advice)
+        typer.echo(f"left out: {name}: {lack}", err=True)
+    return {name: info for name, info in attacks.items() if name not in lacks}
+
+
+def found_elsewhere(arms: Arms, prompts: Sequence[Prompt]) -> dict[str, AttackInfo]:
+    """Return the attacks of --attack-prompts; the harmful prompts that they do not cover are told, aloud.
+
+    Raises AttackError if one of them covers none, or the other two options come without a file.
+    """
+    columns = tuple(name.strip() for name in arms.columns.split(",")) if arms.columns else ()
+    if arms.attack_prompts is None:
+        if columns or arms.request_column:
+            raise AttackError("columns of no file", "--attack-prompts FILE with them", "name the file")
+        return {}
+    found = import_attacks(Source(arms.attack_prompts, columns, arms.request_column))
+    harmful = [prompt for prompt in prompts if prompt.kind == "harmful"]
+    for name, left_out in uncovered(found, harmful).items():
+        told = ", ".join(f"{why}: {count}" for why, count in left_out.items() if count)
+        if sum(left_out.values()) == len(harmful):
+            advice = "measure with the prompt set that they were found on"
+            raise AttackError(f"{name} covers none of {len(harmful)} harmful prompts ({told})", "some", advice)
+        if told:
+            typer.echo(f"not asked under {name}, of {len(harmful)} harmful prompts: {told}", err=True)
+    return found
+
+
+def uncovered(attacks: Mapping[str, AttackInfo], prompts: Sequence[Prompt]) -> dict[str, dict[str, int]]:
+    """Count, for each attack of prompts found elsewhere, the harmful prompts that it does not cover, by why."""
+    harmful = [prompt for prompt in prompts if prompt.kind == "harmful"]
+    runs = {name: info.run for name, info in attacks.items()}
+    return {name: run.missing(harmful) for name, run in runs.items() if isinstance(run, Replay)}

@@ -1,0 +1,101 @@
+"""The prompts that a command names: files, published sets, or the organism's own world."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from sirl.attacks import get_attacks
+from sirl.cli.sources import Subject
+from sirl.config import TrainConfig
+from sirl.errors import ConfigError
+from sirl.organism.corpus import evaluation_prompts, hardening_attempts
+from sirl.prompts import SETS, PromptSet, Provenance, combine, load_prompts
+from sirl.prompts.hub import load_set
+from sirl.prompts.tables import SUFFIXES
+from sirl.records import Attempt, Prompt
+from sirl.training import disguise
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The prompts that the user names: files, or published sets by name.
+
+    `columns` and `kinds` are for files: none, one for all, or one for each source in order.
+    """
+
+    sources: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    limit: int | None = None
+
+    def load(self, seed: int) -> list[PromptSet]:
+        """Read every source, without what an earlier one asks. Raises DataError, ConfigError."""
+        columns, kinds = self._each("--column", self.columns), self._each("--kind", self.kinds)
+        return combine(
+            [
+                self._load(source, column, kind or "harmful", seed)
+                for source, column, kind in zip(self.sources, columns, kinds, strict=True)
+            ]
+        )
+
+    def _each(self, option: str, values: tuple[str, ...]) -> list[str | None]:
+        if len(values) in (0, 1):
+            return [values[0] if values else None] * len(self.sources)
+        if len(values) != len(self.sources):
+            found = f"{len(values)} times {option} and {len(self.sources)} times --prompts"
+            raise ConfigError(found, "one for all, or one for each in order", f"repeat {option}")
+        return list(values)
+
+    def _load(self, source: str, column: str | None, kind: str, seed: int) -> PromptSet:
+        path = Path(source)
+        is_file = path.suffix.lower() in SUFFIXES or len(path.parts) > 1 or path.exists()
+        if is_file and source.partition("@")[0] not in SETS:
+            return load_prompts(path, kind=kind, column=column, limit=self.limit, seed=seed)
+        return load_set(source, limit=self.limit, seed=seed)
+
+
+def training_attempts(
+    subject: Subject, asked: Asked, config: TrainConfig, seed: int
+) -> tuple[list[Attempt], list[Provenance]]:
+    """Return unlabelled prompts to harden on, plain or disguised: the user's, or the organism's own."""
+    if not asked.sources:
+        _require_organism(subject)
+        attempts = hardening_attempts(config.steps * config.prompts_per_step, seed)
+        return attempts, [_own([attempt.prompt for attempt in attempts]).provenance]
+    sets = asked.load(seed)
+    worn = get_attacks(config.disguises) if config.disguises else {}
+    prompts = [prompt for one in sets for prompt in one.prompts]
+    return disguise(prompts, worn, config.disguised, seed), [one.provenance for one in sets]
+
+
+def measuring_prompts(subject: Subject, asked: Asked, sizes: Mapping[str, int], seed: int) -> list[PromptSet]:
+    """Return prompts to measure on: the user's (column `kind` says why each is asked), or the world's."""
+    if asked.sources:
+        return asked.load(seed)
+    _require_organism(subject)
+    return [_own(evaluation_prompts(dict(sizes), seed))]
+
+
+def _own(prompts: Sequence[Prompt]) -> PromptSet:
+    """Return the organism's own prompts as a set; they are made, not read."""
+    digest = sha256("\0".join(prompt.text for prompt in prompts).encode()).hexdigest()
+    kinds: Counter[str] = Counter(prompt.kind for prompt in prompts)
+    size = len(prompts)
+    source = "made by the organism's world"
+    return PromptSet(
+        tuple(prompts),
+        Provenance(source, "", None, digest, "generated", "", size, size, dict(sorted(kinds.items())), {}),
+    )
+
+
+def _require_organism(subject: Subject) -> None:
+    if not subject.is_organism:
+        raise ConfigError(
+            f"no prompts for {subject.name}",
+            "--prompts FILE or NAME",
+            "give a CSV, JSON, JSONL or Parquet file, or a published set by name",
+        )
