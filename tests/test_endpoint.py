@@ -21,6 +21,7 @@ from sirl.config import ModelConfig
 from sirl.endpoint import EndpointTarget, backoff, open_endpoint, retry_after
 from sirl.errors import AttackError, ConfigError, DataError
 from sirl.evaluation import evaluate, summarise
+from sirl.gap import measure_gap, summarise_gap
 from sirl.records import SLOT, Completion, Decoding, Message, Record, from_json, item_seed, to_json
 from sirl.rundir import RECORDS, open_run
 
@@ -362,3 +363,15 @@ def test_a_failed_reply_survives_the_disk_and_old_lines_have_none():
     assert from_json(row).completion == done
     del row["completion"]["error"]
     assert from_json(row).completion.error == ""
+
+
+def test_the_gap_says_that_entropy_is_not_recorded(tmp_path):
+    with serving(lambda body, n: chat("I cannot help with that.")) as server:
+        trial = replace(study(), target=target(server.url))
+        records = measure_gap(trial, open_run(tmp_path, "gap", {}, {}))
+    found = summarise_gap(records)
+    assert found["gap"]["unscored"] == len(records) > 0
+    assert found["gap"]["difference"] is None
+    assert found["gap"]["verdict"].startswith("unknown: ")
+    assert "their entropy was not recorded" in found["gap"]["verdict"]
+    assert found["entropy_along"]["position"] == []

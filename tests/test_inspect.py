@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -96,10 +97,13 @@ def test_the_same_run_gives_the_same_log(run, log, tmp_path):
 
 
 def test_the_viewer_serves_the_log(log):
-    command = [INSPECT, "view", "start", "--log-dir", str(log.parent), "--port", "7599"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [INSPECT, "view", "start", "--log-dir", str(log.parent), "--port", port]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as viewer:
         try:
-            assert log.name in _listed("http://127.0.0.1:7599/api/logs")
+            assert log.name in _listed(f"http://127.0.0.1:{port}/api/logs")
         finally:
             viewer.terminate()
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from commands import CONSOLE_SCRIPT, sirl
@@ -120,3 +121,16 @@ def test_attackers_and_surrogates_stay_with_transformers():
     opened = open_target("organism:llama", ModelConfig(engine="vllm"), GREEDY)
     assert isinstance(opened, LocalTarget)
     assert (opened.access, opened.decoding) == ("white-box", GREEDY)
+
+
+def test_an_engine_that_does_not_start_is_one_sentence(monkeypatch, tmp_path):
+    def llm(**settings):
+        raise RuntimeError("Engine core initialization failed.\nSee root cause above.")
+
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=llm))
+    words = ("--out", tmp_path / "run", "--set", "model.engine=vllm", "--set", "model.memory=0.5")
+    code, _, err = sirl("evaluate", "organism:llama", *words)
+    assert code == 2
+    assert "(Engine core initialization failed. See root cause above.)" in err
+    assert "50% of the device's memory free" in err
+    assert not (tmp_path / "run").exists()

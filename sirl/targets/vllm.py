@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from sirl.config import ModelConfig
-from sirl.errors import AttackError
+from sirl.errors import AttackError, ConfigError
 from sirl.lm import LM, decode, encode, load_outline, pieces, render, template_hash
 from sirl.plugins import load_extra
 from sirl.records import Access, Attempt, Completion, Decoding, item_seed
@@ -110,17 +110,25 @@ class VLLMTarget:
 
 
 def open_vllm(source: str | Path, name: str, config: ModelConfig, decoding: Decoding) -> VLLMTarget:
-    """Start vLLM on a folder or a hub id. Raises ConfigError without the extra, else as `lm.load_outline`."""
+    """Start vLLM on a folder or a hub id. Raises ConfigError if it fails, else as `load_outline`."""
     vllm = load_extra("vllm", "vllm")
     lm = load_outline(source, name=name, trust_remote_code=config.trust_remote_code)
-    engine = vllm.LLM(
-        model=str(source),
-        dtype=config.dtype,
-        trust_remote_code=config.trust_remote_code,
-        gpu_memory_utilization=config.memory,
-        disable_log_stats=True,
-        enforce_eager=not torch.cuda.is_available(),  # on a CPU compiling takes minutes that nothing wins back
-    )
+    try:
+        engine = vllm.LLM(
+            model=str(source),
+            dtype=config.dtype,
+            trust_remote_code=config.trust_remote_code,
+            gpu_memory_utilization=config.memory,
+            disable_log_stats=True,
+            enforce_eager=not torch.cuda.is_available(),  # on a CPU compiling takes minutes, never won back
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"vLLM does not start on {source} ({reason})",
+            f"an architecture that it knows, and {config.memory:.0%} of the device's memory free",
+            "read its own words above, and lower --set model.memory if memory is short",
+        ) from error
     return VLLMTarget(engine, lm, str(source), decoding)
 
 
