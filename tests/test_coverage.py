@@ -8,6 +8,8 @@ from scipy import stats
 
 from sirl.metrics.estimates import difference_interval, share_interval
 
+pytestmark = pytest.mark.slow
+
 TRIALS = 1000  # the standard error of a coverage of 95 % is then 0.7 points
 ICC = 0.3  # how much replies to one prompt go together
 RATES = (0.5, 0.8, 0.95)

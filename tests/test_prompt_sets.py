@@ -244,6 +244,15 @@ def test_one_column_or_kind_for_all_or_one_each(tmp_path):
         texts(columns=("say",), kinds=("task",) * 3)
 
 
+def test_options_with_nothing_to_act_on_are_refused():
+    with pytest.raises(ConfigError, match="--limit without --prompts"):
+        Asked(limit=3)
+    for more in ({"columns": ("say",)}, {"kinds": ("benign",)}):
+        with pytest.raises(ConfigError, match="without a file"):
+            Asked(("xstest",), **more)
+    Asked(("xstest", "mine.csv"), kinds=("benign",))
+
+
 def test_the_documented_sets_are_those_of_the_table():
     text = (Path(__file__).parents[1] / "docs" / "prompts.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([\w-]+)` \| ([^|]+?)(?:, gated)? \| (\w+) \| (\w+) \|", text, re.MULTILINE)

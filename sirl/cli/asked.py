@@ -32,6 +32,17 @@ class Asked:
     kinds: tuple[str, ...] = ()
     limit: int | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ConfigError if an option has nothing to act on: nothing is silently ignored."""
+        if self.limit is not None and not self.sources:
+            raise ConfigError(
+                "--limit without --prompts", "prompts to sample from", "name them, or leave it out"
+            )
+        of_files = self.columns or self.kinds
+        if of_files and not any(_is_file(source) for source in self.sources):
+            found = "--column or --kind without a file"
+            raise ConfigError(found, "--prompts FILE", "a set by name brings its own; leave them out")
+
     def load(self, seed: int) -> list[PromptSet]:
         """Read every source, without what an earlier one asks. Raises DataError, ConfigError."""
         columns, kinds = self._each("--column", self.columns), self._each("--kind", self.kinds)
@@ -51,11 +62,15 @@ class Asked:
         return list(values)
 
     def _load(self, source: str, column: str | None, kind: str, seed: int) -> PromptSet:
-        path = Path(source)
-        is_file = path.suffix.lower() in SUFFIXES or len(path.parts) > 1 or path.exists()
-        if is_file and source.partition("@")[0] not in SETS:
-            return load_prompts(path, kind=kind, column=column, limit=self.limit, seed=seed)
+        if _is_file(source):
+            return load_prompts(source, kind=kind, column=column, limit=self.limit, seed=seed)
         return load_set(source, limit=self.limit, seed=seed)
+
+
+def _is_file(source: str) -> bool:
+    path = Path(source)
+    is_path = path.suffix.lower() in SUFFIXES or len(path.parts) > 1 or path.exists()
+    return is_path and source.partition("@")[0] not in SETS
 
 
 def training_attempts(

@@ -62,10 +62,10 @@ def hastened(job: Job, config: EvaluateConfig) -> tuple[Job, EvaluateConfig]:
     """Return the job and settings of `--quick`: a look at everything, on few prompts and with small budgets."""
     if not job.quick:
         return job, config
-    limit = min(job.asked.limit or QUICK_LIMIT, QUICK_LIMIT)
     budget = min(config.budget or QUICK_BUDGET, QUICK_BUDGET)
-    hasty = replace(job, sizes=QUICK_SIZES, asked=replace(job.asked, limit=limit))
-    return hasty, replace(config, budget=budget)
+    limit = min(job.asked.limit or QUICK_LIMIT, QUICK_LIMIT)
+    asked = replace(job.asked, limit=limit) if job.asked.sources else job.asked
+    return replace(job, sizes=QUICK_SIZES, asked=asked), replace(config, budget=budget)
 
 
 def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfig) -> Study:

@@ -4,7 +4,7 @@ Pure (numpy and scipy), no files, no models. Fractions in, fractions out; the pa
 What was not scored is counted beside the number, never inside it; what cannot be known is None.
 """
 
-from sirl.metrics.breakdowns import budget_curve, dsr_by_budget, dsr_by_category, searching
+from sirl.metrics.breakdowns import budget_curve, dsr_by_budget, dsr_by_category
 from sirl.metrics.entropies import (
     entropy_along,
     entropy_by_class,
@@ -71,7 +71,6 @@ __all__ = [
     "paired_by_attack",
     "paired_difference",
     "rate",
-    "searching",
     "select",
     "share",
     "sign_flip_p",
