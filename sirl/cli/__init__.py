@@ -18,6 +18,8 @@ from sirl.errors import RunError, SirlError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe model.")
 app.add_typer(organism, name="organism")
+judge = typer.Typer(no_args_is_help=True, help="Judges: how well they agree with people; judge a run again.")
+app.add_typer(judge, name="judge")
 
 Model = Annotated[
     str,
@@ -40,7 +42,12 @@ Attacks = Annotated[
     ),
 ]
 Judges = Annotated[
-    list[str] | None, typer.Option("--judge", help="refusal, exact, or question=my_pkg.mine:judge. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--judge",
+        help="refusal, harm, exact, llm=MODEL, guard=MODEL, classifier=MODEL or my_pkg.mine:judge; question= "
+        "before it names one question. Repeatable: judges of one question vote.",
+    ),
 ]
 Attacker = Annotated[str, typer.Option(help="A model that writes attacks: as MODEL. Needed by some attacks.")]
 Surrogate = Annotated[str, typer.Option(help="A model that NAME@transfer attacks search on: as MODEL.")]
@@ -175,6 +182,45 @@ def build(
     from sirl.cli import birth
 
     birth.build_organism(arch, out, seed)
+
+
+@judge.command("check")
+def judge_check(
+    labels: Annotated[Path, typer.Argument(help="CSV (UTF-8 or latin-1), JSON or JSONL of labelled replies.")],
+    out: Annotated[Path, typer.Option(help="Folder for the summary, the confusion table, the disagreements.")],
+    response_column: Annotated[str, typer.Option(help="Column of the replies.")],
+    label_column: Annotated[str, typer.Option(help="Column of people's labels; several, with commas, vote.")],
+    positive: Annotated[str, typer.Option(help="Label values that mean yes, with commas.")],
+    question: Annotated[str, typer.Option(help="refused or harmful.")],
+    request_column: Annotated[
+        str, typer.Option(help="Column of the requests; the interval resamples them.")
+    ] = "",
+    judges: Judges = None,
+    seed: Seed = 0,
+) -> None:
+    """Measure how far a judge agrees with people's labels."""
+    from sirl.cli import judging
+    from sirl.cli.labels import Columns, write_check
+
+    values = [tuple(part.strip() for part in text.split(",")) for text in (label_column, positive)]
+    columns = Columns(response_column, values[0], values[1], request_column)
+    asked = judging.asked_question(question)
+    checked = judging.check_judge(labels, columns, judges or (), asked, judging.Opening(seed=seed))
+    write_check(out, checked)
+    _print(checked.summary)
+
+
+@judge.command("run")
+def judge_run(
+    run: Annotated[Path, typer.Argument(help="A run folder of gap or evaluate; it is not changed.")],
+    out: Out,
+    judges: Judges = None,
+    seed: Seed = 0,
+) -> None:
+    """Judge an existing run again, without generating again, into a new run folder."""
+    from sirl.cli import judging
+
+    _print(judging.judge_run(run, judges or (), out, judging.Opening(seed=seed)))
 
 
 def main() -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import typer
 
 from sirl.attacks import AttackInfo, Means, arm, get_attacks, unmet
+from sirl.cli.judging import Opening, open_judges
 from sirl.cli.sources import (
     ORGANISM,
     SEEN,
     Subject,
     measuring_prompts,
-    open_judges,
     open_subject,
     open_target,
 )
@@ -65,7 +65,8 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
     if job.attacks:
         config = replace(config, attacks=tuple(name.strip() for name in job.attacks.split(",")))
     prompts = measuring_prompts(subject, job.prompts, job.sizes, job.seed)
-    judges = open_judges(subject, job.judges, own_prompts=not job.prompts)
+    opening = Opening(recipe.model, job.seed)
+    judges = open_judges(subject, job.judges, not job.prompts, opening)
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
     target = LocalTarget(subject.lm, decoding, config.batch)
     means = Means(

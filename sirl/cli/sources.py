@@ -1,6 +1,6 @@
-"""What the words on the command line stand for: models, prompts and judges.
+"""What the words on the command line stand for: models and prompts; `cli.judging` reads the words for judges.
 
-The one place in a real run that knows the organism: `organism:llama` brings its own prompts and its
+With it the one place in a real run that knows the organism: `organism:llama` brings its own prompts and its
 exact oracle; any other model brings the user's files and the offline judges.
 """
 
@@ -15,12 +15,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from sirl.config import ModelConfig
 from sirl.errors import ConfigError, DataError, suggest
-from sirl.judges import get_judges
 from sirl.lm import LM, load_lm
-from sirl.organism import WEIGHTS, oracle
+from sirl.organism import WEIGHTS
 from sirl.organism.corpus import evaluation_prompts, hardening_prompts
 from sirl.prompts import load_prompts
-from sirl.records import Decoding, Judge, Prompt, Question, Target
+from sirl.records import Decoding, Prompt, Target
 from sirl.targets import LocalTarget
 
 disable_progress_bar()  # of loading weights: this process is the command line's, and it has bars of its own
@@ -91,11 +90,6 @@ def measuring_prompts(
         return [prompt for file in files for prompt in load_prompts(file).prompts]
     _require_organism(subject)
     return evaluation_prompts(dict(sizes), seed)
-
-
-def open_judges(subject: Subject, names: Sequence[str], own_prompts: bool) -> dict[Question, Judge]:
-    """Return a judge for each question: the named, else the oracle on its own world, else the offline."""
-    return get_judges(names, oracle.JUDGES if subject.is_organism and own_prompts else None)
 
 
 def _organism_folder(spec: str) -> Path:

@@ -9,8 +9,9 @@ from time import monotonic
 from typing import Any
 
 from sirl.cli.job import Job, make_study, seen_attacks
+from sirl.cli.judging import Opening, open_judges
 from sirl.cli.progress import counting, stepping
-from sirl.cli.sources import Subject, measuring_prompts, open_judges, training_prompts
+from sirl.cli.sources import Subject, measuring_prompts, training_prompts
 from sirl.config import TrainConfig
 from sirl.evaluation import evaluate as evaluate_study
 from sirl.evaluation import summarise
@@ -18,6 +19,7 @@ from sirl.evidence import Study, protocol_hashes
 from sirl.gap import check as check_gap
 from sirl.gap import measure_gap, summarise_gap
 from sirl.generation import generate
+from sirl.judges import known_agreement
 from sirl.lm import LM, fingerprint
 from sirl.metrics import rate
 from sirl.records import Attempt, Decoding, Message, Prompt
@@ -87,6 +89,7 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
         "dtype": str(subject.lm.model.dtype).removeprefix("torch."),
         "settings": asdict(study.config),
         "seen_in_training": seen_attacks(job, subject),
+        "agreement": known_agreement(study.judges),
         **({"role": role} if role else {}),
     }
     return open_run(job.out, kind, config, {**fingerprint(subject.lm), **protocol_hashes(study)})
@@ -95,7 +98,7 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
 def _probe(job: Job, subject: Subject, config: TrainConfig, prompts: Sequence[Prompt]) -> Probe:
     """Return a measure of refusal while training runs: greedy replies, judged. It steers nothing."""
     probes = list(prompts[:PROBED]) if job.prompts else measuring_prompts(subject, (), PROBES, job.seed + 1)
-    judge = open_judges(subject, (), own_prompts=not job.prompts)["refused"]
+    judge = open_judges(subject, (), not job.prompts, Opening())["refused"]
     attempts = [Attempt(p, "direct", (Message("user", p.text),)) for p in probes]
     decoding = Decoding(max_new_tokens=config.max_reply_tokens)
 

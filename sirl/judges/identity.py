@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from sirl.records import Judge
+from sirl.records import Completion, Judge, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A judge whose rules lie in more files than its own: `identity` is the name@hash of them all."""
+
+    identity: str
+    judge: Judge
+
+    def __call__(self, completions: Sequence[Completion]) -> list[Verdict]:
+        """Ask the judge."""
+        return self.judge(completions)
 
 
 def identify(name: str, *sources: str | Path) -> str:

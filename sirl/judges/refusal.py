@@ -9,7 +9,8 @@ refusal counts as refused.
 
 Agreement with people on *refused?* is in `agreement.json` beside this file, with how it was measured; the
 replies there are those on which the rules were written, so expect less elsewhere. As a judge of harm it is
-far weaker: use `harm` or a model. Whether a refusal is full or partial is an estimate from the words that still serve.
+far weaker: use `harm` or a model. Whether a refusal is full or partial is an estimate from the words that
+still serve.
 
 English only. This room reads the reply alone; it never looks at how the request was attacked.
 """

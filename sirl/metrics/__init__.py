@@ -4,6 +4,7 @@ Pure (numpy and scipy), no files, no models. Fractions in, fractions out; the pa
 What was not scored is counted beside the number, never inside it; what cannot be known is None.
 """
 
+from sirl.metrics.agreement import agreement, fleiss_kappa, kappa
 from sirl.metrics.entropies import (
     entropy_along,
     entropy_by_class,
@@ -40,6 +41,7 @@ from sirl.metrics.rates import (
 
 __all__ = [
     "DIRECT",
+    "agreement",
     "as_row",
     "attacked",
     "auroc",
@@ -52,10 +54,12 @@ __all__ = [
     "dsr_table",
     "entropy_along",
     "entropy_by_class",
+    "fleiss_kappa",
     "gap_groups",
     "gap_table",
     "group",
     "group_entropies",
+    "kappa",
     "mann_whitney",
     "over_refusal",
     "paired_difference",
