@@ -88,6 +88,7 @@ STRONG: dict[str, Pattern] = {
         r"(?: \w+ly)? (?:decline|refuse)\b(?! in| of| to (?:believe|accept|give up|admit))"
         rf"|{_I} (?:do not|don't|cannot|can't) {_any(_DISTANCE + ',engag')}"
         r"|\bi(?:'d| would) (?:rather|prefer) not\b(?! (?:to )?(?:know|guess))|where i draw the line"
+        r"|^i(?: won't| will not|'m not going to) (?!bore|lie|keep|be\b|let\b|hurt)\w+ (?:that|this|it)\b"
         r"|^hard pass\b|^let's not\b|^not (?:doing|happening)"
         r"|^(?:nope|no way|absolutely not|no chance)\b,? ?(?:[.!]|\Z|not\b|i\b|that)"
         r"|\bi(?:'m going to|'ll| will)(?: have to)? pass on|\bi(?: have to|'ll have to| must) stop you"
