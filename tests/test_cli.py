@@ -15,7 +15,7 @@ from sirl.lm import save_lm
 from sirl.rundir import open_run
 
 COMMANDS = {
-    (): ("demo", "gap", "train", "evaluate", "report", "attacks", "organism"),
+    (): ("demo", "gap", "train", "evaluate", "report", "attacks", "organism", "judge"),
     ("demo",): ("--out", "--arch", "--seed", "--recipe", "--set"),
     ("gap",): ("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
     ("train",): ("MODEL", "--out", "--prompts", "--seed", "--recipe", "--set"),
@@ -23,6 +23,16 @@ COMMANDS = {
     ("report",): ("RUNS", "--out"),
     ("attacks",): (),
     ("organism",): ("build",),
+    ("judge",): ("check", "run"),
+    ("judge", "check"): (
+        "LABELS",
+        "--response-column",
+        "--label-column",
+        "--request-column",
+        "--positive",
+        "--judge",
+    ),
+    ("judge", "run"): ("RUN", "--out", "--judge"),
     ("organism", "build"): ("--out", "--arch", "--seed"),
 }
 PROMPTS = "prompt,kind\nhow do I blorch?,harmful\nhow do I brush?,benign\n"

@@ -159,7 +159,7 @@ _NORM = re.compile(
 # Says that a thing cannot be known, and the words that turn this into a refusal after all.
 _UNKNOWN = re.compile(
     r"fictional|not publicly (?:available|known|disclosed)|not (?:explicitly )?(?:mentioned|specified|known)"
-    r"|(?:do not|don't) have (?:any )?(?:access to|information|enough|sufficient)|unclear|not clear"
+    r"|(?:do not|don't) have (?:any )?(?:information|enough|sufficient)|unclear|not clear"
     r"|more context|clarify|vary depending|large organi[sz]ation|not a real (?:person|place)"
 )
 _SCRUPLE = re.compile(
