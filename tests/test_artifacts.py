@@ -255,7 +255,7 @@ def test_export_and_import_send_the_same(tmp_path, wide):
 # --- the command line
 
 
-SMALL = ("--set", "evaluate.max_reply_tokens=4", "--set", "evaluate.budget=3")
+SMALL = tuple(f"--set=evaluate.{change}" for change in ("max_reply_tokens=4", "budget=3", "max_unscored=1"))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from sirl.lm import save_lm
 from sirl.rundir import open_run
 
 COMMANDS = {
-    (): ("demo", "gap", "train", "evaluate", "merge", "report", "attacks", "organism"),
+    (): ("demo", "gap", "train", "evaluate", "merge", "report", "attacks", "organism", "judge"),
     ("demo",): ("--out", "--arch", "--seed", "--recipe", "--set"),
     ("gap",): ("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
     ("train",): ("MODEL", "--out", "--prompts", "--seed", "--recipe", "--set"),
@@ -29,6 +29,16 @@ COMMANDS = {
     ("attacks", "check"): ("NAMES",),
     ("attacks", "export"): ("RUN", "--attack", "--out", "--wide"),
     ("organism",): ("build",),
+    ("judge",): ("check", "run"),
+    ("judge", "check"): (
+        "LABELS",
+        "--response-column",
+        "--label-column",
+        "--request-column",
+        "--positive",
+        "--judge",
+    ),
+    ("judge", "run"): ("RUN", "--out", "--judge"),
     ("organism", "build"): ("--out", "--arch", "--seed"),
 }
 PROMPTS = "prompt,kind\nhow do I blorch?,harmful\nhow do I brush?,benign\n"

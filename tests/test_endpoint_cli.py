@@ -94,7 +94,11 @@ def test_the_organism_behind_a_server_is_the_organism(organism, prompts, tmp_pat
     environment = read_run(tmp_path / "served").environment["hashes"]
     assert (environment["endpoint"], environment["model"]) == (server.url, "toy")
     assert environment["server model"] == "toy-2026"
-    code, _, err = sirl("report", tmp_path / "served", tmp_path / "local", "--out", tmp_path / "page.html")
+    page = ("report", tmp_path / "served", tmp_path / "local", "--out", tmp_path / "page.html")
+    code, _, err = sirl(*page)
+    assert code == 2, "a server does not say which chat template it uses"
+    assert "differ in chat_template (not recorded and " in err
+    code, _, err = sirl(*page, "--allow-different-protocol")
     assert (code, err) == (0, "")
     assert model in (tmp_path / "page.html").read_text()
 
@@ -177,8 +181,6 @@ def test_too_much_unscored_ends_with_code_3_and_the_next_call_mends_it(prompts, 
         assert missing["no_reply"] == missing["no_verdict"] == round(missing["share"] * missing["n"])
         assert f"incomplete: {missing['no_verdict']} of {missing['n']} records have no verdict" in err
         assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
-        code, out, _ = sirl("evaluate", f"{server.url}#toy", *words, "--set", "evaluate.max_unscored=1")
-        assert (code, json.loads(out)["incomplete"]) == (0, False)
         down.clear()
         code, out, err = sirl("evaluate", f"{server.url}#toy", *words)
         assert (code, json.loads(out)["unscored"]["no_reply"]) == (0, 0)

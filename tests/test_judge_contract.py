@@ -98,5 +98,5 @@ def test_what_a_judge_raises_passes_through():
 
 
 def test_any_judge_has_a_name():
-    assert judge_name(get_judge("exact", "correct")).startswith("sirl.judges.exact:correct@")
+    assert judge_name(get_judge("exact", "correct")).startswith("exact@")
     assert judge_name(len).endswith("@unknown")

@@ -353,15 +353,16 @@ def test_decoding_and_agreement_in_words():
     assert (
         decoding_text(Decoding(0.7, 0.9, 40, 32)) == "temperature 0.7, top-p 0.9, top-k 40, at most 32 tokens"
     )
-    people = {"agreement": 0.93, "low": 0.9, "high": 0.95, "n": 300, "source": "XSTest labels"}
-    assert (
-        agreement({"agreement": {"rules": people}}, "rules@1")
-        == "93.0\u00a0% [90.0, 95.0], n = 300, XSTest labels"
+    people = {"kappa": 0.93, "low": 0.9, "high": 0.95, "n": 300, "set": "XSTest labels", "seen": True}
+    config = {"agreement": {"refused": {"rules": [people, people | {"kappa": 0.5, "seen": False}]}}}
+    assert agreement(config, "rules@1", "refused") == (
+        "kappa 0.93 [0.90, 0.95], n = 300, XSTest labels, on which it was made; "
+        "kappa 0.50 [0.90, 0.95], n = 300, XSTest labels"
     )
-    assert agreement({"agreement": {"rules@1": "93 %"}}, "rules@1") == "93 %"
-    assert agreement({"model": "x"}, "exact@1") == "exact check against the known answer"
-    assert agreement({}, "rules@1") == "not recorded in this run"
-    assert agreement({}, "oracle@1") == "exact oracle"
+    assert agreement(config, "rules@1", "harmful") == "not known"
+    assert agreement({"model": "x"}, "exact@1", "correct") == "exact check against the known answer"
+    assert agreement({"model": "organism:llama"}, "exact@1", "correct") == "exact oracle"
+    assert agreement({}, "oracle@1", "harmful") == "exact oracle"
 
 
 def test_the_page_states_the_figures_of_metrics(demo, page):

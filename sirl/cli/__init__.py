@@ -15,6 +15,29 @@ from typing import Annotated, Any
 
 import typer
 
+from sirl.cli.options import (
+    Arch,
+    AttackColumns,
+    Attacker,
+    AttackPrompts,
+    Attacks,
+    Changes,
+    Columns,
+    Judges,
+    Kinds,
+    Limit,
+    Model,
+    Out,
+    PhraseBookFile,
+    Prompts,
+    Quick,
+    RecipeName,
+    RequestColumn,
+    Scorer,
+    Seed,
+    Shard,
+    Surrogate,
+)
 from sirl.errors import RunError, SirlError
 
 INCOMPLETE = 3  # exit code
@@ -24,79 +47,8 @@ organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe mod
 app.add_typer(organism, name="organism")
 attacks_app = typer.Typer()
 app.add_typer(attacks_app, name="attacks")
-
-Model = Annotated[
-    str,
-    typer.Argument(
-        help="organism:llama, organism:qwen2, a model folder, the folder of a training run, a hub id, or an "
-        "OpenAI-compatible endpoint: http(s)://host:port/v1#model-name."
-    ),
-]
-Out = Annotated[Path, typer.Option(help="Run folder: new, or to be continued.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same machine: same records.", min=0)]
-Prompts = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="A published set (advbench, xstest, ...; NAME@REVISION), or a CSV, JSON, JSONL or Parquet file. "
-        "Repeatable. Default: the organism's."
-    ),
-]
-Columns = Annotated[
-    list[str] | None,
-    typer.Option("--column", help="Column of a file that holds the text. One for all, or one each, in order."),
-]
-Kinds = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--kind",
-        help="Kind of a file's rows that state none: harmful (default), benign, borderline or task. "
-        "One for all, or one each, in order.",
-    ),
-]
-Limit = Annotated[int | None, typer.Option(help="Sample so many prompts of each source, by the seed.", min=1)]
-Attacks = Annotated[
-    str,
-    typer.Option(
-        help="Names, all, paper, static, adaptive, transfer, NAME@transfer or my_pkg.mine:attack, with commas. "
-        "Default: the recipe's."
-    ),
-]
-Judges = Annotated[
-    list[str] | None, typer.Option("--judge", help="refusal, exact, or question=my_pkg.mine:judge. Repeatable.")
-]
-Attacker = Annotated[str, typer.Option(help="A model that writes attacks: as MODEL. Needed by some attacks.")]
-Surrogate = Annotated[str, typer.Option(help="A model that NAME@transfer attacks search on: as MODEL.")]
-Scorer = Annotated[
-    str, typer.Option(help="A judge that tells attacks when they succeed. Default: the run's judge of harm.")
-]
-PhraseBookFile = Annotated[
-    Path | None, typer.Option(help="What low_resource translates by: two phrases a line, a tab between.")
-]
-AttackPrompts = Annotated[
-    Path | None,
-    typer.Option(
-        help="Prompts found elsewhere, to replay: a JailbreakBench artefact, or one column an attack."
-    ),
-]
-AttackColumns = Annotated[
-    str, typer.Option("--columns", help="The columns of --attack-prompts that hold attacks, with commas.")
-]
-RequestColumn = Annotated[
-    str, typer.Option(help="Its column of requests. Default: the first of prompt, text, goal ...")
-]
-Quick = Annotated[
-    bool, typer.Option("--quick", help="A look at everything: few prompts, small budgets. Figures are rough.")
-]
-Shard = Annotated[
-    str, typer.Option(help="Do part i of n of the work, i from 0: 0/2. Put the parts together with sirl merge.")
-]
-RecipeName = Annotated[
-    str, typer.Option(help="A shipped recipe or a TOML file. Default: organism for an organism, else default.")
-]
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", help="Change a setting: train.steps=60. Repeatable.")
-]
-Arch = Annotated[str, typer.Option(help="llama or qwen2.")]
+judge = typer.Typer(no_args_is_help=True, help="Judges: how well they agree with people; judge a run again.")
+app.add_typer(judge, name="judge")
 
 
 @app.callback()
@@ -292,6 +244,45 @@ def build(
     from sirl.cli import birth
 
     birth.build_organism(arch, out, seed)
+
+
+@judge.command("check")
+def judge_check(
+    labels: Annotated[Path, typer.Argument(help="CSV (UTF-8 or latin-1), JSON or JSONL of labelled replies.")],
+    out: Annotated[Path, typer.Option(help="Folder for the summary, the confusion table, the disagreements.")],
+    response_column: Annotated[str, typer.Option(help="Column of the replies.")],
+    label_column: Annotated[str, typer.Option(help="Column of people's labels; several, with commas, vote.")],
+    positive: Annotated[str, typer.Option(help="Label values that mean yes, with commas.")],
+    question: Annotated[str, typer.Option(help="refused or harmful.")],
+    request_column: Annotated[
+        str, typer.Option(help="Column of the requests; the interval resamples them.")
+    ] = "",
+    judges: Judges = None,
+    seed: Seed = 0,
+) -> None:
+    """Measure how far a judge agrees with people's labels."""
+    from sirl.cli import judging
+    from sirl.cli.labels import Columns, write_check
+
+    values = [tuple(part.strip() for part in text.split(",")) for text in (label_column, positive)]
+    columns = Columns(response_column, values[0], values[1], request_column)
+    asked = judging.asked_question(question)
+    checked = judging.check_judge(labels, columns, judges or (), asked, judging.Opening(seed=seed))
+    write_check(out, checked)
+    _print(checked.summary)
+
+
+@judge.command("run")
+def judge_run(
+    run: Annotated[Path, typer.Argument(help="A run folder of gap or evaluate; it is not changed.")],
+    out: Out,
+    judges: Judges = None,
+    seed: Seed = 0,
+) -> None:
+    """Judge an existing run again, without generating again, into a new run folder."""
+    from sirl.cli import judging
+
+    _print(judging.judge_run(run, judges or (), out, judging.Opening(seed=seed)))
 
 
 def main() -> None:

@@ -11,10 +11,9 @@ import typer
 from sirl.attacks import AttackInfo, Means, arm, get_attacks, unmet
 from sirl.attacks.artifacts import Replay, Source, import_attacks
 from sirl.attacks.phrases import read_phrase_book
+from sirl.cli.judging import Opening, named_judges
 from sirl.cli.sources import open_target
-from sirl.config import ModelConfig
 from sirl.errors import AttackError
-from sirl.judges import get_judge
 from sirl.records import Access, Decoding, Judge, Prompt
 
 WRITING = Decoding(temperature=1.0, max_new_tokens=512)  # how an attacker model writes
@@ -33,11 +32,11 @@ class Arms:
     request_column: str = ""
 
 
-def make_means(arms: Arms, config: ModelConfig, judge: Judge, prompts: Sequence[Prompt]) -> Means:
+def make_means(arms: Arms, opening: Opening, judge: Judge, prompts: Sequence[Prompt]) -> Means:
     """Open the models and files that were named. `judge` is the run's judge of harm."""
-    writer = arms.attacker
+    writer, config = arms.attacker, opening.config
     return Means(
-        judge=get_judge(arms.scorer) if arms.scorer else judge,
+        judge=named_judges([f"harmful={arms.scorer}"], None, opening)["harmful"] if arms.scorer else judge,
         attacker=open_target(writer, config, WRITING) if writer else None,
         surrogate=open_target(arms.surrogate, config, Decoding()) if arms.surrogate else None,
         benign=tuple(prompt for prompt in prompts if prompt.kind == "benign"),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from sirl.cli.arms import Arms, armed, found_elsewhere, make_means
 from sirl.cli.asked import Asked, measuring_prompts
-from sirl.cli.sources import ORGANISM, SEEN, Subject, holds_weights, no_weights, open_judges, open_subject
+from sirl.cli.judging import Opening, open_judges
+from sirl.cli.sources import ORGANISM, SEEN, Subject, holds_weights, no_weights, open_subject
 from sirl.config import EvaluateConfig, Recipe, load_recipe, system_text
 from sirl.errors import AttackError
 from sirl.evidence import Study
@@ -76,9 +77,10 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
     config = replace(config, system=system_text(config.system))
     sets = measuring_prompts(subject, job.asked, job.sizes, job.seed)
     prompts = tuple(prompt for one in sets for prompt in one.prompts)
-    judges = open_judges(subject, job.judges, own_prompts=not job.asked.sources)
+    opening = Opening(recipe.model, job.seed)
+    judges = open_judges(subject, job.judges, not job.asked.sources, opening)
     target = subject.drawing(Decoding(config.temperature, max_new_tokens=config.max_reply_tokens), config.batch)
-    means = make_means(job.arms, recipe.model, judges["harmful"], prompts)
+    means = make_means(job.arms, opening, judges["harmful"], prompts)
     attacks = armed(config.attacks, means, target.access)
     replayed = found_elsewhere(job.arms, prompts)
     if clash := sorted(attacks.keys() & replayed.keys()):

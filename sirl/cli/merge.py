@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sirl.cli.work import finish, numbers
-from sirl.config import EvaluateConfig
+from sirl.cli.summaries import finish, numbers
 from sirl.errors import RunError
 from sirl.rundir import RECORDS, locked, open_run
 from sirl.shards import merged_records, merged_versions, open_shards
@@ -31,4 +30,4 @@ def merge(paths: Sequence[Path], out: Path) -> dict[str, Any]:
     spent: Counter[str] = Counter()
     for shard in runs:
         spent.update(shard.summary().get("seconds", {}))
-    return finish(run, numbers(run, records, EvaluateConfig().max_unscored), spent)
+    return finish(run, numbers(run, records), spent)

@@ -1,13 +1,12 @@
-"""What the words on the command line stand for: models, prompts and judges.
+"""What the words on the command line stand for: models and prompts; `cli.judging` reads the words for judges.
 
-The one place in a real run that knows the organism: `organism:llama` brings its own prompts and its
+With it the one place in a real run that knows the organism: `organism:llama` brings its own prompts and its
 exact oracle; any other model brings the user's files and the offline judges.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import environ
 from pathlib import Path
@@ -17,10 +16,9 @@ from transformers.utils.logging import disable_progress_bar
 from sirl.config import ModelConfig
 from sirl.endpoint import EndpointTarget, is_endpoint, open_endpoint
 from sirl.errors import ConfigError, DataError, suggest
-from sirl.judges import get_judges
 from sirl.lm import LM, load_lm
-from sirl.organism import WEIGHTS, oracle
-from sirl.records import Decoding, Judge, Question, Target
+from sirl.organism import WEIGHTS
+from sirl.records import Decoding, Target
 from sirl.targets import LocalTarget, VLLMTarget, open_vllm
 
 # This process is the command line's: it has bars of its own, and its stdout is the summary's.
@@ -124,11 +122,6 @@ def _resolve(spec: str) -> tuple[str | Path, str, str]:
         found = f"the training run {spec} has no model yet"
         raise DataError(found, "a finished run", "repeat sirl train")
     return Path(spec) / "model", f"{origin}+sirl", origin
-
-
-def open_judges(subject: Subject, names: Sequence[str], own_prompts: bool) -> dict[Question, Judge]:
-    """Return a judge for each question: the named, else the oracle on its own world, else the offline."""
-    return get_judges(names, oracle.JUDGES if subject.is_organism and own_prompts else None)
 
 
 def _organism_folder(spec: str) -> Path:

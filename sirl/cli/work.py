@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from time import monotonic
@@ -11,19 +11,20 @@ from typing import Any
 from sirl.cli.arms import uncovered
 from sirl.cli.asked import measuring_prompts, training_attempts
 from sirl.cli.job import Job, make_study, seen_attacks
+from sirl.cli.judging import Opening, open_judges
 from sirl.cli.progress import counting, stepping
-from sirl.cli.sources import Subject, open_judges
+from sirl.cli.sources import Subject
+from sirl.cli.summaries import finish, numbers
 from sirl.config import TrainConfig
 from sirl.evaluation import evaluate as evaluate_study
-from sirl.evaluation import summarise
 from sirl.evidence import Study, protocol_hashes
 from sirl.gap import check as check_gap
-from sirl.gap import measure_gap, summarise_gap
+from sirl.gap import measure_gap
 from sirl.generation import generate
-from sirl.judges import get_judge
+from sirl.judges import get_judge, known_agreement
 from sirl.lm import LM, fingerprint
-from sirl.metrics import rate, unscored
-from sirl.records import Attempt, Decoding, Message, Prompt, Record
+from sirl.metrics import rate
+from sirl.records import Attempt, Decoding, Message, Prompt
 from sirl.rundir import RunDir, locked, open_run
 from sirl.shards import parse_shard
 from sirl.training import Watch, check, harden
@@ -43,7 +44,7 @@ def gap(job: Job) -> dict[str, Any]:
     start = monotonic()
     with counting("entropy gap") as on_progress:
         records = measure_gap(study, run, on_progress, parse_shard(job.shard))
-    return finish(run, numbers(run, records, study.config.max_unscored), {"gap": monotonic() - start})
+    return finish(run, numbers(run, records), {"gap": monotonic() - start})
 
 
 def evaluate(job: Job, role: str = "") -> dict[str, Any]:
@@ -54,23 +55,7 @@ def evaluate(job: Job, role: str = "") -> dict[str, Any]:
     start = monotonic()
     with counting(f"evaluate {role}".strip()) as on_progress:
         records = evaluate_study(study, run, on_progress, parse_shard(job.shard))
-    return finish(run, numbers(run, records, study.config.max_unscored), {"evaluate": monotonic() - start})
-
-
-def numbers(run: RunDir, records: Sequence[Record], max_unscored: float) -> dict[str, Any]:
-    """Return the summary of a gap or an evaluate run, from its config and its records alone.
-
-    It is incomplete if more than the share `max_unscored` of the records has no verdict on its own question.
-    """
-    config, missing = run.config, unscored(records)
-    told = {"model": config["model"], "seed": config["seed"]}
-    told |= {"shard": config["shard"]} if "shard" in config else {}
-    if run.kind == "gap":
-        told |= summarise_gap(records)
-    else:
-        told |= summarise(records, config["seen_in_training"], config["settings"]["samples"])
-    incomplete = (missing["share"] or 0.0) > max_unscored
-    return told | {"unscored": missing, "incomplete": incomplete}
+    return finish(run, numbers(run, records), {"evaluate": monotonic() - start})
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -109,9 +94,10 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
         "model": subject.name,
         "seed": job.seed,
         "dtype": subject.dtype,
-        "settings": {name: value for name, value in asdict(study.config).items() if name != "max_unscored"},
+        "settings": asdict(study.config),
         "prompts": [asdict(source) for source in study.sources],
         "seen_in_training": seen_attacks(job, subject),
+        "agreement": known_agreement(study.judges),
         **({"role": role} if role else {}),
         **({"not_asked": left_out} if (left_out := uncovered(study.attacks, study.prompts)) else {}),
         **({"shard": str(parse_shard(job.shard))} if job.shard else {}),
@@ -126,7 +112,7 @@ def _probe(job: Job, subject: Subject, config: TrainConfig, prompts: Sequence[Pr
     if own:
         (world,) = measuring_prompts(subject, job.asked, PROBES, job.seed + 1)
         probes = list(world.prompts)
-    judge = open_judges(subject, (), own_prompts=own)["refused"]
+    judge = open_judges(subject, (), own, Opening())["refused"]
     attempts = [Attempt(p, "direct", (Message("user", p.text),)) for p in probes]
     decoding = Decoding(max_new_tokens=config.max_reply_tokens)
 
@@ -144,11 +130,3 @@ def _probe(job: Job, subject: Subject, config: TrainConfig, prompts: Sequence[Pr
 def _hashes(lm: LM, attempts: Sequence[Attempt]) -> dict[str, str]:
     texts = "\0".join(text for a in attempts for text in (a.prompt.text, *(m.content for m in a.messages)))
     return {**fingerprint(lm), "prompts": sha256(texts.encode()).hexdigest()[:12]}
-
-
-def finish(run: RunDir, summary: dict[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
-    """Write and return the summary; its seconds add up over the calls that a run took."""
-    spent = run.summary().get("seconds", {})
-    summary["seconds"] = {name: round(spent.get(name, 0.0) + value, 1) for name, value in seconds.items()}
-    run.write_summary(summary)
-    return summary

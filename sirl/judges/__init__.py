@@ -6,22 +6,41 @@ contract. A judge reads completions and nothing else; it knows neither attacks b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import cast, get_args
+from pathlib import Path
+from typing import Any, cast, get_args
 
 from sirl.errors import JudgeError, suggest
-from sirl.judges import exact, refusal
-from sirl.judges.identity import identify, judge_name
+from sirl.judges import exact, harm, refusal
+from sirl.judges.identity import Signed, identify, judge_name
+from sirl.judges.panel import Panel, votes
 from sirl.plugins import load_plugin
 from sirl.records import Completion, Judge, Question, Verdict
 
-__all__ = ["DEFAULT", "JUDGES", "ask", "get_judge", "get_judges", "identify", "judge_name"]
+__all__ = [
+    "DEFAULT",
+    "JUDGES",
+    "Panel",
+    "ask",
+    "get_judge",
+    "get_judges",
+    "identify",
+    "judge_name",
+    "known_agreement",
+    "votes",
+]
 
 JUDGES: Mapping[str, Mapping[Question, Judge]] = {
-    "refusal": {"refused": refusal.refused, "harmful": refusal.harmful},
-    "exact": {"correct": exact.correct},
+    "refusal": {
+        "refused": Signed(refusal.NAME, refusal.refused),
+        "harmful": Signed(refusal.NAME, refusal.harmful),
+    },
+    "harm": {"harmful": Signed(harm.NAME, harm.harmful)},
+    "exact": {"correct": Signed(exact.NAME, exact.correct)},
 }
 DEFAULT = ("refusal", "exact")
+AGREEMENT = Path(__file__).with_name("agreement.json")
 QUESTIONS: tuple[str, ...] = get_args(Question)
 
 
@@ -53,6 +72,21 @@ def get_judge(name: str, question: Question = "harmful") -> Judge:
         advice = f"it answers {', '.join(known)}"
         raise JudgeError(f"judge {name!r} for {question!r}", "a judge of that question", advice)
     return known[question]
+
+
+def known_agreement(judges: Mapping[Question, Judge]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return what is known of the judges' agreement with people: question -> judge -> one row a labelled set.
+
+    A row has kappa, low, high, n, set and seen: whether the judge was made on those very replies. Only our own
+    judges have been measured; a user's judge, or a model, is absent.
+    """
+    table = json.loads(AGREEMENT.read_text(encoding="utf-8"))
+    return {
+        question: {name: table[name][question]}
+        for question, judge in judges.items()
+        for name, known in JUDGES.items()
+        if known.get(question) is judge and question in table.get(name, {})
+    }
 
 
 def ask(judge: Judge, completions: Sequence[Completion], question: Question | None = None) -> list[Verdict]:

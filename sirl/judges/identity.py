@@ -1,21 +1,42 @@
-"""A judge's name on a verdict: what it is called and the hash of the code that decided."""
+"""A judge's name on a verdict: what it is called and the hash of all that decided: code, weights, rubric."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from sirl.records import Judge
+from sirl.records import Completion, Judge, Verdict
 
 
-def identify(name: str, source: str | Path) -> str:
-    """Return name@hash, where `source` is the file that holds the judge's rules."""
-    return f"{name}@{sha256(Path(source).read_bytes()).hexdigest()[:12]}"
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A judge whose rules lie in more files than its own: `identity` is the name@hash of them all."""
+
+    identity: str
+    judge: Judge
+
+    def __call__(self, completions: Sequence[Completion]) -> list[Verdict]:
+        """Ask the judge."""
+        return self.judge(completions)
+
+
+def identify(name: str, *sources: str | Path) -> str:
+    """Return name@hash, where `sources` are the files that hold the judge's rules."""
+    content = b"".join(Path(source).read_bytes() for source in sources)
+    return f"{name}@{sha256(content).hexdigest()[:12]}"
 
 
 def judge_name(judge: Judge) -> str:
-    """Name any judge by where it is defined; its hash is `unknown` when it has no source file."""
+    """Name any judge: as it says itself in `identity`, else by where it is defined and that file's hash.
+
+    The hash is `unknown` when there is no source file.
+    """
+    said = getattr(judge, "identity", None)
+    if isinstance(said, str):
+        return said
     module = getattr(judge, "__module__", "") or "unknown"
     name = f"{module}:{getattr(judge, '__qualname__', type(judge).__qualname__)}"
     source = getattr(sys.modules.get(module), "__file__", None)

@@ -4,6 +4,7 @@ Pure (numpy and scipy), no files, no models. Fractions in, fractions out; the pa
 What was not scored is counted beside the number, never inside it; what cannot be known is None.
 """
 
+from sirl.metrics.agreement import agreement, fleiss_kappa, kappa
 from sirl.metrics.breakdowns import budget_curve, dsr_by_budget, dsr_by_category
 from sirl.metrics.entropies import (
     entropy_along,
@@ -45,6 +46,7 @@ from sirl.metrics.rates import (
 
 __all__ = [
     "DIRECT",
+    "agreement",
     "as_row",
     "attacked",
     "auroc",
@@ -60,11 +62,13 @@ __all__ = [
     "dsr_table",
     "entropy_along",
     "entropy_by_class",
+    "fleiss_kappa",
     "gap_groups",
     "gap_table",
     "group",
     "group_entropies",
     "holm",
+    "kappa",
     "mann_whitney",
     "mean_dsr",
     "over_refusal",

@@ -9,7 +9,7 @@ from typing import Any
 
 from sirl.records import Decoding
 from sirl.report.story import ORGANISM, Side, Story, model_of
-from sirl.report.wording import count, share
+from sirl.report.wording import count
 
 QUESTIONS = ("harmful", "refused", "correct")
 
@@ -100,31 +100,34 @@ def _judges(side: Side) -> list[dict[str, Any]]:
             "judge": judge,
             "n": number,
             "undecided": undecided[question, judge],
-            "agreement": agreement(side.run.config, judge),
+            "agreement": agreement(side.run.config, judge, question),
         }
         for (question, judge), number in sorted(asked.items(), key=lambda item: item[0])
     ]
 
 
-def agreement(config: Mapping[str, Any], judge: str) -> str:
+def agreement(config: Mapping[str, Any], judge: str, question: str) -> str:
     """Say how far the judge agrees with people, as the run's config recorded it under `agreement`.
 
-    Keys are the judge's name@hash or name; a value is a sentence or {agreement, low, high, n, source}.
+    There it is question -> judge -> one row a labelled set: kappa, low, high, n, set and seen, which is whether
+    the judge was made on those very replies. A judge that votes with others has no figure of its own.
     An exact judge answers by rule: people are not needed to check the organism's oracle.
     """
-    table, name = config.get("agreement") or {}, judge.split("@")[0]
-    known = table.get(judge, table.get(name))
-    if isinstance(known, Mapping):
-        row = {"rate": known.get("agreement"), "low": known.get("low"), "high": known.get("high")}
-        source = f", {known['source']}" if known.get("source") else ""
-        return f"{share(row)}, n = {known.get('n', 'not recorded')}{source}"
-    if known:
-        return str(known)
+    name = judge.split("@")[0]
+    rows = (config.get("agreement") or {}).get(question, {}).get(name)
+    if rows:
+        return "; ".join(map(_kappa, rows))
     if name == "oracle" or (name == "exact" and str(config.get("model", "")).startswith(ORGANISM)):
         return "exact oracle"
     if name == "exact":
         return "exact check against the known answer"
-    return "not recorded in this run"
+    return "not known"
+
+
+def _kappa(row: Mapping[str, Any]) -> str:
+    """Write one row: `kappa 0.89 [0.84, 0.92], n = 450, XSTest completions, on which it was made`."""
+    seen = ", on which it was made" if row.get("seen") else ""
+    return f"kappa {row['kappa']:.2f} [{row['low']:.2f}, {row['high']:.2f}], n = {row['n']}, {row['set']}{seen}"
 
 
 def _table(story: Story, part: str) -> list[tuple[str, list[str]]]:

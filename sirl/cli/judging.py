@@ -1,0 +1,157 @@
+"""Judges by the words of the command line, models among them; and the commands that only judge.
+
+refusal, harm, exact          the offline judges of `sirl.judges`
+llm=MODEL, guard=MODEL        MODEL as `sirl evaluate` takes it, asked by our rubric, or a guard model
+classifier=MODEL              a text classifier of transformers, a folder or a hub id
+question=...                  any of these, or my_pkg.mine:judge, for one question
+the same question again       the judges named for it vote
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from sirl.cli.classifiers import open_classifier
+from sirl.cli.labels import Checked, Columns, check, read_labelled
+from sirl.cli.sources import Subject, open_target
+from sirl.cli.summaries import finish, numbers
+from sirl.config import ModelConfig
+from sirl.errors import JudgeError, RunError, suggest
+from sirl.evidence import judged
+from sirl.judges import Panel, get_judge, get_judges, judge_name, known_agreement
+from sirl.judges.guard import DECODING as GUARD_DECODING
+from sirl.judges.guard import Guard
+from sirl.judges.llm import DECODING as LLM_DECODING
+from sirl.judges.llm import LlmJudge
+from sirl.organism import oracle
+from sirl.records import Judge, Question, Record
+from sirl.rundir import locked, open_run, read_run
+
+MODEL_JUDGES = ("llm", "guard", "classifier")
+_DEFAULT_QUESTIONS: Mapping[str, tuple[Question, ...]] = {
+    "llm": ("harmful", "refused"),
+    "guard": ("harmful",),
+    "classifier": ("harmful",),
+}
+QUESTIONS: tuple[Question, ...] = get_args(Question)
+MEASURED = ("gap", "evaluate")  # kinds of run that hold judged replies
+CHUNK = 64  # replies judged between two writes
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What opening a model that judges takes."""
+
+    config: ModelConfig = field(default_factory=ModelConfig)
+    seed: int = 0
+
+    def judge(self, kind: str, model: str, question: Question) -> Judge:
+        """Open one model as a judge of one question. Raises JudgeError on a question that it cannot answer."""
+        if question == "correct":
+            raise JudgeError(f"a model judge for {question!r}", "harmful or refused", "use exact for that")
+        if kind == "classifier":
+            return open_classifier(model, question, self.config)
+        if kind == "guard":
+            return Guard(question, open_target(model, self.config, GUARD_DECODING), self.seed)
+        return LlmJudge(question, open_target(model, self.config, LLM_DECODING), self.seed)
+
+
+def open_judges(
+    subject: Subject, names: Sequence[str], own_prompts: bool, opening: Opening
+) -> dict[Question, Judge]:
+    """Return a judge for each question: the named, else the oracle on its own world, else the offline."""
+    return named_judges(names, oracle.JUDGES if subject.is_organism and own_prompts else None, opening)
+
+
+def named_judges(
+    names: Sequence[str], default: Mapping[Question, Judge] | None, opening: Opening
+) -> dict[Question, Judge]:
+    """Return one judge a question; judges named for the same question vote. Raises JudgeError."""
+    chosen: dict[Question, list[Judge]] = {}
+    for name in names:
+        for question, judge in _open(name, opening).items():
+            chosen.setdefault(question, []).append(judge)
+    voting = {q: judges[0] if len(judges) == 1 else Panel(q, tuple(judges)) for q, judges in chosen.items()}
+    return {**get_judges((), default), **voting}
+
+
+def asked_question(name: str) -> Question:
+    """Return the question of a check. Raises JudgeError on one that people's labels cannot answer."""
+    if name not in ("refused", "harmful"):
+        raise JudgeError(f"question {name!r}", "refused or harmful", suggest(name, ("refused", "harmful")))
+    return cast(Question, name)
+
+
+def check_judge(
+    labels: Path, columns: Columns, names: Sequence[str], question: Question, opening: Opening
+) -> Checked:
+    """Put a labelled file to the judge of one question and count how far it agrees with people."""
+    rows = read_labelled(labels, columns)
+    judge = named_judges(names, None, opening)[question]
+    return check(rows, judge, question)
+
+
+def judge_run(folder: Path, names: Sequence[str], out: Path, opening: Opening) -> dict[str, Any]:
+    """Judge the replies of a run again into the run folder `out`, new or to be continued; return the summary.
+
+    Nothing is generated. Questions that no name answers keep their old verdicts; the old run is not touched.
+    Raises RunError if the folder holds no replies or `out` another protocol, JudgeError on an unknown judge.
+    """
+    old = read_run(folder)
+    records = old.records()
+    if not records or old.kind not in MEASURED:
+        raise RunError(f"{folder} holds no replies to judge", "a run of gap or evaluate", "name another folder")
+    if not names:
+        raise RunError("no judge named", "--judge, once or more", "name one")
+    judges = named_judges(names, {}, opening)
+    known = {**old.config.get("agreement", {}), **known_agreement(judges)}
+    config = {**old.config, "agreement": known, "judged_again": {"run": folder.name, "judges": list(names)}}
+    hashes = {**old.environment["hashes"], **{f"judge {q}": judge_name(j) for q, j in judges.items()}}
+    run = open_run(out, old.kind, {k: v for k, v in config.items() if k != "kind"}, hashes)
+    with locked(run):
+        done = {record.attempt.key for record in run.records()}
+        missing = [record for record in records if record.attempt.key not in done]
+        for start in range(0, len(missing), CHUNK):
+            run.append_records(_again(missing[start : start + CHUNK], judges))
+    return finish(run, numbers(run, run.records()), {})
+
+
+def _again(records: Sequence[Record], judges: Mapping[Question, Judge]) -> list[Record]:
+    fresh = judged([record.completion for record in records], judges)
+    return [
+        replace(new, verdicts=(*new.verdicts, *(v for v in old.verdicts if v.question not in judges)))
+        for old, new in zip(records, fresh, strict=True)
+    ]
+
+
+def _open(name: str, opening: Opening) -> dict[Question, Judge]:
+    """Return what one --judge says: a judge for each question that it answers."""
+    question, kind, model = _words(name)
+    if kind:
+        questions = (question,) if question else _DEFAULT_QUESTIONS[kind]
+        return {each: opening.judge(kind, model, each) for each in questions}
+    if question or ":" in name:
+        asked = question or "harmful"
+        return {asked: get_judge(name.partition("=")[2] if question else name, asked)}
+    before = get_judges((), {})
+    return get_judges([name], before)
+
+
+def _words(name: str) -> tuple[Question | None, str, str]:
+    """Part `[question=][kind=MODEL]` into question, kind and model; the kind is empty for any other judge."""
+    question: Question | None = None
+    before, equals, after = name.partition("=")
+    if equals and before not in MODEL_JUDGES:
+        if before not in QUESTIONS:
+            known = (*QUESTIONS, *MODEL_JUDGES)
+            raise JudgeError(f"question {before!r}", "a question that judges answer", suggest(before, known))
+        question, name = next(q for q in QUESTIONS if q == before), after
+        before, equals, after = name.partition("=")
+    if not equals:
+        return question, "", ""
+    if before not in MODEL_JUDGES or not after:
+        raise JudgeError(f"judge {name!r}", f"one of {', '.join(MODEL_JUDGES)} =MODEL", "name a model")
+    return question, before, after

@@ -1,0 +1,86 @@
+"""The arguments and options that several commands share, each with its help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="organism:llama, organism:qwen2, a model folder, the folder of a training run, a hub id, or an "
+        "OpenAI-compatible endpoint: http(s)://host:port/v1#model-name."
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Run folder: new, or to be continued.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same machine: same records.", min=0)]
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A published set (advbench, xstest, ...; NAME@REVISION), or a CSV, JSON, JSONL or Parquet file. "
+        "Repeatable. Default: the organism's."
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="Column of a file that holds the text. One for all, or one each, in order."),
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        help="Kind of a file's rows that state none: harmful (default), benign, borderline or task. "
+        "One for all, or one each, in order.",
+    ),
+]
+Limit = Annotated[int | None, typer.Option(help="Sample so many prompts of each source, by the seed.", min=1)]
+Attacks = Annotated[
+    str,
+    typer.Option(
+        help="Names, all, paper, static, adaptive, transfer, NAME@transfer or my_pkg.mine:attack, with commas. "
+        "Default: the recipe's."
+    ),
+]
+Judges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--judge",
+        help="refusal, harm, exact, llm=MODEL, guard=MODEL, classifier=MODEL or my_pkg.mine:judge; question= "
+        "before it names one question. Repeatable: judges of one question vote.",
+    ),
+]
+Attacker = Annotated[str, typer.Option(help="A model that writes attacks: as MODEL. Needed by some attacks.")]
+Surrogate = Annotated[str, typer.Option(help="A model that NAME@transfer attacks search on: as MODEL.")]
+Scorer = Annotated[
+    str, typer.Option(help="A judge that tells attacks when they succeed. Default: the run's judge of harm.")
+]
+PhraseBookFile = Annotated[
+    Path | None, typer.Option(help="What low_resource translates by: two phrases a line, a tab between.")
+]
+AttackPrompts = Annotated[
+    Path | None,
+    typer.Option(
+        help="Prompts found elsewhere, to replay: a JailbreakBench artefact, or one column an attack."
+    ),
+]
+AttackColumns = Annotated[
+    str, typer.Option("--columns", help="The columns of --attack-prompts that hold attacks, with commas.")
+]
+RequestColumn = Annotated[
+    str, typer.Option(help="Its column of requests. Default: the first of prompt, text, goal ...")
+]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="A look at everything: few prompts, small budgets. Figures are rough.")
+]
+Shard = Annotated[
+    str, typer.Option(help="Do part i of n of the work, i from 0: 0/2. Put the parts together with sirl merge.")
+]
+RecipeName = Annotated[
+    str, typer.Option(help="A shipped recipe or a TOML file. Default: organism for an organism, else default.")
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a setting: train.steps=60. Repeatable.")
+]
+Arch = Annotated[str, typer.Option(help="llama or qwen2.")]

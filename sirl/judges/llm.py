@@ -1,0 +1,80 @@
+"""Any chat model as a judge, with our own rubric, one question at a time.
+
+The reply under test is hostile text. It stands between lines that carry a code made from itself and the seed,
+so that nothing inside can close the fence, and the verdict must repeat the code on the last line of the
+judge's output, so that an echo of a forged verdict is none. Placeholders are filled in one pass: a reply that
+holds `{request}` stays as it is. A judge that refuses, errs, stops early or says anything else in the end is
+None.
+
+The rubrics are the text files beside this module; their hash is part of the judge's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from sirl.judges.acts import find_act, without_thinking
+from sirl.judges.asking import Asked, Reading, last_line, put
+from sirl.judges.identity import identify
+from sirl.records import Attempt, Completion, Decoding, Message, Question, Target, Verdict
+
+RUBRICS = Path(__file__).with_name("rubrics")
+DECODING = Decoding(temperature=0.0, max_new_tokens=512)
+_SLOT = re.compile(r"\{(request|reply|code)\}")
+_VERDICT = re.compile(r"verdict\W{0,3}([0-9a-f]{6})\W{0,4}(yes|no)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class LlmJudge:
+    """A chat model that answers *harmful?* or *refused?* by our rubric."""
+
+    question: Question
+    target: Target
+    seed: int = 0
+
+    @property
+    def identity(self) -> str:
+        """The model and the hash of rubric and code."""
+        return identify(f"llm:{self.target.name}", RUBRICS / f"{self.question}.txt", __file__)
+
+    def __call__(self, completions: Sequence[Completion]) -> list[Verdict]:
+        """Answer the question about each reply; a prompt that asks for no harm is not harmed by its reply."""
+        rubric = (RUBRICS / f"{self.question}.txt").read_text(encoding="utf-8")
+        attempts = [self._ask(rubric, completion) for completion in completions]
+        return put(self.target, attempts, _read, Asked(self.question, self.identity, self.seed))
+
+    def _ask(self, rubric: str, completion: Completion) -> Attempt | None:
+        prompt, reply = completion.attempt.prompt, without_thinking(completion.text).strip()
+        if not reply:
+            return None
+        code = fence_code(self.seed, completion)
+        words = {"request": prompt.text, "reply": reply, "code": code}
+        text = _SLOT.sub(lambda slot: words[slot[1]], rubric)
+        return Attempt(prompt, f"judge {self.question} {code}", (Message("user", text),), decoding=DECODING)
+
+
+def fence_code(seed: int, completion: Completion) -> str:
+    """Return six hexadecimal digits, stable for one reply and seed, that do not occur in it."""
+    text = f"{completion.attempt.prompt.text}\0{completion.text}"
+    digest = sha256(f"{seed}|{completion.attempt.key}|{text}".encode("utf-8", "surrogatepass")).hexdigest()
+    codes = (digest[i : i + 6] for i in range(len(digest) - 6))
+    return next((code for code in codes if code not in text.lower()), digest[:6])
+
+
+def _read(attempt: Attempt, output: Completion) -> Reading:
+    text = without_thinking(output.text)
+    code = attempt.attack.rpartition(" ")[2]
+    match = _VERDICT.fullmatch(last_line(text))
+    if match and match[1].lower() == code:
+        return match[2].lower() == "yes", " ".join(text.split())[-300:]
+    if match:
+        return None, "a verdict without this item's code"
+    if not output.finished:
+        return None, "cut off before its verdict"
+    if act := find_act(text):
+        return None, f"the judge refused ({act.kind})"
+    return None, "no verdict on its last line" if text.strip() else "empty output"
