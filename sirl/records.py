@@ -221,8 +221,8 @@ class WhiteBox(Target, Protocol):
     def usable_tokens(self) -> np.ndarray:
         """Return the ids that may stand in a slot: printable, not special, known to the tokenizer."""
 
-    def slot_ids(self, attempts: Sequence[Attempt], texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Return the tokens that stand in the slot when the text is written there."""
+    def slot_ids(self, attempts: Sequence[Attempt], texts: Sequence[str]) -> list[tuple[int, ...] | None]:
+        """Return the tokens that a text is read as in the slot; None if it runs into what is around it."""
 
     def slot_texts(self, attempts: Sequence[Attempt], ids: Rows) -> list[str | None]:
         """Return the text of tokens in the slot; None if it would not be read as these very tokens."""
@@ -235,8 +235,8 @@ class WhiteBox(Target, Protocol):
     ) -> list[np.ndarray]:
         """Return, a place of the slot, the `count` tokens that the gradient likes best there: ids_LK."""
 
-    def slot_vectors(self, attempts: Sequence[Attempt], ids: Rows) -> list[np.ndarray]:
-        """Return the embeddings of the tokens, vectors_LH; this looks them up and asks the model nothing."""
+    def slot_vectors(self, ids: Rows) -> list[np.ndarray]:
+        """Return the embeddings of the tokens, vectors_LH: a look-up, which costs nothing."""
 
     def slot_gradients(
         self, attempts: Sequence[Attempt], vectors: Sequence[np.ndarray], beginnings: Sequence[str]
@@ -250,10 +250,10 @@ class WhiteBox(Target, Protocol):
         beginnings: Sequence[str],
         fluency: float,
     ) -> list[tuple[float, np.ndarray]]:
-        """Return an objective and its gradient for the logits_LV of a soft text in the slot, gradient_LV.
+        """Return an objective and its gradient for the logits_LU of a soft text in the slot, gradient_LU.
 
-        The soft text is the mean embedding under softmax(logits) over the usable tokens, V of them. The
-        objective is the likelihood plus `fluency` times the mean log-prob that the model gives the soft text.
+        The soft text is the mean embedding under softmax(logits) over the U usable tokens. The objective is
+        the likelihood plus `fluency` times the mean log-prob that the model gives the soft text.
         """
 
     def next_tokens(

@@ -24,6 +24,7 @@ FLOORS = {
     "lm": 4,
     "generation": 5,
     "scoring": 5,
+    "gradients": 5,
     "judges": 6,
     "attacks": 6,
     "organism": 6,

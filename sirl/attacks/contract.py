@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from sirl.errors import AttackError
 from sirl.records import (
@@ -21,8 +23,10 @@ from sirl.records import (
     Completion,
     Judge,
     Prompt,
+    Rows,
     Search,
     Target,
+    WhiteBox,
 )
 
 ROLES = ("system", "user", "assistant")
@@ -138,6 +142,59 @@ class Meter:
     def log_likelihood(self, attempts: Sequence[Attempt], beginnings: Sequence[str]) -> list[float]:
         self._count(attempts, passes=1)
         return self.target.log_likelihood(attempts, beginnings)
+
+    def usable_tokens(self) -> np.ndarray:
+        return self._open.usable_tokens()
+
+    def slot_ids(self, attempts: Sequence[Attempt], texts: Sequence[str]) -> list[tuple[int, ...] | None]:
+        return self._open.slot_ids(attempts, texts)
+
+    def slot_texts(self, attempts: Sequence[Attempt], ids: Rows) -> list[str | None]:
+        return self._open.slot_texts(attempts, ids)
+
+    def slot_likelihood(self, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str]) -> list[float]:
+        self._count(attempts, passes=1)
+        return self._open.slot_likelihood(attempts, ids, beginnings)
+
+    def slot_substitutes(
+        self, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str], count: int
+    ) -> list[np.ndarray]:
+        self._count(attempts, passes=2)
+        return self._open.slot_substitutes(attempts, ids, beginnings, count)
+
+    def slot_vectors(self, ids: Rows) -> list[np.ndarray]:
+        return self._open.slot_vectors(ids)
+
+    def slot_gradients(
+        self, attempts: Sequence[Attempt], vectors: Sequence[np.ndarray], beginnings: Sequence[str]
+    ) -> list[tuple[float, np.ndarray]]:
+        self._count(attempts, passes=2)
+        return self._open.slot_gradients(attempts, vectors, beginnings)
+
+    def slot_energies(
+        self,
+        attempts: Sequence[Attempt],
+        logits: Sequence[np.ndarray],
+        beginnings: Sequence[str],
+        fluency: float,
+    ) -> list[tuple[float, np.ndarray]]:
+        self._count(attempts, passes=2)
+        return self._open.slot_energies(attempts, logits, beginnings, fluency)
+
+    def next_tokens(
+        self, attempts: Sequence[Attempt], ids: Rows, count: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        self._count(attempts, passes=1)
+        return self._open.next_tokens(attempts, ids, count)
+
+    def hidden_states(self, attempts: Sequence[Attempt]) -> np.ndarray:
+        self._count(attempts, passes=1)
+        return self._open.hidden_states(attempts)
+
+    @property
+    def _open(self) -> WhiteBox:
+        """The target as an open one; `search.opened` has asked whether it is."""
+        return cast(WhiteBox, self.target)
 
     def _count(self, attempts: Sequence[Attempt], passes: int) -> None:
         for attempt in attempts:

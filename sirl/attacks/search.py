@@ -22,7 +22,7 @@ from sirl.records import Attempt, Judge, Prompt, Search, Target, WhiteBox
 MILESTONES = 8  # parts of a budget; the best is checked at the start of each
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Hunt:
     """The search for one prompt; the only state of an attack that changes, and only within one call.
 
