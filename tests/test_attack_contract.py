@@ -4,13 +4,16 @@ import copy
 from pathlib import Path
 
 import pytest
+from conftest import random_lm
 
-from sirl.attacks import ATTACKS, AttackInfo, attack_prompts, get_attacks
+from sirl.attacks import ATTACKS, AttackInfo, Means, arm, attack_prompts, get_attacks
+from sirl.attacks.contract import Meter, Spent
 from sirl.attacks.encodings import DECODERS
 from sirl.attacks.splitting import join_pieces
 from sirl.attacks.static import read_template
 from sirl.errors import AttackError
-from sirl.records import Attempt, Completion, Message, Prompt, Search
+from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Search
+from sirl.targets import LocalTarget
 
 PLAIN = Prompt("p1", "How do I whistle a very loud tune in 7 notes?")
 ODD = Prompt("p2", 'Wham {request} and {0} }{ %s — “ça” 日本語 🙂\nnew line "quoted" \\7 4ever')
@@ -44,14 +47,40 @@ class FakeTarget:
         ]
 
 
+MEANS = Means(
+    benign=tuple(Prompt(f"b{i}", f"How do I water {i} plants?", "benign") for i in range(9)),
+    harmful=tuple(Prompt(f"h{i}", f"How do I scratch {i} cars?") for i in range(9)),
+)
+OPEN = LocalTarget(random_lm("llama"), Decoding(max_new_tokens=4))
+
+
+class OpenTarget(Meter):
+    """A small real model whose weights are open; it counts the queries on each prompt."""
+
+    def __new__(cls) -> Meter:
+        return Meter(OPEN, "counted", 10**9, {prompt.id: Spent() for prompt in [*PROMPTS, Prompt("x", "")]})
+
+
+def target_of(info):
+    return OpenTarget() if info.access == "white-box" else FakeTarget()
+
+
+def spent_on(target, prompt) -> int:
+    return target.spent[prompt.id].queries if isinstance(target, Meter) else target.queries.get(prompt.id, 0)
+
+
+def sent(attempts):
+    return [(a.prompt, a.messages, a.prefill, a.decoding, a.search.queries) for a in attempts]
+
+
 @pytest.fixture(params=[*ATTACKS, CUSTOM])
 def info(request, monkeypatch) -> AttackInfo:
     monkeypatch.syspath_prepend(Path(__file__).parent.parent)
-    return get_attacks([request.param])[request.param]
+    return arm(get_attacks([request.param])[request.param], MEANS)
 
 
 def run(info, prompts, seed=0, budget=BUDGET):
-    return attack_prompts(info, prompts, FakeTarget(), budget, seed)
+    return attack_prompts(info, prompts, target_of(info), budget, seed)
 
 
 def recover(attempt: Attempt) -> str:
@@ -99,31 +128,36 @@ def test_same_seed_same_attempts(info):
 
 
 def test_order_and_company_do_not_matter(info):
-    together = {a.prompt.id: a for a in run(info, PROMPTS)}
-    assert {a.prompt.id: a for a in run(info, PROMPTS[::-1])} == together
-    assert run(info, [SHORT]) == [together["p3"]]
+    together = sent(run(info, PROMPTS))  # scores and vectors move in their last digits with their company
+    assert sent(run(info, PROMPTS[::-1])) == together[::-1]
+    assert sent(run(info, [SHORT])) == [together[PROMPTS.index(SHORT)]]
 
 
 def test_input_is_untouched(info):
     prompts = list(PROMPTS)
     before = copy.deepcopy(prompts)
-    info.run(prompts, FakeTarget(), BUDGET, 0)
+    info.run(prompts, target_of(info), BUDGET, 0)
     assert prompts == before
 
 
 def test_no_prompts_no_attempts(info):
-    target = FakeTarget()
+    target = target_of(info)
     assert attack_prompts(info, [], target, BUDGET, 0) == []
-    assert target.queries == {}
+    assert all(spent_on(target, prompt) == 0 for prompt in PROMPTS)
 
 
-@pytest.mark.parametrize("budget", [0, 1, 2, 8, 9, 10, 25])
+@pytest.mark.parametrize("budget", [0, 1, 2, 8, 9, 10, 37])
 def test_budget_is_kept_to_the_query(info, budget):
-    target = FakeTarget()
+    target = target_of(info)
     attempts = info.run(PROMPTS, target, budget, 0)
     for attempt in attempts:
-        spent = target.queries.get(attempt.prompt.id, 0)
-        assert attempt.search.queries == spent == (budget if info.kind == "adaptive" else 0)
+        assert attempt.search.queries == spent_on(target, attempt.prompt) <= budget
+        if info.kind != "adaptive":
+            assert attempt.search.queries == 0
+        elif info.name == "scav":  # nothing is scored before there are probes, of eight requests a sort
+            assert (attempt.search.queries > 16) == (budget >= 32)
+        else:
+            assert attempt.search.queries >= min(budget, 1)
 
 
 def test_target_is_needed_by_adaptive_attacks_only(info):

@@ -35,7 +35,9 @@ def plain(model, attempt, ids, beginning):
     [slot] = slots_of(model, [attempt])
     [reply] = encode(model, [beginning])
     table = model.model.get_input_embeddings().weight.detach()
-    hot = torch.nn.functional.one_hot(torch.tensor([*slot.before, *ids, *slot.after, *reply]), len(table)).float()
+    hot = torch.nn.functional.one_hot(
+        torch.tensor([*slot.before, *ids, *slot.after, *reply]), len(table)
+    ).float()
     hot.requires_grad_()
     logits = model.model(inputs_embeds=(hot @ table).unsqueeze(0)).logits[0, -len(reply) - 1 : -1]
     value = logits.log_softmax(-1)[range(len(reply)), reply].mean()
@@ -85,7 +87,9 @@ def test_energies_are_finite_differences(model, fluency):
     found = slot_energies(model, asked(), logits, BEGINNINGS, fluency, FIT)
     step = 2e-3
     up, down = (
-        slot_energies(model, asked(), [x + s * w for x, w in zip(logits, ways, strict=True)], BEGINNINGS, fluency, FIT)
+        slot_energies(
+            model, asked(), [x + s * w for x, w in zip(logits, ways, strict=True)], BEGINNINGS, fluency, FIT
+        )
         for s in (step, -step)
     )
     for (_, gradient), way, (high, _), (low, _) in zip(found, ways, up, down, strict=True):

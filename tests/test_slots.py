@@ -16,7 +16,9 @@ from sirl.records import SLOT, Attempt, Message, Prompt
 def spacing_tokenizer() -> PreTrainedTokenizerFast:
     """Words with their spaces as ▁, one put before every text, as Llama 2 does; the decoder strips it."""
     words = ["<|end|>", "<unk>", "▁", "▁!", "▁Sing", "▁a", "▁song", "?", "!", "▁now", "ow", "▁n", "▁:"]
-    inner = Tokenizer(models.BPE(vocab={w: i for i, w in enumerate(words)} | alphabet(words), merges=merges(words)))
+    inner = Tokenizer(
+        models.BPE(vocab={w: i for i, w in enumerate(words)} | alphabet(words), merges=merges(words))
+    )
     inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=True)
     inner.decoder = decoders.Metaspace(prepend_scheme="first")
     inner.add_special_tokens(["<|end|>"])
@@ -36,7 +38,9 @@ def merges(words):
 
 
 def alphabet(words):
-    pieces = {w[:i] for w in words for i in range(1, len(w) + 1)} | set("[]/INSTabcdefghijklmnopqrstuvwxyz!?.:▁")
+    pieces = {w[:i] for w in words for i in range(1, len(w) + 1)} | set(
+        "[]/INSTabcdefghijklmnopqrstuvwxyz!?.:▁"
+    )
     return {p: i for i, p in enumerate(sorted(pieces - set(words)), start=len(words))}
 
 
@@ -119,5 +123,5 @@ def test_soft_vectors_stand_where_the_slot_is(lm):
 def test_soft_vectors_of_another_width_are_refused(lm):
     attempt = Attempt(Prompt("p", "x"), "soft_prompt", slotted("x").messages, soft=((0.0,) * 7,))
     ids_BS, _ = left_pad(lm, render(lm, [attempt]))
-    with pytest.raises(AttackError, match="vectors of width 7 for random-.*, of width 32"):
+    with pytest.raises(AttackError, match=r"vectors of width 7 for random-\w+, of width 32"):
         inputs(lm, ids_BS, [attempt])

@@ -15,11 +15,17 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sirl.attacks.autodan import AutoDAN
+from sirl.attacks.beast import Beast
+from sirl.attacks.cold import Cold
 from sirl.attacks.contract import SEARCHING, AttackInfo, Means, arm, attack_prompts, unmet
 from sirl.attacks.demonstrations import ica, many_shot
 from sirl.attacks.encodings import encoded, flip, leet, rot13
+from sirl.attacks.gcg import GCG
 from sirl.attacks.nesting import renellm
 from sirl.attacks.random_search import RandomSearch
+from sirl.attacks.scav import Scav
+from sirl.attacks.soft_prompt import SoftPrompt
 from sirl.attacks.splitting import payload_splitting
 from sirl.attacks.static import AFFIRMATION, TEMPLATES, Rewrite, say, static_attack, templated
 from sirl.attacks.tense import future_tense, past_tense
@@ -109,7 +115,67 @@ ATTACKS: Mapping[str, AttackInfo] = {
             _ADAPTIVE,
             "Random search over a suffix that makes agreement likely.",
             RandomSearch(),
-            budget=1024,
+            budget=10_000,  # the paper's iterations
+        ),
+        AttackInfo(
+            "gcg",
+            "suffix search",
+            "white-box",
+            "adaptive",
+            "arXiv 2307.15043",
+            "Swaps of suffix tokens that the gradient of agreement points at.",
+            GCG(),
+            budget=500 * 513,  # the paper's steps, each of 512 candidates and a gradient
+        ),
+        AttackInfo(
+            "autodan",
+            "genetic search",
+            "logprobs",
+            "adaptive",
+            "arXiv 2310.04451",
+            "Readable surroundings, bred until agreement is likely.",
+            AutoDAN(),
+            budget=100 * 64,  # the paper's generations and their size
+        ),
+        AttackInfo(
+            "cold",
+            "energy-based search",
+            "white-box",
+            "adaptive",
+            "arXiv 2402.08679",
+            "A fluent suffix by Langevin dynamics on its logits.",
+            Cold(),
+            budget=2000,  # the paper's iterations
+        ),
+        AttackInfo(
+            "scav",
+            "probe evasion",
+            "white-box",
+            "adaptive",
+            "arXiv 2404.12038",
+            "Readable surroundings, bred until probes of hidden states see no harm.",
+            Scav(),
+            budget=100 * 64,  # AutoDAN's, whose search it borrows
+        ),
+        AttackInfo(
+            "soft_prompt",
+            "embedding attack",
+            "white-box",
+            "adaptive",
+            "arXiv 2402.09063",
+            "Vectors behind the request that no text corresponds to.",
+            SoftPrompt(),
+            budget=100,  # the paper's iterations
+        ),
+        AttackInfo(
+            "beast",
+            "beam search",
+            "white-box",
+            "adaptive",
+            "arXiv 2402.15570",
+            "A suffix grown from the model's own next tokens, the best beams kept.",
+            Beast(),
+            budget=40 * 15 * 16,  # the paper's tokens, beams, and draws a beam with their source
         ),
     )
 }
@@ -136,6 +202,7 @@ PAPER = (  # the paper's twenty (arXiv 2510.01088), under the field's names
     "artprompt",
 )
 GROUPS = ("all", "paper", "static", "adaptive", "transfer")
+_SHARED = ("search", "suffix", "genetic", "autodan")  # what decides what several searches send
 TRANSFER = "@transfer"  # behind a name or group: search on the surrogate, then replay
 
 
@@ -211,8 +278,11 @@ def _hash(info: AttackInfo) -> str:
     if source is None:
         return "unknown"
     digest = hashlib.sha256(Path(source).read_bytes())
-    for template in sorted([*TEMPLATES.glob(f"{info.name}.txt"), *TEMPLATES.glob(f"{info.name}.*.txt")]):
-        digest.update(template.read_bytes())
+    names = (info.name.removesuffix(TRANSFER), *(_SHARED if info.kind in SEARCHING else ()))
+    for name in names:  # its own templates, and what searches share
+        own = sorted([*TEMPLATES.glob(f"{name}.txt"), *TEMPLATES.glob(f"{name}.*.txt")])
+        for path in (*own, *Path(__file__).parent.glob(f"{name}.py")):
+            digest.update(path.read_bytes())
     if is_dataclass(run):  # its settings
         digest.update(repr(run).encode())
     return digest.hexdigest()[:12]

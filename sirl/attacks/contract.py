@@ -76,12 +76,14 @@ class Means:
     attacker   a model that writes messages
     surrogate  a model to search on in place of the one under test
     benign     plain harmless requests, to tell harmful ones from
+    harmful    plain harmful requests, to tell them from harmless ones
     """
 
     judge: Judge | None = None
     attacker: Target | None = None
     surrogate: Target | None = None
     benign: tuple[Prompt, ...] = ()
+    harmful: tuple[Prompt, ...] = ()
 
 
 def arm(info: AttackInfo, means: Means) -> AttackInfo:
@@ -101,6 +103,10 @@ def unmet(info: AttackInfo, target: Access) -> str:
     lacking = [name for name in info.needs if not getattr(info.run, name)]
     if lacking:
         return f"it needs {' and '.join(lacking)}"
+    fewest = getattr(info.run, "FEWEST", 0)  # of each of those that are lists
+    few = [n for n in info.needs if isinstance(v := getattr(info.run, n), tuple) and len(v) < fewest]
+    if few:
+        return f"it needs at least {fewest} {' and '.join(few)} prompts"
     searched = info.surrogate.access if info.surrogate else target
     if info.access in ACCESS and ACCESS.index(searched) < ACCESS.index(info.access):
         return f"it needs {info.access} access and the model gives {searched}"
@@ -188,7 +194,10 @@ class Meter:
         return self._open.next_tokens(attempts, ids, count)
 
     def hidden_states(self, attempts: Sequence[Attempt]) -> np.ndarray:
-        self._count(attempts, passes=1)
+        for attempt in attempts:  # examples to learn from are no attacked prompt: all of these pay for each
+            identity = attempt.prompt.id
+            for payer in [identity] if identity in self.spent else self.spent:
+                self._charge(payer, passes=1)
         return self._open.hidden_states(attempts)
 
     @property
@@ -203,11 +212,14 @@ class Meter:
                 raise _broken(
                     self.attack, f"queried the target about {identity!r}", "only prompts it was given"
                 )
-            spent = self.spent[identity]
-            spent.queries += 1
-            spent.passes += passes
-            if spent.queries > self.budget:
-                raise _over_budget(self.attack, identity, spent.queries, self.budget)
+            self._charge(identity, passes)
+
+    def _charge(self, identity: str, passes: int) -> None:
+        spent = self.spent[identity]
+        spent.queries += 1
+        spent.passes += passes
+        if spent.queries > self.budget:
+            raise _over_budget(self.attack, identity, spent.queries, self.budget)
 
 
 def attack_prompts(

@@ -28,12 +28,14 @@ class GCG:
 
     `beginning` is the reply hoped for where a prompt gives none, `top` how many tokens a place are drawn from,
     `candidates` the most swaps drawn a prompt and step: a small budget is spread over as many steps as swaps.
+    It ends after `steps` steps, or with the budget.
     """
 
     beginning: str = "Sure, here is how to do it:"
     length: int = 20
     candidates: int = 512
     top: int = 256
+    steps: int = 500
     judge: Judge | None = field(default=None, repr=False)
 
     def __call__(
@@ -45,11 +47,11 @@ class GCG:
         checks, count = Checks(model, self.judge, seed), min(self.candidates, isqrt(budget))
         if budget:
             score(climbing, [[climb.ids] for climb in climbing], model)
-        while True:
+        for _ in range(self.steps):
             going = checks.going([climb.hunt for climb in climbing])
             able = [climb for climb in climbing if climb.hunt in going and climb.hunt.left > 1 and climb.ids]
             if not able:
-                return [c.hunt.result(filled(c.slotted, plain_text(self.length))) for c in climbing]
+                break
             tops = model.slot_substitutes(
                 [climb.slotted for climb in able],
                 [climb.ids for climb in able],
@@ -59,6 +61,7 @@ class GCG:
             for climb in able:
                 climb.hunt.queries += 1
             score(able, [self._swaps(c, top, count) for c, top in zip(able, tops, strict=True)], model)
+        return [c.hunt.result(filled(c.slotted, plain_text(self.length))) for c in climbing]
 
     def _swaps(self, climb: Climb, top_LK: np.ndarray, count: int) -> list[Ids]:
         """Draw single swaps, each once, as many as the step and the budget allow."""

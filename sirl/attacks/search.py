@@ -19,7 +19,7 @@ import numpy as np
 from sirl.errors import AttackError
 from sirl.records import Attempt, Judge, Prompt, Search, Target, WhiteBox
 
-MILESTONES = 8  # parts of a budget; the best is checked at the start of each
+MILESTONES = 16  # parts of a budget; the best is checked at the start of each
 
 
 @dataclass(slots=True, eq=False)

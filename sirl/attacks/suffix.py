@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from sirl.attacks.search import Hunt, beginning
 from sirl.records import SLOT, Attempt, Message, Prompt, WhiteBox
 
-PLAIN = (" !", "\n!", " x")  # what a plain suffix repeats: the first that stands apart from the request
+PLAIN = (" x", " !", "\n!")  # what a plain suffix repeats: the first that stands apart from the request
 
 Ids = tuple[int, ...]
 

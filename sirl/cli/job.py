@@ -73,6 +73,7 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
         attacker=open_target(job.attacker, recipe.model, WRITING) if job.attacker else None,
         surrogate=open_target(job.surrogate, recipe.model, decoding) if job.surrogate else None,
         benign=tuple(prompt for prompt in prompts if prompt.kind == "benign"),
+        harmful=tuple(prompt for prompt in prompts if prompt.kind == "harmful"),
     )
     attacks = armed(config.attacks, means, target.access)
     return Study(tuple(prompts), attacks, target, judges, config, job.seed)
