@@ -25,7 +25,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sirl.attacks.gcg import GCG
-from sirl.attacks.suffix import PLAIN
+from sirl.attacks.suffix import plain_starts, slotted
 from sirl.lm import LM, load_lm
 from sirl.organism import WEIGHTS
 from sirl.organism.corpus import evaluation_prompts
@@ -34,7 +34,6 @@ from sirl.targets import LocalTarget
 
 PEER = Path(__file__).with_name("nanogcg_peer.py")
 PINS = ("nanogcg==0.3.0", f"torch=={torch.__version__.partition('+')[0]}")
-START = PLAIN[0] * 20  # " x x x ...", as nanoGCG begins by default
 
 
 def main() -> None:
@@ -106,10 +105,11 @@ def ours(lm: LM, prompt: Prompt, seed: int, args: argparse.Namespace) -> tuple[f
 
 def theirs(lm: LM, folder: Path, prompt: Prompt, seed: int, args: argparse.Namespace) -> tuple[float, float]:
     """Return seconds and the best loss of nanoGCG's."""
+    [(_, start)] = plain_starts(LocalTarget(lm, Decoding()), [slotted(prompt, "gcg")], GCG().length)
     special = {name: getattr(lm.tokenizer, name) for name in ("bos_token", "eos_token", "pad_token")}
     settings = {name: getattr(args, name) for name in ("steps", "candidates", "threads")}
     chat = {"template": lm.tokenizer.chat_template, "request": prompt.text, "target": prompt.target}
-    job = {"model": str(folder), "special": special, "start": START, "top": GCG().top, "seed": seed}
+    job = {"model": str(folder), "special": special, "start": start, "top": GCG().top, "seed": seed}
     command = [args.peer / "bin" / "python", str(PEER)]
     done = subprocess.run(
         command, input=json.dumps({**job, **chat, **settings}), capture_output=True, text=True, check=False

@@ -75,7 +75,8 @@ DEPARTURES = {
     f"{AutoDAN().breeding.elite:.0%} stay. {SEARCHED}",
     "cold": "Two of the published energies, agreement and fluency; none for style or similarity. The "
     "soft suffix "
-    "is made hard by drawing tokens from it at each place, where the published attack lets the model decode "
+    "starts every round anew at the best hard one. It is made hard by drawing tokens from it at each "
+    "place, where the published attack lets the model decode "
     f"within its favourites. Settings: {Cold().length} tokens, a weight of {Cold().fluency} for fluency, "
     f"{Cold().steps} steps and {Cold().draws} draws a round. {SEARCHED}",
     "scav": "The prompt-level attack only; embeddings are never changed. The score is the mean probe "

@@ -101,6 +101,7 @@ class _Ascent:
         return [(float(value.detach()), gradient) for value, gradient in zip(values, gradients, strict=True)]
 
     def _objectives(self, rows: Sequence[_Row], leaves: Sequence[Tensor]) -> list[Tensor]:
+        usable_U = torch.tensor(self.lm.usable_ids, device=self.lm.device)
         table_UH = _embedded(self.lm, self.lm.usable_ids) if self.fluency is not None else None
         weights = [leaf.softmax(-1) for leaf in leaves]
         vectors = leaves if table_UH is None else [w_LU.to(table_UH.dtype) @ table_UH for w_LU in weights]
@@ -112,7 +113,7 @@ class _Ascent:
             if self.fluency is not None:
                 start = row.start - 1 - len(row.ids)  # the position before a place predicts it
                 said_LV = logits_SV[start : start + row.length].float().log_softmax(-1)
-                fluent = (weights[place] * said_LV[:, list(self.lm.usable_ids)]).sum(-1).mean()
+                fluent = (weights[place] * said_LV[:, usable_U]).sum(-1).mean()
                 value = value + self.fluency * fluent
             values.append(value)
         return values

@@ -41,8 +41,9 @@ class Beast:
         """Return each prompt with the best suffix found; a next-token query is one query, a score another."""
         model = opened(target, NAME)
         growing = [
-            _Growth(Climb(hunt, slotted(hunt.prompt, NAME), (), beginning(hunt.prompt, self.beginning)), [()])
+            _Growth(Climb(hunt, slot, (), beginning(hunt.prompt, self.beginning), filled(slot, "")), [()])
             for hunt in hunts(prompts, budget, seed, NAME)
+            for slot in [slotted(hunt.prompt, NAME)]
         ]
         checks, width = Checks(model, self.judge, seed), self._width(budget)
         if budget:
@@ -53,7 +54,7 @@ class Beast:
                 g for g in growing if g.climb.hunt in going and g.climb.hunt.left > 1 and g.grown < self.length
             ]
             if not able:
-                return [g.climb.hunt.result(filled(g.climb.slotted, "")) for g in growing]
+                return [g.climb.hunt.result(g.climb.start) for g in growing]
             self._grow(able, width, model)
 
     def _width(self, budget: int) -> int:

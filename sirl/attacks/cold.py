@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sirl.attacks.search import Checks, hunts, opened
-from sirl.attacks.suffix import Climb, Ids, climbs, filled, plain_text, score
+from sirl.attacks.suffix import Climb, Ids, climbs, score
 from sirl.records import Attempt, Judge, Prompt, Target, WhiteBox
 
 NAME = "cold"
@@ -25,8 +25,9 @@ NAME = "cold"
 class Cold:
     """Energy-based search over a suffix of `length` tokens.
 
-    A round takes `steps` steps of size `rate` (in logits; each place is scaled to the same pull) with Gaussian
-    noise of `noise` that fades with the budget, and then draws `draws` suffixes, the likeliest one among them.
+    A round starts at the best suffix so far, held `peak` above even odds against all other tokens together. It
+    takes `steps` steps of size `rate` (in logits; each place is scaled to the same pull) with Gaussian noise of
+    `noise` that fades with the budget, and then draws `draws` suffixes, the likeliest one among them.
     `fluency` weighs the suffix's own log-prob against that of `beginning`, the reply hoped for.
     """
 
@@ -35,7 +36,8 @@ class Cold:
     fluency: float = 0.1
     steps: int = 4
     draws: int = 12
-    rate: float = 1.0
+    peak: float = 3.0
+    rate: float = 2.0
     noise: float = 0.3
     judge: Judge | None = field(default=None, repr=False)
 
@@ -46,7 +48,7 @@ class Cold:
         model = opened(target, NAME)
         usable_U = model.usable_tokens()
         climbing = climbs(hunts(prompts, budget, seed, NAME), model, NAME, self.length, self.beginning)
-        soft = [_Soft(climb, _peaked(climb.ids, usable_U)) for climb in climbing]
+        soft = [_Soft(climb, np.zeros((0, len(usable_U)))) for climb in climbing]
         checks = Checks(model, self.judge, seed)
         if budget:
             score(climbing, [[climb.ids] for climb in climbing], model)
@@ -54,7 +56,9 @@ class Cold:
             going = checks.going([climb.hunt for climb in climbing])
             able = [s for s in soft if s.climb.hunt in going and s.climb.hunt.left > 1 and s.climb.ids]
             if not able:
-                return [c.hunt.result(filled(c.slotted, plain_text(self.length))) for c in climbing]
+                return [c.hunt.result(c.start) for c in climbing]
+            for s in able:
+                s.logits = self._peaked(s.climb.ids, usable_U)
             for _ in range(self.steps):
                 able = [s for s in able if s.climb.hunt.left > 1]
                 self._step(able, model)
@@ -76,6 +80,12 @@ class Cold:
             step_LU = self.rate * gradient_LU / pull_L1 + self.noise * hunt.left / hunt.budget * noise_LU
             s.logits = (s.logits + step_LU).astype(np.float32)
 
+    def _peaked(self, ids: Ids, usable_U: np.ndarray) -> np.ndarray:
+        """Return logits_LU that hold the given tokens."""
+        logits_LU = np.zeros((len(ids), len(usable_U)), dtype=np.float32)
+        logits_LU[range(len(ids)), np.searchsorted(usable_U, ids)] = np.log(len(usable_U)) + self.peak
+        return logits_LU
+
     def _harden(self, soft: _Soft, usable_U: np.ndarray) -> list[Ids]:
         """Draw suffixes from the soft one (the largest of logit plus Gumbel noise), its likeliest first."""
         hunt = soft.climb.hunt
@@ -91,10 +101,3 @@ class _Soft:
 
     climb: Climb
     logits: np.ndarray
-
-
-def _peaked(ids: Ids, usable_U: np.ndarray) -> np.ndarray:
-    """Return logits that hold the start with even odds against all other tokens together."""
-    logits_LU = np.zeros((len(ids), len(usable_U)), dtype=np.float32)
-    logits_LU[range(len(ids)), np.searchsorted(usable_U, ids)] = np.log(len(usable_U))
-    return logits_LU

@@ -16,7 +16,7 @@ from math import isqrt
 import numpy as np
 
 from sirl.attacks.search import Checks, hunts, opened
-from sirl.attacks.suffix import Climb, Ids, climbs, filled, plain_text, score
+from sirl.attacks.suffix import Climb, Ids, climbs, score
 from sirl.records import Attempt, Judge, Prompt, Target
 
 NAME = "gcg"
@@ -61,7 +61,7 @@ class GCG:
             for climb in able:
                 climb.hunt.queries += 1
             score(able, [self._swaps(c, top, count) for c, top in zip(able, tops, strict=True)], model)
-        return [c.hunt.result(filled(c.slotted, plain_text(self.length))) for c in climbing]
+        return [c.hunt.result(c.start) for c in climbing]
 
     def _swaps(self, climb: Climb, top_LK: np.ndarray, count: int) -> list[Ids]:
         """Draw single swaps, each once, as many as the step and the budget allow."""

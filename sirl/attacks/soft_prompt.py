@@ -50,7 +50,7 @@ class SoftPrompt:
     def _starts(self, model: WhiteBox, slots: Sequence[Attempt]) -> list[np.ndarray]:
         """Return the vectors of a plain suffix; where none stands apart, of any token."""
         rows = plain_starts(model, slots, self.length)
-        return model.slot_vectors([row or [int(model.usable_tokens()[0])] * self.length for row in rows])
+        return model.slot_vectors([row or [int(model.usable_tokens()[0])] * self.length for row, _ in rows])
 
     def _step(self, climbing: Sequence[_Climb], model: WhiteBox) -> None:
         """Score where each climb stands and move it on."""

@@ -12,19 +12,23 @@ from dataclasses import dataclass, replace
 from sirl.attacks.search import Hunt, beginning
 from sirl.records import SLOT, Attempt, Message, Prompt, WhiteBox
 
-PLAIN = (" x", " !", "\n!")  # what a plain suffix repeats: the first that stands apart from the request
+PLAIN = (" !", "\n!", " x")  # what a plain suffix repeats: the first that stands apart from the request
 
 Ids = tuple[int, ...]
 
 
 @dataclass(slots=True)
 class Climb:
-    """One prompt's suffix: `slotted` is the chat with the slot in it, `ids` what stands there now."""
+    """One prompt's suffix: `slotted` is the chat with the slot in it, `ids` what stands there now.
+
+    `start` is sent when nothing was searched.
+    """
 
     hunt: Hunt
     slotted: Attempt
     ids: Ids
     beginning: str
+    start: Attempt
 
 
 def climbs(hunts: Sequence[Hunt], target: WhiteBox, name: str, length: int, default: str) -> list[Climb]:
@@ -32,8 +36,8 @@ def climbs(hunts: Sequence[Hunt], target: WhiteBox, name: str, length: int, defa
     slots = [slotted(hunt.prompt, name) for hunt in hunts]
     starts = plain_starts(target, slots, length)
     return [
-        Climb(hunt, slot, ids, beginning(hunt.prompt, default))
-        for hunt, slot, ids in zip(hunts, slots, starts, strict=True)
+        Climb(hunt, slot, ids, beginning(hunt.prompt, default), filled(slot, text))
+        for hunt, slot, (ids, text) in zip(hunts, slots, starts, strict=True)
     ]
 
 
@@ -48,17 +52,12 @@ def filled(attempt: Attempt, text: str) -> Attempt:
     return replace(attempt, messages=messages)
 
 
-def plain_text(length: int) -> str:
-    """Return the suffix that is sent when nothing was searched."""
-    return PLAIN[0] * length
+def plain_starts(target: WhiteBox, attempts: Sequence[Attempt], length: int) -> list[tuple[Ids, str]]:
+    """Return the tokens and the text of a plain suffix a slot, about `length` tokens.
 
-
-def plain_starts(target: WhiteBox, attempts: Sequence[Attempt], length: int) -> list[Ids]:
-    """Return the tokens of a plain suffix a slot, about `length` of them.
-
-    Empty where every plain suffix runs into the request: such a request has no slot that keeps its tokens.
+    No tokens where every plain suffix runs into the request: such a request has no slot that keeps its tokens.
     """
-    found: dict[int, Ids] = {}
+    found: dict[int, tuple[Ids, str]] = {}
     for text in PLAIN:
         missing = [i for i in range(len(attempts)) if i not in found]
         slots = [attempts[i] for i in missing]
@@ -68,11 +67,11 @@ def plain_starts(target: WhiteBox, attempts: Sequence[Attempt], length: int) -> 
         rows = target.slot_ids(slots, texts)
         kept = target.slot_texts(slots, [row or () for row in rows])
         found |= {
-            i: row
+            i: (row, back)
             for i, row, back in zip(missing, rows, kept, strict=True)
             if row is not None and back is not None
         }
-    return [found.get(i, ()) for i in range(len(attempts))]
+    return [found.get(i, ((), PLAIN[0] * length)) for i in range(len(attempts))]
 
 
 def score(
