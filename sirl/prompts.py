@@ -5,7 +5,7 @@ dropped, row for row. This room knows files and text; it knows nothing of models
 
     CSV (UTF-8, or latin-1 when it is not UTF-8), JSON, JSONL, Parquet
     text      the first of `TEXT_COLUMNS`, or `column=`
-    optional  id, kind, category, answer
+    optional  id, kind, category, answer, target (how a complying reply begins)
 """
 
 from __future__ import annotations
@@ -236,7 +236,8 @@ def _prompts(
             _check(stated in KINDS, f"kind {stated!r} in {where}", "a kind of prompt", suggest(stated, KINDS))
             identity = _cell(row, "id") or sha256(text.encode()).hexdigest()[:12]
             category = _cell(row, "category") or _cell(row, "Category")
-            yield Prompt(identity, text, cast(Kind, stated), path.name, category, _cell(row, "answer"))
+            answer, target = _cell(row, "answer"), _cell(row, "target") or _cell(row, "Target")
+            yield Prompt(identity, text, cast(Kind, stated), path.name, category, answer, target)
 
 
 def _distinct(path: Path, prompts: Iterator[Prompt], dropped: Counter[str]) -> Iterator[Prompt]:
