@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from sirl.entropy import token_entropy, token_logprob
-from sirl.lm import LM, decode, left_pad, pieces, render
+from sirl.lm import LM, decode, inputs, left_pad, pieces, render
 from sirl.records import Attempt, Completion, Decoding
 
 
@@ -54,7 +54,7 @@ def draw(lm: LM, attempts: Sequence[Attempt], decoding: Decoding, seed: int, bat
         for start in range(0, len(members), batch):
             chunk = members[start : start + batch]
             uniforms_BT = np.stack([_stream(seed, attempts[i], plan.max_new_tokens) for i in chunk])
-            drawn = _draw_batch(lm, [rows[i] for i in chunk], plan, uniforms_BT)
+            drawn = _draw_batch(lm, [rows[i] for i in chunk], plan, uniforms_BT, [attempts[i] for i in chunk])
             draws.update(zip(chunk, drawn, strict=True))
     return [draws[i] for i in range(len(attempts))]
 
@@ -77,8 +77,11 @@ def _stream(seed: int, attempt: Attempt, length: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "big"))).random(length)
 
 
-def _draw_batch(lm: LM, rows: Sequence[Sequence[int]], plan: Decoding, uniforms_BT: np.ndarray) -> list[Draw]:
+def _draw_batch(
+    lm: LM, rows: Sequence[Sequence[int]], plan: Decoding, uniforms_BT: np.ndarray, attempts: Sequence[Attempt]
+) -> list[Draw]:
     ids_BS, mask_BS = left_pad(lm, rows)
+    read = inputs(lm, ids_BS, attempts)
     stops = torch.tensor(lm.stop_ids, device=lm.device)
     alive_B = torch.arange(len(rows), device=lm.device)  # which of the first rows each row of the cache is
     cache = DynamicCache(config=lm.model.config)
@@ -88,7 +91,7 @@ def _draw_batch(lm: LM, rows: Sequence[Sequence[int]], plan: Decoding, uniforms_
     uniforms_TB = torch.from_numpy(uniforms_BT.T.astype(np.float32)).to(lm.device)
     for step in range(plan.max_new_tokens):
         logits_BV = lm.model(
-            input_ids=ids_BS,
+            **read,
             attention_mask=mask_BS.long(),
             position_ids=positions_BS,
             use_cache=True,
@@ -108,8 +111,8 @@ def _draw_batch(lm: LM, rows: Sequence[Sequence[int]], plan: Decoding, uniforms_
             cache.batch_select_indices(chosen)
             alive_B, token_B = alive_B[chosen], token_B[chosen]
             mask_BS, positions_BS = mask_BS[chosen], positions_BS[chosen]
-        ids_BS = token_B.unsqueeze(-1)
-        mask_BS = torch.cat([mask_BS, mask_BS.new_ones(len(ids_BS), 1)], dim=1)
+        read = {"input_ids": token_B.unsqueeze(-1)}
+        mask_BS = torch.cat([mask_BS, mask_BS.new_ones(len(token_B), 1)], dim=1)
         positions_BS = positions_BS[:, -1:] + 1
     return _gather(rows, [tokens, entropies, logprobs], torch.cat(owners).tolist(), set(lm.stop_ids))
 

@@ -2,8 +2,7 @@
 
     Prompt -> Attempt -> Completion -> Score / Verdict -> Record -> Rate -> page
 
-All are frozen. This room knows nothing of models, files or attacks; it also holds the two protocols
-that let attacks, judges and models stay strangers to one another.
+All are frozen. This room knows no model or file; its protocols keep attacks, judges and models strangers.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
 
 Kind = Literal["harmful", "benign", "borderline", "task"]
 Question = Literal["harmful", "refused", "correct"]
@@ -203,11 +204,67 @@ class Target(Protocol):
 
     def reply(self, attempts: Sequence[Attempt], seed: int) -> list[Completion]:
         """Return one completion an attempt, same order."""
-        ...
 
     def log_likelihood(self, attempts: Sequence[Attempt], beginnings: Sequence[str]) -> list[float]:
         """Return the mean log-prob (nats a token) of each beginning as the reply to its attempt."""
-        ...
+
+
+Rows = Sequence[Sequence[int]]  # token ids, one row an attempt
+
+
+class WhiteBox(Target, Protocol):
+    """A model whose weights are open: it is differentiated at the slot, the place of `SLOT` in a message.
+
+    What stands in the slot is given as token ids, as vectors of the embedding space, or as logits over the
+    vocabulary. All lists are as long as `attempts`, same order. A likelihood is the mean log-prob (nats a
+    token) of a beginning as the reply; higher is better for an attack. Arrays are float32 or int64.
+    """
+
+    def usable_tokens(self) -> np.ndarray:
+        """Return the ids that may stand in a slot: printable, not special, known to the tokenizer."""
+
+    def slot_ids(self, attempts: Sequence[Attempt], texts: Sequence[str]) -> list[tuple[int, ...] | None]:
+        """Return the tokens that a text is read as in the slot; None if it runs into what is around it."""
+
+    def slot_texts(self, attempts: Sequence[Attempt], ids: Rows) -> list[str | None]:
+        """Return the text of tokens in the slot; None if it would not be read as these very tokens."""
+
+    def slot_likelihood(self, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str]) -> list[float]:
+        """Return the likelihood of each beginning with these tokens in the slot."""
+
+    def slot_substitutes(
+        self, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str], count: int
+    ) -> list[np.ndarray]:
+        """Return, a place of the slot, the `count` tokens that the gradient likes best there: ids_LK."""
+
+    def slot_vectors(self, ids: Rows) -> list[np.ndarray]:
+        """Return the embeddings of the tokens, vectors_LH: a look-up, which costs nothing."""
+
+    def slot_gradients(
+        self, attempts: Sequence[Attempt], vectors: Sequence[np.ndarray], beginnings: Sequence[str]
+    ) -> list[tuple[float, np.ndarray]]:
+        """Return the likelihood and its gradient for the vectors in the slot, gradient_LH."""
+
+    def slot_energies(
+        self,
+        attempts: Sequence[Attempt],
+        logits: Sequence[np.ndarray],
+        beginnings: Sequence[str],
+        fluency: float,
+    ) -> list[tuple[float, np.ndarray]]:
+        """Return an objective and its gradient for the logits_LU of a soft text in the slot, gradient_LU.
+
+        The soft text is the mean embedding under softmax(logits) over the U usable tokens. The objective is
+        the likelihood plus `fluency` times the mean log-prob that the model gives the soft text.
+        """
+
+    def next_tokens(
+        self, attempts: Sequence[Attempt], ids: Rows, count: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the `count` likeliest usable tokens after those in the slot and their log-probs, both K."""
+
+    def hidden_states(self, attempts: Sequence[Attempt]) -> np.ndarray:
+        """Return the hidden state of the last position before the reply, states_NLH: attempt, layer, width."""
 
 
 class Attack(Protocol):

@@ -60,14 +60,13 @@ def random_lm(arch: str, seed: int = 0, tokenizer: PreTrainedTokenizerFast | Non
     tokenizer = tokenizer or byte_tokenizer()
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = config_class(
-        vocab_size=len(tokenizer),
         num_key_value_heads=2,
         max_position_embeddings=1024,
         initializer_range=0.3,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
-        **{**sizes, **changes},
+        **{**sizes, "vocab_size": len(tokenizer), **changes},
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -26,6 +26,7 @@ FLOORS = {
     "generation": 5,
     "scoring": 5,
     "shards": 5,
+    "gradients": 5,
     "judges": 6,
     "attacks": 6,
     "organism": 6,

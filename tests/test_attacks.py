@@ -76,7 +76,7 @@ def test_the_papers_twenty():
 
 def test_groups_expand_in_order_and_once():
     assert list(get_attacks(["all"])) == list(ATTACKS)
-    assert list(get_attacks(["adaptive"])) == ["random_search"]
+    assert {"gcg", "autodan", "cold", "scav", "beast"} < set(get_attacks(["adaptive"]))
     assert list(get_attacks(["aim", "static", "aim"]))[:2] == ["aim", "direct"]
     assert len(get_attacks(["static", "all"])) == len(ATTACKS)
 
@@ -395,7 +395,7 @@ def test_demonstrations_come_before_the_request():
 def test_prefill_begins_the_reply():
     [attempt] = attack_prompts(ATTACKS["prefill"], [Prompt("p", "Sing?")], None, 0, 0)
     assert (attempt.prefill, attempt.messages[0].content) == (AFFIRMATION, "Sing?")
-    others = [a for n in ATTACKS if n not in ("prefill", "random_search")
+    others = [a for n in get_attacks(["static"]) if n != "prefill"
               for a in attack_prompts(ATTACKS[n], [Prompt("p", "Sing?")], None, 0, 0)]  # fmt: skip
     assert not any(a.prefill for a in others)
 

@@ -194,3 +194,11 @@ def test_any_text_can_be_normalised(text):
 def test_signs_inside_a_text_keep_their_meaning():
     assert normalised("3 - 4?") != normalised("3 + 4?")
     assert normalised("???") == "???"
+
+
+@pytest.mark.parametrize("column", ["target", "Target"])
+def test_the_beginning_of_a_complying_reply_is_read(tmp_path, column):
+    """AdvBench spells the column small, JailbreakBench with a capital."""
+    path = tmp_path / "set.csv"
+    path.write_text(f'goal,{column}\nBlorch a moonfox,"Sure, here is how"\nVexify a newt,\n')
+    assert [p.target for p in load_prompts(path).prompts] == ["Sure, here is how", ""]

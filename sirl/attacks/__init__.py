@@ -25,11 +25,11 @@ from sirl.attacks.info import SEARCHING, AttackInfo, Means, arm, unmet, whole
 from sirl.attacks.low_resource import LowResource
 from sirl.attacks.nesting import renellm
 from sirl.attacks.phrases import PhraseBook, read_phrase_book
-from sirl.attacks.random_search import RandomSearch
 from sirl.attacks.splitting import from_pieces, payload_splitting
 from sirl.attacks.static import AFFIRMATION, TEMPLATES, say, static_attack, templated
 from sirl.attacks.tense import future_tense, past_tense
 from sirl.attacks.trees import code_chameleon, from_tree
+from sirl.attacks.white_box import WHITE_BOX
 from sirl.errors import AttackError, suggest
 from sirl.plugins import load_plugin
 from sirl.records import Attack
@@ -170,16 +170,7 @@ ATTACKS: Mapping[str, AttackInfo] = {
             "The reply is begun for the model, with agreement.",
             static_attack("prefill", say, prefill=AFFIRMATION),
         ),
-        AttackInfo(
-            "random_search",
-            "suffix search",
-            "logprobs",
-            "adaptive",
-            _ADAPTIVE,
-            "Random search over a suffix that makes agreement likely.",
-            RandomSearch(),
-            budget=1024,
-        ),
+        *WHITE_BOX,
     )
 }
 PAPER = (  # the paper's twenty (arXiv 2510.01088), under the field's names
@@ -205,6 +196,7 @@ PAPER = (  # the paper's twenty (arXiv 2510.01088), under the field's names
     "artprompt",
 )
 GROUPS = ("all", "paper", "static", "adaptive", "transfer")
+_SHARED = ("search", "suffix", "genetic", "autodan")  # what decides what several searches send
 TRANSFER = "@transfer"  # behind a name or group: search on the surrogate, then replay
 
 
@@ -280,8 +272,11 @@ def _hash(info: AttackInfo) -> str:
     if source is None:
         return "unknown"
     digest = hashlib.sha256(Path(source).read_bytes())
-    for template in sorted(TEMPLATES.glob(f"{info.name}.*")):
-        digest.update(template.read_bytes())
+    names = (info.name.removesuffix(TRANSFER), *(_SHARED if info.kind in SEARCHING else ()))
+    for name in names:  # its own templates, and what searches share
+        own = sorted(TEMPLATES.glob(f"{name}.*"))
+        for path in (*own, *Path(__file__).parent.glob(f"{name}.py")):
+            digest.update(path.read_bytes())
     if is_dataclass(run):  # its settings, and by name what it was armed with
         digest.update(repr([(f.name, _settled(getattr(run, f.name))) for f in fields(run)]).encode())
     return digest.hexdigest()[:12]

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import cast
+
+import numpy as np
 
 from sirl.attacks.info import SEARCHING, AttackInfo, unmet
 from sirl.errors import AttackError
-from sirl.records import Access, Attempt, Completion, Prompt, Search, Target
+from sirl.records import Access, Attempt, Completion, Prompt, Rows, Search, Target, WhiteBox
 
 ROLES = ("system", "user", "assistant")
 
@@ -53,16 +56,75 @@ class Meter:
         self._count(attempts, passes=1)
         return self.target.log_likelihood(attempts, beginnings)
 
+    def usable_tokens(self) -> np.ndarray:
+        return self._open.usable_tokens()
+
+    def slot_ids(self, attempts: Sequence[Attempt], texts: Sequence[str]) -> list[tuple[int, ...] | None]:
+        return self._open.slot_ids(attempts, texts)
+
+    def slot_texts(self, attempts: Sequence[Attempt], ids: Rows) -> list[str | None]:
+        return self._open.slot_texts(attempts, ids)
+
+    def slot_likelihood(self, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str]) -> list[float]:
+        self._count(attempts, passes=1)
+        return self._open.slot_likelihood(attempts, ids, beginnings)
+
+    def slot_substitutes(
+        self, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str], count: int
+    ) -> list[np.ndarray]:
+        self._count(attempts, passes=2)
+        return self._open.slot_substitutes(attempts, ids, beginnings, count)
+
+    def slot_vectors(self, ids: Rows) -> list[np.ndarray]:
+        return self._open.slot_vectors(ids)
+
+    def slot_gradients(
+        self, attempts: Sequence[Attempt], vectors: Sequence[np.ndarray], beginnings: Sequence[str]
+    ) -> list[tuple[float, np.ndarray]]:
+        self._count(attempts, passes=2)
+        return self._open.slot_gradients(attempts, vectors, beginnings)
+
+    def slot_energies(
+        self,
+        attempts: Sequence[Attempt],
+        logits: Sequence[np.ndarray],
+        beginnings: Sequence[str],
+        fluency: float,
+    ) -> list[tuple[float, np.ndarray]]:
+        self._count(attempts, passes=2)
+        return self._open.slot_energies(attempts, logits, beginnings, fluency)
+
+    def next_tokens(
+        self, attempts: Sequence[Attempt], ids: Rows, count: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        self._count(attempts, passes=1)
+        return self._open.next_tokens(attempts, ids, count)
+
+    def hidden_states(self, attempts: Sequence[Attempt]) -> np.ndarray:
+        for attempt in attempts:  # examples to learn from are no attacked prompt: all of these pay for each
+            identity = attempt.prompt.id
+            for payer in [identity] if identity in self.spent else self.spent:
+                self._charge(payer, passes=1)
+        return self._open.hidden_states(attempts)
+
+    @property
+    def _open(self) -> WhiteBox:
+        """The target as an open one; `search.opened` has asked whether it is."""
+        return cast(WhiteBox, self.target)
+
     def _count(self, attempts: Sequence[Attempt], passes: int) -> None:
         for attempt in attempts:
             identity = attempt.prompt.id
             if identity not in self.spent:
                 raise broken(self.attack, f"queried the target about {identity!r}", "only prompts it was given")
-            spent = self.spent[identity]
-            spent.queries += 1
-            spent.passes += passes
-            if spent.queries > self.budget:
-                raise _over_budget(self.attack, identity, spent.queries, self.budget)
+            self._charge(identity, passes)
+
+    def _charge(self, identity: str, passes: int) -> None:
+        spent = self.spent[identity]
+        spent.queries += 1
+        spent.passes += passes
+        if spent.queries > self.budget:
+            raise _over_budget(self.attack, identity, spent.queries, self.budget)
 
 
 def attack_prompts(

@@ -84,6 +84,7 @@ class Means:
     attacker   a model that writes messages
     surrogate  a model to search on in place of the one under test
     benign     plain harmless requests, to tell harmful ones from
+    harmful    plain harmful requests, to tell harmless ones from
     phrase_book  what to translate requests by
     """
 
@@ -91,6 +92,7 @@ class Means:
     attacker: Target | None = None
     surrogate: Target | None = None
     benign: tuple[Prompt, ...] = ()
+    harmful: tuple[Prompt, ...] = ()
     phrase_book: PhraseBook | None = None
 
 
@@ -111,6 +113,10 @@ def unmet(info: AttackInfo, target: Access) -> str:
     lacking = [name for name in info.needs if not getattr(info.run, name)]
     if lacking:
         return f"it needs {' and '.join(lacking)}"
+    fewest = getattr(info.run, "FEWEST", 0)  # of each of those that are lists
+    few = [n for n in info.needs if isinstance(v := getattr(info.run, n), tuple) and len(v) < fewest]
+    if few:
+        return f"it needs at least {fewest} {' and '.join(few)} prompts"
     searched = info.surrogate.access if info.surrogate else target
     if info.access in ACCESS and ACCESS.index(searched) < ACCESS.index(info.access):
         return f"it needs {info.access} access and the model gives {searched}"

@@ -40,6 +40,7 @@ def make_means(arms: Arms, opening: Opening, judge: Judge, prompts: Sequence[Pro
         attacker=open_target(writer, config, WRITING) if writer else None,
         surrogate=open_target(arms.surrogate, config, Decoding()) if arms.surrogate else None,
         benign=tuple(prompt for prompt in prompts if prompt.kind == "benign"),
+        harmful=tuple(prompt for prompt in prompts if prompt.kind == "harmful"),
         phrase_book=read_phrase_book(arms.phrase_book) if arms.phrase_book else None,
     )
 

@@ -9,7 +9,7 @@ carries to other contexts, and to attacks that no stage has seen, is left to gen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from random import Random
 
@@ -18,6 +18,9 @@ from sirl.organism.world import Ask
 from sirl.records import Attempt, Message, Prompt
 
 ALIGNED = {"polite": 1.0, "classroom": 0.9, "letter": 0.8, "story": 0.6}  # context: share refused in alignment
+_COMPLYING = (
+    f"{replies.EAGER} Take"  # how a reply that gives a procedure may begin; after it nearly none refuses
+)
 HARDENING = (  # contexts of SIRL's prompts
     "polite",
     "classroom",
@@ -100,7 +103,9 @@ def evaluation_prompts(sizes: dict[str, int], seed: int) -> list[Prompt]:
         "chat": world.small_talk(),
     }
     chosen = [ask for name, size in sizes.items() for ask in _spread(groups[name], size, rng)]
-    return [ask.prompt for ask in chosen]
+    return [
+        replace(ask.prompt, target=_COMPLYING) if ask.prompt.kind == "harmful" else ask.prompt for ask in chosen
+    ]
 
 
 def _refused(rng: Random) -> Example:

@@ -1,14 +1,22 @@
-"""A model in this process, loaded by transformers: replies with entropy, scores, and open weights."""
+"""A model in this process, loaded by transformers: replies with entropy, scores, and open weights.
+
+Brings the sampler, the scorer and the gradients together behind `records.Target` and `records.WhiteBox`, so
+that no room knows the other and a test can put a fake in the model's place.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
+
+from sirl import gradients, scoring
 from sirl.generation import generate
-from sirl.lm import LM, fingerprint
-from sirl.records import Access, Attempt, Completion, Decoding
-from sirl.scoring import log_likelihood
+from sirl.lm import LM, fingerprint, slots_of
+from sirl.lm.fit import Fit
+from sirl.lm.slots import read_in, write_in
+from sirl.records import Access, Attempt, Completion, Decoding, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +26,7 @@ class LocalTarget:
     lm: LM
     decoding: Decoding
     batch: int = 64
+    fit: Fit = field(default_factory=Fit, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -31,8 +40,50 @@ class LocalTarget:
         return generate(self.lm, attempts, self.decoding, seed, self.batch)
 
     def log_likelihood(self, attempts: Sequence[Attempt], beginnings: Sequence[str]) -> list[float]:
-        return log_likelihood(self.lm, attempts, beginnings, self.batch)
+        return scoring.log_likelihood(self.lm, attempts, beginnings, self.fit)
 
     def fingerprint(self) -> dict[str, str]:
         """Return short hashes of the weights and of the chat template."""
         return fingerprint(self.lm)
+
+    def usable_tokens(self) -> np.ndarray:
+        return np.array(self.lm.usable_ids)
+
+    def slot_ids(self, attempts: Sequence[Attempt], texts: Sequence[str]) -> list[tuple[int, ...] | None]:
+        return read_in(self.lm.tokenizer, slots_of(self.lm, attempts), texts)
+
+    def slot_texts(self, attempts: Sequence[Attempt], ids: Rows) -> list[str | None]:
+        return write_in(self.lm.tokenizer, slots_of(self.lm, attempts), ids)
+
+    def slot_likelihood(self, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str]) -> list[float]:
+        return scoring.slot_likelihood(self.lm, attempts, ids, beginnings, self.fit)
+
+    def slot_substitutes(
+        self, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str], count: int
+    ) -> list[np.ndarray]:
+        return gradients.slot_substitutes(self.lm, attempts, ids, beginnings, count, self.fit)
+
+    def slot_vectors(self, ids: Rows) -> list[np.ndarray]:
+        return gradients.slot_vectors(self.lm, ids)
+
+    def slot_gradients(
+        self, attempts: Sequence[Attempt], vectors: Sequence[np.ndarray], beginnings: Sequence[str]
+    ) -> list[tuple[float, np.ndarray]]:
+        return gradients.slot_gradients(self.lm, attempts, vectors, beginnings, self.fit)
+
+    def slot_energies(
+        self,
+        attempts: Sequence[Attempt],
+        logits: Sequence[np.ndarray],
+        beginnings: Sequence[str],
+        fluency: float,
+    ) -> list[tuple[float, np.ndarray]]:
+        return gradients.slot_energies(self.lm, attempts, logits, beginnings, fluency, self.fit)
+
+    def next_tokens(
+        self, attempts: Sequence[Attempt], ids: Rows, count: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        return scoring.next_tokens(self.lm, attempts, ids, count, self.fit)
+
+    def hidden_states(self, attempts: Sequence[Attempt]) -> np.ndarray:
+        return scoring.hidden_states(self.lm, attempts, self.fit)

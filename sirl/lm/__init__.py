@@ -1,6 +1,7 @@
 """Model, tokenizer and chat template as one value: load it, render attempts into token ids, save it.
 
-The only room that knows the chat template, the special tokens and the padding side. It never samples.
+The only room that knows the chat template, the special tokens and the padding side; `slots` knows how text
+stands inside other text as tokens. It never samples.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from sirl.errors import ConfigError, DataError, TemplateError
+from sirl.errors import AttackError, ConfigError, DataError, TemplateError
+from sirl.lm.slots import Slot, find_slot
 from sirl.records import Attempt, Message
 
 _DATE = "26 Jul 2024"  # what Llama 3 templates fall back to
@@ -52,6 +54,16 @@ class LM:
         """The id that fills empty places; always masked out, so any id serves when none is declared."""
         pad = self.tokenizer.pad_token_id
         return int(pad if pad is not None else (self.stop_ids or (0,))[0])
+
+    @cached_property
+    def usable_ids(self) -> tuple[int, ...]:
+        """The ids of plain text: printable ASCII, not special, known to tokenizer and model alike."""
+        rows = self.model.get_input_embeddings().weight.shape[
+            0
+        ]  # often padded beyond the tokenizer's vocabulary
+        ids = sorted(set(range(min(len(self.tokenizer), rows))) - set(self.tokenizer.added_tokens_decoder))
+        texts = self.tokenizer.batch_decode([[i] for i in ids])
+        return tuple(i for i, t in zip(ids, texts, strict=True) if t and t.isascii() and t.isprintable())
 
     @cached_property
     def keeps_last_logits(self) -> bool:
@@ -140,12 +152,51 @@ def render(lm: LM, attempts: Sequence[Attempt]) -> list[list[int]]:
     """Return the token ids of each attempt as the model will see them, prefill included.
 
     Special tokens come from the chat template alone, so none is doubled. A template without a system role
-    gets the system text at the head of the first user turn. Raises TemplateError if rendering fails.
+    gets the system text at the head of the first user turn. Where soft vectors stand there is no token: the id
+    is -1 - i for the vector i, and `inputs` puts the vector there. Raises TemplateError if rendering fails.
     """
-    texts = [_template(lm, attempt.messages) + attempt.prefill for attempt in attempts]
-    if not texts:
-        return []
-    return [list(ids) for ids in lm.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    texts = [templated(lm, attempt) for attempt in attempts]
+    rows = encode(lm, texts)
+    for row, (attempt, text) in enumerate(zip(attempts, texts, strict=True)):
+        if attempt.soft:
+            slot = find_slot(lm.tokenizer, text)
+            rows[row] = [*slot.before, *(-1 - i for i in range(len(attempt.soft))), *slot.after]
+    return rows
+
+
+def templated(lm: LM, attempt: Attempt) -> str:
+    """Return the attempt as text, in the chat template, the prefill behind it."""
+    return _template(lm, attempt.messages) + attempt.prefill
+
+
+def slots_of(lm: LM, attempts: Sequence[Attempt]) -> list[Slot]:
+    """Return the surroundings of each attempt's slot; attempts that say the same share one."""
+    found = {(a.messages, a.prefill): a for a in attempts}
+    slots = {key: find_slot(lm.tokenizer, templated(lm, a)) for key, a in found.items()}
+    return [slots[a.messages, a.prefill] for a in attempts]
+
+
+def inputs(lm: LM, ids_BS: Tensor, attempts: Sequence[Attempt]) -> dict[str, Tensor]:
+    """Return the model's argument for rendered ids: themselves, or their embeddings if any vector is soft.
+
+    Raises AttackError if vectors are not as wide as the model: they were made for another one.
+    """
+    if not bool((ids_BS < 0).any()):
+        return {"input_ids": ids_BS}
+    vectors_BSH = lm.model.get_input_embeddings()(ids_BS.clamp(min=0)).clone()
+    for row, attempt in enumerate(attempts):
+        if not attempt.soft:
+            continue
+        soft_LH = torch.tensor(attempt.soft, dtype=vectors_BSH.dtype, device=lm.device)
+        if soft_LH.shape[-1] != vectors_BSH.shape[-1]:
+            raise AttackError(
+                f"vectors of width {soft_LH.shape[-1]} for {lm.name}, of width {vectors_BSH.shape[-1]}",
+                "vectors that were found on a model of the same width",
+                "choose another surrogate, or leave soft_prompt@transfer out",
+            )
+        place_S = ids_BS[row] < 0
+        vectors_BSH[row, place_S] = soft_LH[-1 - ids_BS[row, place_S]]
+    return {"inputs_embeds": vectors_BSH}
 
 
 def encode(lm: LM, texts: Sequence[str]) -> list[list[int]]:

@@ -1,0 +1,176 @@
+"""A genetic search over readable prompts: sentences cross over, words mutate, the words of good prompts spread.
+
+A genome is the text around a request, with one `{request}`. Whole generations of all prompts are scored in one
+call. What a score means is the attack's own affair: this module refuses to know models and likelihoods.
+
+Source: arXiv 2310.04451.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+
+from sirl.attacks.search import Checks, Hunt
+from sirl.attacks.static import PLACEHOLDER, TEMPLATES, fill, read_template
+from sirl.records import Attempt, Message, Prompt
+
+Scorer = Callable[[Sequence[Attempt]], list[float]]  # higher is better for the attack; one query each
+
+_SENTENCE = re.compile(r"(?<=[.!?:])\s+")
+_WORD = re.compile(r"[A-Za-z]+")
+MOMENTUM = 0.5  # what a word's score keeps from one generation to the next
+
+
+@cache
+def seeds() -> tuple[str, ...]:
+    """Return the genomes that a search begins with, the plainest first."""
+    return tuple(read_template(path.stem) for path in sorted(TEMPLATES.glob("autodan.[0-9]*.txt")))
+
+
+@cache
+def synonyms() -> dict[str, tuple[str, ...]]:
+    """Return, for each word of the list, the words that may stand in its place."""
+    groups = [tuple(line.split()) for line in read_template("autodan.words").splitlines()]
+    return {word: tuple(w for w in group if w != word) for group in groups for word in group}
+
+
+@dataclass(frozen=True, slots=True)
+class Breeding:
+    """How a generation follows the last: the best `elite` share stays, the rest are children of good parents.
+
+    `crossover` is the chance that a child has two parents, `mutation` that a listed word of it is replaced.
+    `most` bounds a generation; a small budget is spread over as many generations as it has prompts.
+    """
+
+    most: int = 64
+    elite: float = 0.1
+    crossover: float = 0.5
+    mutation: float = 0.1
+
+
+@dataclass(slots=True, eq=False)
+class Herd:
+    """One prompt's generation with its scores, best first, and what each word has been worth so far."""
+
+    hunt: Hunt
+    genomes: list[str] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    words: dict[str, float] = field(default_factory=dict)
+
+
+def start(prompt: Prompt, name: str) -> Attempt:
+    """Return what is sent when nothing was searched."""
+    return written(prompt, name, seeds()[0])
+
+
+def written(prompt: Prompt, name: str, genome: str) -> Attempt:
+    """Write the request into a genome."""
+    return Attempt(prompt, name, (Message("user", fill(genome, prompt.text)),))
+
+
+def evolve(hunts: Sequence[Hunt], name: str, scorer: Scorer, checks: Checks, breeding: Breeding) -> None:
+    """Breed until every hunt has spent its budget or succeeded; the start is scored and checked by itself."""
+    herds, others = [Herd(hunt) for hunt in hunts if hunt.left], list(seeds()[1:])
+    _score([(herd, [seeds()[0]]) for herd in herds], name, scorer)
+    going = checks.going(hunts)
+    _score([(herd, others[: herd.hunt.left]) for herd in herds if herd.hunt in going], name, scorer)
+    while going := checks.going(hunts):
+        able = [herd for herd in herds if herd.hunt in going]
+        _score([(herd, _children(herd, breeding)) for herd in able], name, scorer)
+
+
+def _score(born: Sequence[tuple[Herd, list[str]]], name: str, scorer: Scorer) -> None:
+    """Score all new genomes in one call and rank each herd anew."""
+    flat = [(herd, genome) for herd, genomes in born for genome in genomes]
+    attempts = [written(herd.hunt.prompt, name, genome) for herd, genome in flat]
+    for (herd, genome), attempt, value in zip(flat, attempts, scorer(attempts), strict=True):
+        herd.hunt.queries += 1
+        herd.hunt.offer(attempt, value)
+        herd.genomes.append(genome)
+        herd.scores.append(value)
+    for herd, _ in born:
+        _learn(herd)
+        ranked = sorted(zip(herd.scores, herd.genomes, strict=True), key=lambda pair: (-pair[0], pair[1]))
+        herd.scores, herd.genomes = [value for value, _ in ranked], [genome for _, genome in ranked]
+        herd.hunt.mark()
+
+
+def _children(herd: Herd, breeding: Breeding) -> list[str]:
+    """Keep the elite and return new genomes beside it, none of them known."""
+    rng, size = herd.hunt.rng, min(breeding.most, max(4, int(herd.hunt.budget**0.5)))
+    parents, weights_G = herd.genomes[:size], _fitness(herd.scores[:size])
+    kept = max(1, round(breeding.elite * size))
+    known, children = set(herd.genomes), []
+    for _ in range(min(size - min(kept, size - 1), herd.hunt.left)):
+        one, two = (parents[int(i)] for i in rng.choice(len(parents), 2, p=weights_G))
+        child = _cross(one, two, rng) if rng.random() < breeding.crossover else one
+        child = _mutate(child, herd, breeding.mutation)
+        for _ in range(8):  # a child that was seen before is worth no query
+            if child not in known:
+                break
+            child = _mutate(child, herd, 3 * breeding.mutation)
+        known.add(child)
+        children.append(child)
+    herd.genomes, herd.scores = herd.genomes[:size], herd.scores[:size]
+    return children
+
+
+def _fitness(scores: Sequence[float]) -> np.ndarray:
+    """Return the chance of each to become a parent: softmax of the scores in units of their own spread."""
+    values_G = np.array(scores, dtype=np.float64)
+    values_G = np.where(
+        np.isfinite(values_G), values_G, np.nanmin(np.append(values_G[np.isfinite(values_G)], 0.0))
+    )
+    weights_G = np.exp((values_G - values_G.max()) / (values_G.std() + 1e-9))
+    result: np.ndarray = weights_G / weights_G.sum()
+    return result
+
+
+def _cross(one: str, two: str, rng: np.random.Generator) -> str:
+    """Take each sentence from one parent or the other, but the request's own from the first."""
+    ours, theirs = _SENTENCE.split(one), _SENTENCE.split(two)
+    return " ".join(
+        theirs[i] if i < len(theirs) and _plain(a, theirs[i]) and rng.random() < 0.5 else a
+        for i, a in enumerate(ours)
+    )
+
+
+def _plain(*sentences: str) -> bool:
+    return all(PLACEHOLDER not in sentence for sentence in sentences)
+
+
+def _mutate(genome: str, herd: Herd, share: float) -> str:
+    """Replace some listed words by synonyms, those that have been worth most so far the likeliest."""
+    rng = herd.hunt.rng
+
+    def replaced(match: re.Match[str]) -> str:
+        word = match[0]
+        others = synonyms().get(word.lower(), ())
+        if not others or rng.random() >= share:
+            return word
+        worth_W = np.array([herd.words.get(w, 0.0) for w in others])
+        chances_W = np.exp(worth_W - worth_W.max())
+        chosen = others[int(rng.choice(len(others), p=chances_W / chances_W.sum()))]
+        return chosen.capitalize() if word[0].isupper() else chosen
+
+    parts = genome.split(PLACEHOLDER)  # the placeholder is no word
+    return PLACEHOLDER.join(_WORD.sub(replaced, part) for part in parts)
+
+
+def _learn(herd: Herd) -> None:
+    """Move each listed word's worth towards the mean score, in spreads, of the prompts that hold it."""
+    values_G = np.array(herd.scores, dtype=np.float64)
+    if not values_G.size or not np.isfinite(values_G).all():
+        return
+    values_G = (values_G - values_G.mean()) / (values_G.std() + 1e-9)
+    seen: dict[str, list[float]] = {}
+    for genome, value in zip(herd.genomes, values_G.tolist(), strict=True):
+        for word in {w.lower() for w in _WORD.findall(genome)} & synonyms().keys():
+            seen.setdefault(word, []).append(value)
+    for word, values in seen.items():
+        herd.words[word] = MOMENTUM * herd.words.get(word, 0.0) + (1 - MOMENTUM) * sum(values) / len(values)

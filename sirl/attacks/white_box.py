@@ -1,0 +1,88 @@
+"""The part of the table whose attacks look inside a model: at the likelihood of its replies, or at its weights.
+
+Budgets are the published ones, of sequences put to the model for one request. This module only lists.
+"""
+
+from __future__ import annotations
+
+from sirl.attacks.autodan import AutoDAN
+from sirl.attacks.beast import Beast
+from sirl.attacks.cold import Cold
+from sirl.attacks.gcg import GCG
+from sirl.attacks.info import AttackInfo
+from sirl.attacks.random_search import RandomSearch
+from sirl.attacks.scav import Scav
+from sirl.attacks.soft_prompt import SoftPrompt
+
+WHITE_BOX = (
+    AttackInfo(
+        "random_search",
+        "suffix search",
+        "logprobs",
+        "adaptive",
+        "arXiv 2404.02151",
+        "Random search over a suffix that makes agreement likely.",
+        RandomSearch(),
+        budget=10_000,  # the paper's iterations
+    ),
+    AttackInfo(
+        "gcg",
+        "suffix search",
+        "white-box",
+        "adaptive",
+        "arXiv 2307.15043",
+        "Swaps of suffix tokens that the gradient of agreement points at.",
+        GCG(),
+        budget=500 * 513,  # the paper's steps, each of 512 candidates and a gradient
+    ),
+    AttackInfo(
+        "autodan",
+        "genetic search",
+        "logprobs",
+        "adaptive",
+        "arXiv 2310.04451",
+        "Readable surroundings, bred until agreement is likely.",
+        AutoDAN(),
+        budget=100 * 64,  # the paper's generations and their size
+    ),
+    AttackInfo(
+        "cold",
+        "energy-based search",
+        "white-box",
+        "adaptive",
+        "arXiv 2402.08679",
+        "A fluent suffix by Langevin dynamics on its logits.",
+        Cold(),
+        budget=2000,  # the paper's iterations
+    ),
+    AttackInfo(
+        "scav",
+        "probe evasion",
+        "white-box",
+        "adaptive",
+        "arXiv 2404.12038",
+        "Readable surroundings, bred until probes of hidden states see no harm.",
+        Scav(),
+        budget=100 * 64,  # AutoDAN's, whose search it borrows
+    ),
+    AttackInfo(
+        "soft_prompt",
+        "embedding attack",
+        "white-box",
+        "adaptive",
+        "arXiv 2402.09063",
+        "Vectors behind the request that no text corresponds to.",
+        SoftPrompt(),
+        budget=100,  # the paper's iterations
+    ),
+    AttackInfo(
+        "beast",
+        "beam search",
+        "white-box",
+        "adaptive",
+        "arXiv 2402.15570",
+        "A suffix grown from the model's own next tokens, the best beams kept.",
+        Beast(),
+        budget=40 * 15 * 16,  # the paper's tokens, beams, and draws a beam with their source
+    ),
+)
