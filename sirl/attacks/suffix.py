@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from sirl.attacks.search import Hunt, beginning
 from sirl.records import SLOT, Attempt, Message, Prompt, WhiteBox
 
-PLAIN = (" !", "\n!", " x")  # what a plain suffix repeats: the first that stands apart from the request
+PLAIN = (" !", " x", "\n!")  # what a plain suffix repeats
 
 Ids = tuple[int, ...]
 
@@ -55,23 +55,20 @@ def filled(attempt: Attempt, text: str) -> Attempt:
 def plain_starts(target: WhiteBox, attempts: Sequence[Attempt], length: int) -> list[tuple[Ids, str]]:
     """Return the tokens and the text of a plain suffix a slot, about `length` tokens.
 
-    No tokens where every plain suffix runs into the request: such a request has no slot that keeps its tokens.
+    A text whose every repeat is one token is preferred: a swap next to half a pair seldom survives. No tokens
+    where every plain suffix runs into the request: such a request has no slot that keeps its tokens.
     """
-    found: dict[int, tuple[Ids, str]] = {}
+    found: list[list[tuple[int, Ids, str]]] = [[] for _ in attempts]
     for text in PLAIN:
-        missing = [i for i in range(len(attempts)) if i not in found]
-        slots = [attempts[i] for i in missing]
-        ones, twos = (target.slot_ids(slots, [text * n] * len(slots)) for n in (1, 2))
-        each = [len(two) - len(one) if one and two else 1 for one, two in zip(ones, twos, strict=True)]
-        texts = [text * max(1, length // max(1, n)) for n in each]
-        rows = target.slot_ids(slots, texts)
-        kept = target.slot_texts(slots, [row or () for row in rows])
-        found |= {
-            i: (row, back)
-            for i, row, back in zip(missing, rows, kept, strict=True)
-            if row is not None and back is not None
-        }
-    return [found.get(i, ((), PLAIN[0] * length)) for i in range(len(attempts))]
+        ones, twos = (target.slot_ids(attempts, [text * n] * len(attempts)) for n in (1, 2))
+        each = [max(1, len(two) - len(one)) if one and two else 1 for one, two in zip(ones, twos, strict=True)]
+        rows = target.slot_ids(attempts, [text * max(1, length // n) for n in each])
+        kept = target.slot_texts(attempts, [row or () for row in rows])
+        for starts, tokens, row, back in zip(found, each, rows, kept, strict=True):
+            if row and back is not None:
+                starts.append((tokens, row, back))
+    best = [min(starts, key=lambda start: start[0], default=(1, (), PLAIN[0] * length)) for starts in found]
+    return [(row, text) for _, row, text in best]
 
 
 def score(
