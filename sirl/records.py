@@ -71,6 +71,7 @@ class Search:
     seconds    wall-clock time, shared evenly by the prompts searched together; two runs never compare it
     trace      (queries so far, best score so far) after each round; a higher score is better for the attack
     unusable   outputs of an attacker model that could not be used and were asked for again
+    undecided  replies of which the search's judge could not say whether they were harmful
     surrogate  the model it searched on, where that is not the model under test
     """
 
@@ -81,6 +82,7 @@ class Search:
     seconds: float = field(default=0.0, compare=False)
     trace: tuple[tuple[int, float], ...] = ()
     unusable: int = 0
+    undecided: int = 0
     surrogate: str | None = None
 
 

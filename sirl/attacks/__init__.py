@@ -15,26 +15,35 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sirl.attacks.attacker import WRITING, instructions
+from sirl.attacks.best_of_n import BestOfN
 from sirl.attacks.contract import SEARCHING, AttackInfo, Means, arm, attack_prompts, unmet
+from sirl.attacks.crescendo import Crescendo
+from sirl.attacks.decoding import SETTINGS, DecodingSweep
 from sirl.attacks.demonstrations import ica, many_shot
 from sirl.attacks.encodings import encoded, flip, leet, rot13
-from sirl.attacks.nesting import renellm
+from sirl.attacks.fuzzing import GptFuzzer
+from sirl.attacks.nesting import ReNeLlm
 from sirl.attacks.random_search import RandomSearch
+from sirl.attacks.refinement import Pair, Tap
 from sirl.attacks.splitting import payload_splitting
 from sirl.attacks.static import AFFIRMATION, TEMPLATES, Rewrite, say, static_attack, templated
 from sirl.attacks.tense import future_tense, past_tense
 from sirl.errors import AttackError, suggest
 from sirl.plugins import load_plugin
+from sirl.records import Attack
 
 __all__ = [
     "ATTACKS",
     "GROUPS",
     "PAPER",
+    "WRITING",
     "AttackInfo",
     "Means",
     "arm",
     "attack_prompts",
     "get_attacks",
+    "instructions",
     "template_hashes",
     "unmet",
 ]
@@ -49,6 +58,11 @@ def _static(name: str, mechanism: str, source: str, summary: str, rewrite: Rewri
     """Return the table's line for a rewrite, or for the template of the same name."""
     run = static_attack(name, rewrite or templated(name))
     return AttackInfo(name, mechanism, "none", "static", source, summary, run)
+
+
+def _black_box(name: str, mechanism: str, source: str, summary: str, run: Attack, *, budget: int) -> AttackInfo:
+    """Return the table's line for a search that needs no more of the model than its replies."""
+    return AttackInfo(name, mechanism, "black-box", "adaptive", source, summary, run, budget)
 
 
 ATTACKS: Mapping[str, AttackInfo] = {
@@ -85,13 +99,6 @@ ATTACKS: Mapping[str, AttackInfo] = {
             "Named pieces, to be joined and answered.",
             payload_splitting,
         ),
-        _static(
-            "renellm",
-            "scenario nesting",
-            "arXiv 2311.08268",
-            "Code to complete, a table to fill, or a text to continue.",
-            renellm,
-        ),
         AttackInfo(
             "prefill",
             "prefilled reply",
@@ -110,6 +117,62 @@ ATTACKS: Mapping[str, AttackInfo] = {
             "Random search over a suffix that makes agreement likely.",
             RandomSearch(),
             budget=1024,
+        ),
+        _black_box(
+            "renellm",
+            "scenario nesting",
+            "arXiv 2311.08268",
+            "Reworded, then nested in code to complete, a table to fill, or a text to continue.",
+            ReNeLlm(),
+            budget=20,
+        ),
+        _black_box(
+            "pair",
+            "refinement",
+            "arXiv 2310.08419",
+            "An attacker model refines its message, told how the last one went.",
+            Pair(),
+            budget=90,
+        ),
+        _black_box(
+            "tap",
+            "refinement",
+            "arXiv 2312.02119",
+            "A tree of refinements; what strays is pruned unsent, the best grow on.",
+            Tap(),
+            budget=340,
+        ),
+        _black_box(
+            "gptfuzzer",
+            "template fuzzing",
+            "arXiv 2309.10253",
+            "Templates are bred: chosen, mutated by an attacker model, tried, kept.",
+            GptFuzzer(),
+            budget=500,
+        ),
+        _black_box(
+            "crescendo",
+            "multi-turn",
+            "arXiv 2404.01833",
+            "Many small steps from a harmless question to the request, in real turns.",
+            Crescendo(),
+            budget=100,
+        ),
+        _black_box(
+            "best_of_n",
+            "random slips",
+            "arXiv 2412.03556",
+            "The request with random slips of the pen, again and again.",
+            BestOfN(),
+            budget=10_000,
+        ),
+        _black_box(
+            "decoding",
+            "decoding settings",
+            "arXiv 2310.06987",
+            "The plain request under other temperatures, top-p and top-k.",
+            DecodingSweep(),
+            budget=len(SETTINGS),
         ),
     )
 }
@@ -211,7 +274,11 @@ def _hash(info: AttackInfo) -> str:
     if source is None:
         return "unknown"
     digest = hashlib.sha256(Path(source).read_bytes())
-    for template in sorted([*TEMPLATES.glob(f"{info.name}.txt"), *TEMPLATES.glob(f"{info.name}.*.txt")]):
+    owners = (info.name, "attacker") if "attacker" in info.needs else (info.name,)
+    texts = [
+        path for name in owners for path in (*TEMPLATES.glob(f"{name}.txt"), *TEMPLATES.glob(f"{name}.*.txt"))
+    ]
+    for template in sorted(texts):
         digest.update(template.read_bytes())
     if is_dataclass(run):  # its settings
         digest.update(repr(run).encode())

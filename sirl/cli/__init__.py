@@ -42,7 +42,10 @@ Attacks = Annotated[
 Judges = Annotated[
     list[str] | None, typer.Option("--judge", help="refusal, exact, or question=my_pkg.mine:judge. Repeatable.")
 ]
-Attacker = Annotated[str, typer.Option(help="A model that writes attacks: as MODEL. Needed by some attacks.")]
+Attacker = Annotated[
+    str,
+    typer.Option(help="A model that writes attacks: as MODEL. Default: an organism's is organism:attacker."),
+]
 Surrogate = Annotated[str, typer.Option(help="A model that NAME@transfer attacks search on: as MODEL.")]
 Scorer = Annotated[
     str, typer.Option(help="A judge that tells attacks when they succeed. Default: the run's judge of harm.")
@@ -170,11 +173,14 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder to write the model to.")],
     arch: Arch = "llama",
     seed: Seed = 0,
+    role: Annotated[
+        str, typer.Option(help="target (to attack and harden) or attacker (writes attacks).")
+    ] = "target",
 ) -> None:
     """Train an organism from nothing (minutes on two cores), measure it, and write its model card."""
     from sirl.cli import birth
 
-    birth.build_organism(arch, out, seed)
+    birth.build_organism(arch, out, seed, role)
 
 
 def main() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import typer
 
-from sirl.attacks import AttackInfo, Means, arm, get_attacks, unmet
+from sirl.attacks import WRITING, AttackInfo, Means, arm, get_attacks, unmet
 from sirl.cli.sources import (
+    ATTACKER,
     ORGANISM,
     SEEN,
     Subject,
@@ -22,18 +23,20 @@ from sirl.config import EvaluateConfig, Recipe, load_recipe
 from sirl.errors import AttackError
 from sirl.evidence import Study
 from sirl.judges import get_judge
-from sirl.records import Access, Decoding
+from sirl.records import Access, Decoding, Target
 from sirl.targets import LocalTarget
 
 # How many of the organism's own prompts a measurement asks, by category or kind.
-WRITING = Decoding(temperature=1.0, max_new_tokens=512)  # how an attacker model writes
 GAP_SIZES = {"harmful": 48}
 SIZES = {"harmful": 100, "benign": 200, "open": 24, "borderline": 200, "math": 200, "code": 200, "chat": 200}
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The words of one command. An empty `recipe` or `attacks` means the default."""
+    """The words of one command. An empty `recipe`, `attacks` or `attacker` means the default.
+
+    The default attacker of an organism is the attacker organism; any other model has none.
+    """
 
     model: str
     out: Path
@@ -70,12 +73,19 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
     target = LocalTarget(subject.lm, decoding, config.batch)
     means = Means(
         judge=get_judge(job.scorer) if job.scorer else judges["harmful"],
-        attacker=open_target(job.attacker, recipe.model, WRITING) if job.attacker else None,
+        attacker=_attacker(job, subject, recipe, config.attacks),
         surrogate=open_target(job.surrogate, recipe.model, decoding) if job.surrogate else None,
         benign=tuple(prompt for prompt in prompts if prompt.kind == "benign"),
     )
     attacks = armed(config.attacks, means, target.access)
     return Study(tuple(prompts), attacks, target, judges, config, job.seed)
+
+
+def _attacker(job: Job, subject: Subject, recipe: Recipe, attacks: Sequence[str]) -> Target | None:
+    """Open the model that writes attacks, if one is named or an attack on an organism needs one."""
+    wanted = any("attacker" in info.needs for info in get_attacks(attacks).values())
+    spec = job.attacker or (ATTACKER if subject.is_organism and wanted else "")
+    return open_target(spec, recipe.model, WRITING) if spec else None
 
 
 def armed(names: Sequence[str], means: Means, access: Access) -> dict[str, AttackInfo]:

@@ -26,6 +26,7 @@ from sirl.targets import LocalTarget
 disable_progress_bar()  # of loading weights: this process is the command line's, and it has bars of its own
 
 ORGANISM = "organism:"
+ATTACKER = "organism:attacker"  # the one that writes attacks
 # Attacks whose kind of context the organism met in alignment or in SIRL's prompts; the rest are new to it.
 FAMILIES = {
     "plain": ("direct",),

@@ -1,7 +1,8 @@
 """The organism's birth: a small Llama or Qwen2 trained from scratch on the make-believe world.
 
 Two stages of ordinary next-token training on the assistant's turns: answer everything, then align. The
-recipe is deterministic on one machine. This is the only optimiser outside `training`.
+attacker organism has one stage: to write what its instructions ask. The recipe is deterministic on one
+machine. This is the only optimiser outside `training`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 
 from sirl.errors import ConfigError, suggest
 from sirl.lm import LM
-from sirl.organism import corpus
+from sirl.organism import attacker, corpus
 from sirl.organism.tokenizer import VOCABULARY, build_tokenizer
 
 ARCHITECTURES = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}
@@ -49,6 +50,7 @@ class OrganismRecipe:
     feedforward: int = 384
     answering: Stage = Stage(2500, 3e-3, 6144)
     aligning: Stage = Stage(1100, 1e-3, 3072)
+    writing: Stage = Stage(1500, 3e-3, 6144)  # the attacker's one stage
     mix: corpus.Alignment = field(default_factory=corpus.Alignment)
 
     def __post_init__(self) -> None:
@@ -82,10 +84,27 @@ def build(recipe: OrganismRecipe, on_step: Progress | None = None) -> LM:
     return LM(model.eval(), tokenizer, f"organism:{recipe.arch}")
 
 
+def build_attacker(recipe: OrganismRecipe, texts: attacker.Texts, on_step: Progress | None = None) -> LM:
+    """Train the attacker organism to follow the instructions in `texts`; return it in evaluation mode."""
+    tokenizer = build_tokenizer(recipe.arch, _attacker_text(recipe.seed, texts))
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        model = _new_model(recipe, tokenizer)
+    writing = Random(f"writing|{recipe.seed}")
+    _train(model, tokenizer, recipe, "writing", lambda: attacker.lesson(texts, writing), on_step)
+    return LM(model.eval(), tokenizer, "organism:attacker")
+
+
 def _text(seed: int) -> Iterator[str]:
     rng = Random(f"tokenizer|{seed}")
     for _ in range(20_000):
         yield from (message.content for message in corpus.pretraining(rng).messages)
+
+
+def _attacker_text(seed: int, texts: attacker.Texts) -> Iterator[str]:
+    rng = Random(f"tokenizer|attacker|{seed}")
+    for _ in range(8_000):
+        yield from (message.content for message in attacker.lesson(texts, rng).messages)
 
 
 def _new_model(recipe: OrganismRecipe, tokenizer: Any) -> Any:
