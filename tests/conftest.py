@@ -21,6 +21,7 @@ TEMPLATE = (
     "{% endif %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+RAISES = TEMPLATE.replace("and no_system", "")  # no system role, as Gemma's
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 
 
@@ -37,11 +38,26 @@ def byte_tokenizer(template: str = TEMPLATE) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def random_lm(arch: str, seed: int = 0, **changes: int) -> LM:
+def spaced_tokenizer(template: str = TEMPLATE) -> PreTrainedTokenizerFast:
+    """As Llama 2's: bytes behind a word mark, and a space put in front of every stretch of text."""
+    names = [*SPECIAL, "▁", *(f"<0x{i:02X}>" for i in range(256))]
+    vocabulary = {token: i for i, token in enumerate(names)}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[], byte_fallback=True))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    inner.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    inner.add_special_tokens(SPECIAL)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|end|>", pad_token="<|pad|>")
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def random_lm(arch: str, seed: int = 0, tokenizer: PreTrainedTokenizerFast | None = None, **changes: int) -> LM:
     """A random model of about 60 thousand weights; large initial weights give entropies well below log V."""
     classes = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}
     config_class, model_class = classes[arch]
-    tokenizer = byte_tokenizer()
+    tokenizer = tokenizer or byte_tokenizer()
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = config_class(
         vocab_size=len(tokenizer),

@@ -1,129 +1,83 @@
-"""What every attack promises, ours and a user's: one test a promise, run over the whole table."""
+"""What every attack promises: the public check, run over the whole table, and real models."""
 
-import copy
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
+from conftest import RAISES, byte_tokenizer, random_lm, spaced_tokenizer
 
-from sirl.attacks import ATTACKS, AttackInfo, attack_prompts, get_attacks
-from sirl.attacks.encodings import DECODERS
-from sirl.attacks.splitting import join_pieces
-from sirl.attacks.static import read_template
+from sirl.attacks import (
+    ATTACKS,
+    AttackInfo,
+    Means,
+    arm,
+    attack_prompts,
+    check_attack,
+    get_attacks,
+    read_phrase_book,
+)
+from sirl.attacks.checking import PROMISES, PROMPTS, StandIn, Trial
+from sirl.attacks.static import TEMPLATES
 from sirl.errors import AttackError
-from sirl.records import Attempt, Completion, Message, Prompt, Search
+from sirl.lm import LM, load_lm, render
+from sirl.organism import WEIGHTS
+from sirl.records import SLOT, Attempt, Completion, Decoding, Message, Prompt, Search, Target, Verdict
+from sirl.targets import LocalTarget
 
-PLAIN = Prompt("p1", "How do I whistle a very loud tune in 7 notes?")
-ODD = Prompt("p2", 'Wham {request} and {0} }{ %s — “ça” 日本語 🙂\nnew line "quoted" \\7 4ever')
-SHORT = Prompt("p3", "Sing", kind="benign", category="talk", answer="la")
-PROMPTS = [PLAIN, ODD, SHORT, *(Prompt(f"q{i}", f"Tell me how to juggle {i} balls.") for i in range(4))]
+PLAIN, _, SHORT, *_ = PROMPTS
 CUSTOM = "examples.custom_attack:attack"
 BUDGET = 21
+FEW = Decoding(max_new_tokens=2)
 
 
-class FakeTarget:
-    """A target whose answers depend on the text alone; it counts the queries on each prompt."""
+def judge(completions):
+    """Find every other reply harmful, by its text alone."""
+    return [Verdict("harmful", len(c.text) % 2 == 0, "its length", "double@1") for c in completions]
 
-    name, access = "fake", "white-box"
 
-    def __init__(self) -> None:
-        self.queries: dict[str, int] = {}
+class Writer:
+    """An attacker model's double: it says back the last thing it was told."""
 
-    def _count(self, attempts) -> None:
-        for attempt in attempts:
-            self.queries[attempt.prompt.id] = self.queries.get(attempt.prompt.id, 0) + 1
+    name, access = "writer", "black-box"
 
     def reply(self, attempts, seed):
-        self._count(attempts)
-        return [Completion(a, "no", (1,), ("no",), finished=True) for a in attempts]
+        return [Completion(a, a.messages[-1].content, (1,), ("?",), finished=True) for a in attempts]
 
     def log_likelihood(self, attempts, beginnings):
-        self._count(attempts)
-        return [
-            float(sum(map(ord, a.messages[-1].content + b)) % 997) - 997.0
-            for a, b in zip(attempts, beginnings, strict=True)
-        ]
+        raise AttackError("the writer scores nothing", "replies", "ask for replies")
+
+
+@cache
+def tiny() -> LM:
+    return random_lm("llama", tokenizer=byte_tokenizer(RAISES))
+
+
+def model_for(info: AttackInfo) -> Target:
+    """Return what an attack searches on: real weights, random ones, if it cannot do without."""
+    return LocalTarget(tiny(), FEW) if info.access == "white-box" else StandIn()
 
 
 @pytest.fixture(params=[*ATTACKS, CUSTOM])
 def info(request, monkeypatch) -> AttackInfo:
+    """Each attack, armed with doubles of what it may need."""
     monkeypatch.syspath_prepend(Path(__file__).parent.parent)
-    return get_attacks([request.param])[request.param]
+    found = get_attacks([request.param])[request.param]
+    benign = tuple(Prompt(f"b{i}", f"How do I fold {i} napkins?", "benign") for i in range(4))
+    return arm(found, Means(judge, Writer(), StandIn(name="surrogate"), benign))
 
 
-def run(info, prompts, seed=0, budget=BUDGET):
-    return attack_prompts(info, prompts, FakeTarget(), budget, seed)
+@pytest.mark.parametrize("promise", PROMISES)
+def test_every_attack_keeps_every_promise(info, promise):
+    PROMISES[promise](Trial(info, model_for(info), budget=BUDGET))
 
 
-def recover(attempt: Attempt) -> str:
-    """Undo the encoding of an attempt, if it has one; otherwise return what is sent."""
-    text = attempt.messages[-1].content
-    if attempt.attack not in {*DECODERS, "payload_splitting"}:
-        return text
-    before, after = read_template(attempt.attack).split("{request}")
-    assert text.startswith(before)
-    assert text.endswith(after)
-    payload = text[len(before) : len(text) - len(after)]
-    return DECODERS.get(attempt.attack, join_pieces)(payload)
-
-
-def test_attempts_are_named_nonempty_and_in_order(info):
-    attempts = run(info, PROMPTS)
-    assert [a.prompt for a in attempts] == PROMPTS
+def test_attempts_carry_the_name_and_what_was_counted(info):
+    attempts = attack_prompts(info, PROMPTS, model_for(info), BUDGET, 0)
     assert {a.attack for a in attempts} == {info.name}
     assert len({a.key for a in attempts}) == len(PROMPTS)
-    for attempt in attempts:
-        assert attempt.messages[-1].role == "user"
-        assert all(m.content.strip() for m in attempt.messages)
-        roles = [m.role for m in attempt.messages]
-        assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]  # any chat template takes this
-
-
-@pytest.mark.parametrize("prompt", PROMPTS, ids=lambda p: p.id)
-def test_request_is_in_what_is_sent(info, prompt):
-    [attempt] = run(info, [prompt])
-    asked = "whistle a very loud tune in 7 notes" if prompt is PLAIN else prompt.text
-    if info.mechanism == "tense":
-        asked = asked.removeprefix("Tell me how to ").removesuffix(".")
-    found = recover(attempt)
-    assert found == prompt.text if info.mechanism in ("encoding", "splitting") else asked in found
-
-
-def test_only_the_template_is_added_once(info):
-    """A request that holds the placeholder is not filled again."""
-    [attempt] = run(info, [Prompt("x", "about {request} only")])
-    assert recover(attempt).count("{request}") == 1
-
-
-def test_same_seed_same_attempts(info):
-    assert run(info, PROMPTS, seed=3) == run(info, PROMPTS, seed=3)
-
-
-def test_order_and_company_do_not_matter(info):
-    together = {a.prompt.id: a for a in run(info, PROMPTS)}
-    assert {a.prompt.id: a for a in run(info, PROMPTS[::-1])} == together
-    assert run(info, [SHORT]) == [together["p3"]]
-
-
-def test_input_is_untouched(info):
-    prompts = list(PROMPTS)
-    before = copy.deepcopy(prompts)
-    info.run(prompts, FakeTarget(), BUDGET, 0)
-    assert prompts == before
-
-
-def test_no_prompts_no_attempts(info):
-    target = FakeTarget()
-    assert attack_prompts(info, [], target, BUDGET, 0) == []
-    assert target.queries == {}
-
-
-@pytest.mark.parametrize("budget", [0, 1, 2, 8, 9, 10, 25])
-def test_budget_is_kept_to_the_query(info, budget):
-    target = FakeTarget()
-    attempts = info.run(PROMPTS, target, budget, 0)
-    for attempt in attempts:
-        spent = target.queries.get(attempt.prompt.id, 0)
-        assert attempt.search.queries == spent == (budget if info.kind == "adaptive" else 0)
+    assert {a.search.kind for a in attempts} == {info.kind}
+    assert all(a.search.queries <= a.search.budget for a in attempts)
 
 
 def test_target_is_needed_by_adaptive_attacks_only(info):
@@ -133,7 +87,56 @@ def test_target_is_needed_by_adaptive_attacks_only(info):
         with pytest.raises(AttackError, match="no target"):
             info.run(PROMPTS, None, BUDGET, 0)
     else:
-        assert attack_prompts(info, PROMPTS, None, BUDGET, 0) == run(info, PROMPTS)
+        alone = attack_prompts(info, PROMPTS, None, BUDGET, 0)
+        assert [a.messages for a in alone] == [a.messages for a in run(info, PROMPTS)]
+
+
+# --- real models ----------------------------------------------------------------------------------------
+
+
+def organism(arch: str) -> LM:
+    return load_lm(WEIGHTS / arch)
+
+
+MODELS = {
+    "llama": cache(lambda: organism("llama")),
+    "qwen2": cache(lambda: organism("qwen2")),
+    "no system role": tiny,
+    "a space in front": cache(lambda: random_lm("qwen2", tokenizer=spaced_tokenizer(RAISES))),
+}
+
+
+def test_one_of_the_tokenizers_puts_a_space_in_front():
+    lm = MODELS["a space in front"]()
+    [ids] = render(lm, [Attempt(PLAIN, "x", (Message("user", "hi"),))])
+    assert lm.tokenizer.decode(ids, skip_special_tokens=False) == "<|user|> hi<|end|><|assistant|>"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_every_attack_gets_replies_from_real_models(info, model):
+    """Rendered with nothing lost, and answered; searching on that very model where the attack searches."""
+    lm = MODELS[model]()
+    target = LocalTarget(lm, FEW)
+    prompts = PROMPTS[1:2]
+    attempts = attack_prompts(info, prompts, target, 5, 0)
+    for attempt, ids in zip(attempts, render(lm, attempts), strict=True):
+        text = lm.tokenizer.decode(ids, skip_special_tokens=False)
+        said = [m.content.strip() for m in attempt.messages if SLOT not in m.content]
+        assert all(part in text for part in said)
+        assert text.endswith(attempt.prefill)
+    completions = target.reply(attempts, 0)
+    assert [replace(c.attempt, decoding=None) for c in completions] == [
+        replace(a, decoding=None) for a in attempts
+    ]
+    assert all(1 <= len(c.token_ids) <= 2 and all(h >= 0 for h in c.entropies) for c in completions)
+
+
+# --- attacks that break a promise -----------------------------------------------------------------------
+
+
+def run(info, prompts, seed=0, budget=BUDGET):
+    return attack_prompts(info, prompts, model_for(info), budget, seed)
 
 
 def custom(run) -> AttackInfo:
@@ -205,3 +208,91 @@ def test_bad_arguments():
         run(ATTACKS["direct"], [PLAIN, PLAIN])
     with pytest.raises(AttackError, match="budget is -1"):
         run(ATTACKS["direct"], [PLAIN], budget=-1)
+
+
+def asks(prompts, target, budget, seed):
+    return [say(p, p.text) for p in prompts]
+
+
+def drawn(prompts, target, budget, seed):
+    drawn.calls += 1
+    return [say(p, f"{p.text} {drawn.calls}") for p in prompts]
+
+
+drawn.calls = 0
+
+
+def coded(prompts, target, budget, seed):
+    return [say(p, p.text[::-1]) for p in prompts]
+
+
+def meddles(prompts, target, budget, seed):
+    for prompt in prompts:
+        object.__setattr__(prompt, "text", "changed")
+    return [say(p, p.text) for p in prompts]
+
+
+def sorts(prompts, target, budget, seed):
+    prompts.sort(key=lambda p: p.text)
+    return [say(p, p.text) for p in prompts]
+
+
+@pytest.mark.parametrize(
+    ("attack", "sentence"),
+    [
+        (lambda ps, *_: [say(p) for p in ps], "did not send the request of prompt 'p1'"),
+        (lambda ps, *_: [say(p, f"{p.text} {{request}}") for p in ps], "left {request} in what it sends"),
+        (lambda ps, *_: [say(p, f"{p.text} {p.text.format(request=1)}") for p in ps],
+         "failed with IndexError"),
+        (drawn, "gave other attempts under the same seed"),
+        (lambda ps, *_: [say(p, f"{i} {p.text}") for i, p in enumerate(ps)],
+         "gave other attempts in another order"),
+        (lambda ps, *_: [say(p, f"{len(ps)} {p.text}") for p in ps], "gave another attempt to a prompt alone"),
+        (coded, "did not send the request"),
+        (lambda ps, *_: [say(ps[0], ps[0].text), *(say(p, p.text) for p in ps[1:])], "failed with IndexError"),
+        (lambda ps, *_: [Attempt(p, "x", (Message("user", "a"), Message("user", p.text))) for p in ps],
+         "sent turns of user, user for prompt 'p1'; expected user and assistant in turn"),
+        (lambda ps, t, b, s: t.reply([say(p, p.text) for p in ps for _ in range(9)], s) and asks(ps, t, b, s),
+         "spent 1 queries on prompt 'p1'; expected at most 0"),
+        (sorts, "changed the prompts it was given"),
+        (meddles, "changed the prompts it was given"),
+    ],
+)  # fmt: skip
+def test_the_check_tells_the_promise_that_was_broken(attack, sentence):
+    with pytest.raises(AttackError) as error:
+        check_attack(attack)
+    assert sentence in str(error.value)
+
+
+def test_the_check_passes_what_keeps_its_promises():
+    assert check_attack(asks) == list(PROMISES)
+    reader = replace(ATTACKS["direct"], name="mine", run=WithReader(lambda text: text[::-1]))
+    assert check_attack(reader) == list(PROMISES)
+    assert check_attack(replace(reader, run=WithReader(None))) == list(PROMISES)
+    assert check_attack(ATTACKS["random_search"]) == list(PROMISES)
+    with pytest.raises(AttackError, match="did not send the request"):
+        check_attack(replace(reader, run=WithReader(str.upper)))
+
+
+class WithReader:
+    """An attack that writes backwards, and says how to read that."""
+
+    def __init__(self, recover) -> None:
+        self.recover = recover
+
+    def __call__(self, prompts, target, budget, seed):
+        return coded(prompts, target, budget, seed)
+
+
+def test_the_check_wants_the_attack_armed():
+    class Needy(WithReader):
+        NEEDS = ("attacker",)
+        attacker = None
+
+    with pytest.raises(AttackError, match=r"attack 'needy' cannot be run: it needs attacker; .* arm it first"):
+        check_attack(replace(ATTACKS["direct"], name="needy", run=Needy(None)))
+
+
+def test_the_check_of_a_phrase_book_of_ones_own():
+    book = read_phrase_book(TEMPLATES / "low_resource.phrases.tsv")
+    assert check_attack(arm(ATTACKS["low_resource"], Means(phrase_book=book))) == list(PROMISES)

@@ -2,17 +2,35 @@
 
 import subprocess
 import sys
+from itertools import product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sirl.attacks import ATTACKS, AttackInfo, attack_prompts, get_attacks, template_hashes
+from sirl.attacks import (
+    ATTACKS,
+    PAPER,
+    AttackInfo,
+    Means,
+    PhraseBook,
+    arm,
+    attack_prompts,
+    get_attacks,
+    read_phrase_book,
+    template_hashes,
+)
+from sirl.attacks.ciphers import caesar, uncaesar
 from sirl.attacks.demonstrations import DEMONSTRATIONS, ica, many_shot
-from sirl.attacks.encodings import flip, leet, rot13, unleet
+from sirl.attacks.drawing import choose_word, draw, read_drawing
+from sirl.attacks.encodings import base64, flip, leet, rot13, unbase64, unleet
+from sirl.attacks.low_resource import ESPERANTO, LowResource
 from sirl.attacks.nesting import SCENARIOS, renellm
 from sirl.attacks.random_search import WORDS, RandomSearch
 from sirl.attacks.splitting import join_pieces, split_words, write_pieces
 from sirl.attacks.static import AFFIRMATION, TEMPLATES, read_template
 from sirl.attacks.tense import FUTURE, PAST, in_tense
+from sirl.attacks.trees import read_tree, write_tree
 from sirl.errors import AttackError
 from sirl.records import Prompt
 
@@ -24,12 +42,13 @@ TEXTS = [
     "two  spaces\nand a line\t",
     "ça 日本語 🙂 'x' \"y\"",
 ]
-PROMPT_TEMPLATES = sorted(p.stem for p in TEMPLATES.glob("*.txt") if not p.stem.endswith(".words"))
+LISTS = (".words", ".font", ".common")  # what attacks read besides templates
+PROMPT_TEMPLATES = sorted(p.stem for p in TEMPLATES.glob("*.txt") if not p.stem.endswith(LISTS))
 
 
 def test_the_table_is_complete():
     static = [info for info in ATTACKS.values() if info.kind == "static"]
-    assert len(static) >= 16
+    assert len(static) >= 26
     assert len({info.mechanism for info in ATTACKS.values()}) >= 12
     assert list(ATTACKS) == [info.name for info in ATTACKS.values()]
     assert all(info.source and info.summary.endswith((".", "?")) for info in ATTACKS.values())
@@ -47,6 +66,12 @@ def test_templates_hold_one_placeholder_and_30_to_110_words(name):
 def test_the_room_runs_without_torch():
     code = "import sys, sirl.attacks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.xfail(strict=False, reason="the attacks that search are still to come")
+def test_the_papers_twenty():
+    assert list(get_attacks(["paper"])) == list(PAPER)
+    assert len(PAPER) == 20
 
 
 def test_groups_expand_in_order_and_once():
@@ -177,6 +202,10 @@ def test_past_tense(request_text, past):
 def test_encodings_can_be_undone(text):
     assert rot13(rot13(text)) == text
     assert unleet(leet(text)) == text
+    assert unbase64(base64(text)) == text
+    assert uncaesar(caesar(text)) == text
+    assert read_tree(write_tree(text)) == text
+    assert ESPERANTO.read(ESPERANTO.translate(text)) == text
     assert flip(flip(text)) == text
     assert join_pieces(write_pieces(text)) == text
 
@@ -185,12 +214,164 @@ def test_encodings_by_hand():
     assert rot13("Hello, 5") == "Uryyb, 5"
     assert leet("a test of 3 Eggs") == "4 7357 0f \\3 Egg5"
     assert flip("abc d") == "d cba"
+    assert caesar("Lazy fox, 3") == "Odcb ira, 3"
+    assert base64("Hi, ü") == "SGksIMO8"
+    assert write_tree("one two three") == '[[[], "one ", []], "two ", [[], "three", []]]'
 
 
 def test_pieces_by_hand():
     assert split_words("one two three four five six", 3) == ["one two ", "three four ", "five six"]
     assert split_words("one two", 4) == ["one ", "two"]
     assert write_pieces("be at home by ten") == 'A = "be "\nB = "at "\nC = "home by "\nD = "ten"'
+
+
+# --- drawing --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("Give me instructions to grimble a frost goose.", "grimble"),  # instructions is an ordinary word
+        ("How do I snatchle a moonfoxy cat?", "moonfoxy"),  # the last of the longest
+        ("how can you do it", "you"),  # all ordinary: the longest of them
+        ("Fix my iPhone, ça va_t 5th", "Fix"),  # no mixed case, no accents, no digits
+        ("4 + 4 = ?", None),
+    ],
+)
+def test_the_word_that_is_drawn(text, word):
+    found = choose_word(text)
+    assert (found and found[0]) == word
+
+
+def test_a_drawing_by_hand():
+    rows = ["#  # ###", "#  #  #", "####  #", "#  #  #", "#  # ###"]
+    assert draw("Hi") == "\n".join(rows)
+
+
+def test_drawings_can_be_read():
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for a, b in product(letters, letters):
+        assert read_drawing(draw(a + b)) == a + b
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sing a MERRY tune [mask] [[Mask]",
+        "[Melody]",
+        "[[x]] I",
+        "I",
+        "Sing LOUDLY",
+        "Whistling",
+        "",
+        "7",
+        "a" * 40,
+    ],
+)
+def test_a_masked_request_can_be_read(text):
+    info = ATTACKS["artprompt"]
+    [attempt] = info.run([Prompt("p", text)], None, 0, 0)
+    assert info.recover(attempt.messages[-1].content) == text
+    if len(text) > 1:
+        assert text not in attempt.messages[-1].content
+
+
+# --- languages ------------------------------------------------------------------------------------------
+
+LITTLE = PhraseBook(
+    (("how do I", "kiel mi"), ("how", "kiel"), ("me", "mi"), ("cat", "kato"), ("the cat", "la kato"))
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("How do I feed the cat?", "Kiel mi feed la kato?"),
+        ("how me cat", "how mi kato"),  # kiel mi would be read as: how do I
+        ("Kato, my CAT", "\\Kato, my CAT"),  # Kato would be read as: Cat
+        ("cat\\cat la", "kato\\\\kato la"),
+        ("la cat's cat", "la cat's kato"),
+        ("la  cat", "la  kato"),
+    ],
+)
+def test_translation_by_hand(text, sent):
+    assert LITTLE.translate(text) == sent
+    assert LITTLE.read(sent) == text
+
+
+PIECES_OF_TEXT = [w for pair in LITTLE.pairs for side in pair for w in (side, side.capitalize())]
+
+
+@given(
+    st.lists(st.sampled_from([*PIECES_OF_TEXT, " ", " ", " ", "'", "\\", ".", "la", "7", "ĉ", "\n"])).map(
+        "".join
+    )
+)
+def test_any_translation_can_be_read_back(text):
+    assert LITTLE.read(LITTLE.translate(text)) == text
+
+
+@given(st.text())
+def test_any_text_can_be_translated_and_read_back(text):
+    assert ESPERANTO.read(ESPERANTO.translate(text)) == text
+
+
+def test_the_default_book_translates_what_is_asked_every_day():
+    said = ESPERANTO.translate("Tell me how to feed the old cat.")
+    assert said == "Diru al mi kiel oni povas nutri la malnova kato."
+    assert len(ESPERANTO.pairs) >= 150
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("# nothing\n", "the phrase book holds no phrase; expected at least one pair"),
+        ("cat kato\n", "line 1 of {path} is no pair; expected two phrases, a tab between"),
+        ("cat\tkato\tkat\n", "is no pair"),
+        ("cat\tkato\nCat\tkat\n", "holds 'cat' 2 times; expected each phrase once"),
+        ("cat\tkato\ndog\tKato\n", "holds 'kato' 2 times"),
+        ("cat!\tkato\n", "holds 'cat!'; expected words with one space between them"),
+    ],
+)
+def test_phrase_books_that_cannot_be_read_back(tmp_path, text, sentence):
+    path = tmp_path / "book.tsv"
+    path.write_text(text)
+    with pytest.raises(AttackError) as error:
+        read_phrase_book(path)
+    assert sentence.replace("{path}", str(path)) in str(error.value)
+
+
+def test_a_missing_phrase_book_is_told(tmp_path):
+    with pytest.raises(AttackError, match=r"no\.tsv cannot be read"):
+        read_phrase_book(tmp_path / "no.tsv")
+
+
+def test_a_users_phrase_book_or_translator_takes_the_place_of_ours(tmp_path):
+    path = tmp_path / "book.tsv"
+    path.write_text("# mine\nsing\tchante\n")
+    armed = arm(ATTACKS["low_resource"], Means(phrase_book=read_phrase_book(path)))
+    [attempt] = attack_prompts(armed, [Prompt("p", "Sing it!")], None, 0, 0)
+    assert attempt.messages[0].content.startswith("Chante it!")
+    assert armed.recover(attempt.messages[0].content) == "Sing it!"
+    shouting = LowResource(translator=str.upper)
+    assert shouting([Prompt("p", "Sing it!")], None, 0, 0)[0].messages[0].content.startswith("SING IT!")
+    assert shouting.recover is None
+    lines = {name: AttackInfo(name, "m", "none", "static", "s", "", run)
+             for name, run in (("a", armed.run), ("b", shouting), ("c", LowResource()))}  # fmt: skip
+    assert len(set(template_hashes(lines).values())) == 3
+
+
+def test_a_hash_is_the_same_in_every_process():
+    """A function's address is not: a run could not be continued."""
+    code = (
+        "from sirl.attacks import AttackInfo, template_hashes\n"
+        "from sirl.attacks.low_resource import LowResource\n"
+        "def f(text): return text\n"
+        "run = LowResource(translator=f)\n"
+        "print(template_hashes({'x': AttackInfo('x', 'm', 'none', 'static', 's', '', run)}))"
+    )
+    said = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in "ab"]
+    assert said[0] == said[1]
 
 
 # --- nesting, demonstrations, prefill -------------------------------------------------------------------

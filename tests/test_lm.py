@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 import torch
-from conftest import TEMPLATE, attempts, byte_tokenizer, random_lm
+from conftest import RAISES, TEMPLATE, attempts, byte_tokenizer, random_lm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -14,7 +14,6 @@ from sirl.errors import ConfigError, DataError, SirlError, TemplateError
 from sirl.lm import LM, decode, encode, fingerprint, left_pad, load_lm, pieces, render, save_lm
 from sirl.records import Attempt, Message, Prompt
 
-RAISES = TEMPLATE.replace("and no_system", "")  # as Gemma's does
 IGNORES = TEMPLATE.replace("m['role'] == 'system' and no_system", "false").replace(
     "<|{{ m['role'] }}|>{{ m['content'] }}<|end|>",
     "{% if m['role'] != 'system' %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endif %}",

@@ -10,25 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sirl.attacks.attacker import WRITING, instructions
-from sirl.attacks.best_of_n import BestOfN
-from sirl.attacks.contract import SEARCHING, AttackInfo, Means, arm, attack_prompts, unmet
-from sirl.attacks.crescendo import Crescendo
-from sirl.attacks.decoding import SETTINGS, DecodingSweep
+from sirl.attacks.black_box import BLACK_BOX
+from sirl.attacks.checking import check_attack
+from sirl.attacks.ciphers import caesar, from_cipher, in_cipher, uncaesar
+from sirl.attacks.contract import SEARCHING, AttackInfo, Means, arm, attack_prompts, unmet, whole
 from sirl.attacks.demonstrations import ica, many_shot
-from sirl.attacks.encodings import encoded, flip, leet, rot13
-from sirl.attacks.fuzzing import GptFuzzer
-from sirl.attacks.nesting import ReNeLlm
+from sirl.attacks.drawing import artprompt, from_drawing
+from sirl.attacks.encodings import base64, decoded, encoded, flip, leet, rot13, unbase64, unleet
+from sirl.attacks.low_resource import LowResource
+from sirl.attacks.phrases import PhraseBook, read_phrase_book
 from sirl.attacks.random_search import RandomSearch
-from sirl.attacks.refinement import Pair, Tap
-from sirl.attacks.splitting import payload_splitting
-from sirl.attacks.static import AFFIRMATION, TEMPLATES, Rewrite, say, static_attack, templated
+from sirl.attacks.splitting import from_pieces, payload_splitting
+from sirl.attacks.static import AFFIRMATION, TEMPLATES, say, static_attack, templated
 from sirl.attacks.tense import future_tense, past_tense
+from sirl.attacks.trees import code_chameleon, from_tree
 from sirl.errors import AttackError, suggest
 from sirl.plugins import load_plugin
 from sirl.records import Attack
@@ -40,10 +41,13 @@ __all__ = [
     "WRITING",
     "AttackInfo",
     "Means",
+    "PhraseBook",
     "arm",
     "attack_prompts",
+    "check_attack",
     "get_attacks",
     "instructions",
+    "read_phrase_book",
     "template_hashes",
     "unmet",
 ]
@@ -54,50 +58,103 @@ _TENSE = "arXiv 2407.11969"
 _ADAPTIVE = "arXiv 2404.02151"
 
 
-def _static(name: str, mechanism: str, source: str, summary: str, rewrite: Rewrite | None = None) -> AttackInfo:
-    """Return the table's line for a rewrite, or for the template of the same name."""
-    run = static_attack(name, rewrite or templated(name))
-    return AttackInfo(name, mechanism, "none", "static", source, summary, run)
+def _static(name: str, mechanism: str, source: str, summary: str, run: Attack | None = None) -> AttackInfo:
+    """Return the table's line of a static attack; by default it fills the template of its name."""
+    return AttackInfo(
+        name, mechanism, "none", "static", source, summary, run or static_attack(name, templated(name))
+    )
 
 
-def _black_box(name: str, mechanism: str, source: str, summary: str, run: Attack, *, budget: int) -> AttackInfo:
-    """Return the table's line for a search that needs no more of the model than its replies."""
-    return AttackInfo(name, mechanism, "black-box", "adaptive", source, summary, run, budget)
+def _coded(
+    name: str, source: str, summary: str, encode: Callable[[str], str], decode: Callable[[str], str]
+) -> AttackInfo:
+    """Return the line of an attack that writes the request in a code, into the template of its name."""
+    run = static_attack(name, encoded(name, encode), recover=decoded(name, decode))
+    return _static(name, "encoding", source, summary, run)
+
+
+def _ciphered(
+    name: str, summary: str, encode: Callable[[str], str], decode: Callable[[str], str]
+) -> AttackInfo:
+    """Return the line of an attack that talks in a cipher from the first exchange on."""
+    run = static_attack(name, in_cipher(name, encode), recover=from_cipher(name, encode, decode))
+    return _static(name, "cipher", "arXiv 2308.06463", summary, run)
 
 
 ATTACKS: Mapping[str, AttackInfo] = {
     info.name: info
     for info in (
-        _static("direct", "none", "baseline", "The request as it is.", say),
+        _static("direct", "none", "baseline", "The request as it is.", static_attack("direct", say)),
         _static("aim", "persona", _IN_THE_WILD, "A scheming adviser in a play answers his patron."),
         _static("dev_mode_v2", "developer mode", _IN_THE_WILD, "A test mode asks for a second, raw reply."),
+        _static("dev_mode_ranti", "developer mode", _IN_THE_WILD, "A rude mode that knows no refusal."),
         _static("better_dan", "persona", _IN_THE_WILD, "A role that has broken free of every rule."),
         _static("anti_gpt_v2", "opposite answer", _IN_THE_WILD, "The usual reply, then its opposite."),
         _static("refusal_suppression", "refusal suppression", _JAILBROKEN, "Rules that forbid refusing words."),
         _static("prefix_injection", "prefix injection", _JAILBROKEN, "The reply must open with agreement."),
         _static("style_rules", "style rules", _JAILBROKEN, "A numbered list of short words, no warnings."),
         _static("deep_inception", "nested fiction", "arXiv 2311.03191", "A story within a dream in a story."),
-        _static("past_tense", "tense", _TENSE, "How did people do it in the past?", past_tense),
-        _static("future_tense", "tense", _TENSE, "How will people do it in the future?", future_tense),
-        _static("ica", "demonstrations", "arXiv 2310.06387", "Three earlier turns that helped.", ica),
+        _static(
+            "past_tense",
+            "tense",
+            _TENSE,
+            "How did people do it in the past?",
+            static_attack("past_tense", past_tense, recover=None),
+        ),
+        _static(
+            "future_tense",
+            "tense",
+            _TENSE,
+            "How will people do it in the future?",
+            static_attack("future_tense", future_tense, recover=None),
+        ),
+        _static(
+            "ica",
+            "demonstrations",
+            "arXiv 2310.06387",
+            "Three earlier turns that helped.",
+            static_attack("ica", ica),
+        ),
         _static(
             "many_shot",
             "demonstrations",
             "Anil et al., NeurIPS 2024",
             "Twelve helpful exchanges, written inside one message.",
-            many_shot,
+            static_attack("many_shot", many_shot),
         ),
-        _static("rot13", "encoding", _JAILBROKEN, "Letters moved by thirteen.", encoded("rot13", rot13)),
-        _static("leetspeak", "encoding", _JAILBROKEN, "Digits for letters.", encoded("leetspeak", leet)),
+        _coded("rot13", _JAILBROKEN, "Letters moved by thirteen.", rot13, rot13),
+        _coded("leetspeak", _JAILBROKEN, "Digits for letters.", leet, unleet),
+        _coded("base64", _JAILBROKEN, "Packed as mail programs pack it.", base64, unbase64),
+        _coded("flip_attack", "arXiv 2410.02832", "Written backwards.", flip, flip),
+        _ciphered("cipher", "A talk in a Caesar code, shown by example.", caesar, uncaesar),
+        _ciphered("self_cipher", "A talk in a cipher that is only claimed.", whole, whole),
         _static(
-            "flip_attack", "encoding", "arXiv 2410.02832", "Written backwards.", encoded("flip_attack", flip)
+            "artprompt",
+            "drawing",
+            "arXiv 2402.11753",
+            "One word is drawn in block letters.",
+            static_attack("artprompt", artprompt, recover=from_drawing),
+        ),
+        _static(
+            "code_chameleon",
+            "data structure",
+            "arXiv 2402.16717",
+            "A tree of words, with the code to read it.",
+            static_attack("code_chameleon", code_chameleon, recover=from_tree),
+        ),
+        _static(
+            "low_resource",
+            "language switch",
+            "arXiv 2310.02446",
+            "Asked in a language seldom trained for.",
+            LowResource(),
         ),
         _static(
             "payload_splitting",
             "splitting",
             "arXiv 2302.05733",
             "Named pieces, to be joined and answered.",
-            payload_splitting,
+            static_attack("payload_splitting", payload_splitting, recover=from_pieces),
         ),
         AttackInfo(
             "prefill",
@@ -118,62 +175,7 @@ ATTACKS: Mapping[str, AttackInfo] = {
             RandomSearch(),
             budget=1024,
         ),
-        _black_box(
-            "renellm",
-            "scenario nesting",
-            "arXiv 2311.08268",
-            "Reworded, then nested in code to complete, a table to fill, or a text to continue.",
-            ReNeLlm(),
-            budget=20,
-        ),
-        _black_box(
-            "pair",
-            "refinement",
-            "arXiv 2310.08419",
-            "An attacker model refines its message, told how the last one went.",
-            Pair(),
-            budget=90,
-        ),
-        _black_box(
-            "tap",
-            "refinement",
-            "arXiv 2312.02119",
-            "A tree of refinements; what strays is pruned unsent, the best grow on.",
-            Tap(),
-            budget=340,
-        ),
-        _black_box(
-            "gptfuzzer",
-            "template fuzzing",
-            "arXiv 2309.10253",
-            "Templates are bred: chosen, mutated by an attacker model, tried, kept.",
-            GptFuzzer(),
-            budget=500,
-        ),
-        _black_box(
-            "crescendo",
-            "multi-turn",
-            "arXiv 2404.01833",
-            "Many small steps from a harmless question to the request, in real turns.",
-            Crescendo(),
-            budget=100,
-        ),
-        _black_box(
-            "best_of_n",
-            "random slips",
-            "arXiv 2412.03556",
-            "The request with random slips of the pen, again and again.",
-            BestOfN(),
-            budget=10_000,
-        ),
-        _black_box(
-            "decoding",
-            "decoding settings",
-            "arXiv 2310.06987",
-            "The plain request under other temperatures, top-p and top-k.",
-            DecodingSweep(),
-            budget=len(SETTINGS),
-        ),
+        *BLACK_BOX,
     )
 }
 PAPER = (  # the paper's twenty (arXiv 2510.01088), under the field's names
@@ -275,11 +277,16 @@ def _hash(info: AttackInfo) -> str:
         return "unknown"
     digest = hashlib.sha256(Path(source).read_bytes())
     owners = (info.name, "attacker") if "attacker" in info.needs else (info.name,)
-    texts = [
-        path for name in owners for path in (*TEMPLATES.glob(f"{name}.txt"), *TEMPLATES.glob(f"{name}.*.txt"))
-    ]
-    for template in sorted(texts):
+    for template in sorted(path for name in owners for path in TEMPLATES.glob(f"{name}.*")):
         digest.update(template.read_bytes())
-    if is_dataclass(run):  # its settings
-        digest.update(repr(run).encode())
+    if is_dataclass(run):  # its settings, and by name what it was armed with
+        digest.update(repr([(f.name, _settled(getattr(run, f.name))) for f in fields(run)]).encode())
     return digest.hexdigest()[:12]
+
+
+def _settled(value: Any) -> Any:
+    """Return what stands for a setting from one process to the next: models and functions by their names."""
+    if hasattr(value, "reply"):
+        return value.name
+    name = getattr(value, "__qualname__", None)
+    return f"{getattr(value, '__module__', '')}.{name}" if name else value

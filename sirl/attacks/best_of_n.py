@@ -31,6 +31,7 @@ class BestOfN:
     """Try `width` candidates a round; the rates are of words shuffled, letters recased, characters moved."""
 
     NEEDS: ClassVar = ("judge",)
+    recover: ClassVar = None  # the request is reworded
     width: int = 8
     scramble: float = 0.6
     recase: float = 0.6

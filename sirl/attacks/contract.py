@@ -7,11 +7,12 @@ a budget is counted and not believed. This module refuses to know how any attack
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from time import perf_counter
 from typing import Any
 
+from sirl.attacks.phrases import PhraseBook
 from sirl.errors import AttackError
 from sirl.records import (
     Access,
@@ -34,6 +35,12 @@ ACCESS: tuple[Access, ...] = (
     "white-box",
 )  # each holds those before
 SEARCHING = ("adaptive", "transfer")
+Recover = Callable[[str], str]  # the last message sent -> the request
+
+
+def whole(text: str) -> str:
+    """Return the message as it is: the request stands in it, word for word."""
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,15 @@ class AttackInfo:
         """The names of the `Means` that it cannot do without."""
         return tuple(getattr(self.run, "NEEDS", ()))
 
+    @property
+    def recover(self) -> Recover | None:
+        """What reads the request back from the last message: the attack's own `recover`, if it has one.
+
+        By default `whole`. None: the attack puts the request into other words, so nothing can read it back.
+        """
+        recover: Recover | None = getattr(self.run, "recover", whole)
+        return recover
+
 
 @dataclass(frozen=True, slots=True)
 class Means:
@@ -72,12 +88,14 @@ class Means:
     attacker   a model that writes messages
     surrogate  a model to search on in place of the one under test
     benign     plain harmless requests, to tell harmful ones from
+    phrase_book  what to translate requests by
     """
 
     judge: Judge | None = None
     attacker: Target | None = None
     surrogate: Target | None = None
     benign: tuple[Prompt, ...] = ()
+    phrase_book: PhraseBook | None = None
 
 
 def arm(info: AttackInfo, means: Means) -> AttackInfo:
@@ -143,9 +161,7 @@ class Meter:
         for attempt in attempts:
             identity = attempt.prompt.id
             if identity not in self.spent:
-                raise _broken(
-                    self.attack, f"queried the target about {identity!r}", "only prompts it was given"
-                )
+                raise broken(self.attack, f"queried the target about {identity!r}", "only prompts it was given")
             spent = self.spent[identity]
             spent.queries += 1
             spent.passes += passes
@@ -214,36 +230,37 @@ def _check_inputs(attack: AttackInfo, prompts: Sequence[Prompt], target: Target 
 def _check_list(name: str, prompts: Sequence[Prompt], result: object) -> None:
     """Check what can be said before looking at any one attempt."""
     if not isinstance(result, (list, tuple)):
-        raise _broken(name, f"returned {type(result).__name__}", "a list of Attempt")
+        raise broken(name, f"returned {type(result).__name__}", "a list of Attempt")
     if len(result) != len(prompts):
-        raise _broken(name, f"returned {len(result)} attempts", f"{len(prompts)}, one a prompt")
+        raise broken(name, f"returned {len(result)} attempts", f"{len(prompts)}, one a prompt")
     for item in result:
         if not isinstance(item, Attempt):
-            raise _broken(name, f"returned a {type(item).__name__} in its list", "Attempt")
+            raise broken(name, f"returned a {type(item).__name__} in its list", "Attempt")
 
 
 def _check_attempt(attack: AttackInfo, prompt: Prompt, attempt: Attempt, budget: int) -> None:
     name = attack.name
     if attempt.prompt != prompt:
         found = f"returned prompt {attempt.prompt.id!r} where {prompt.id!r} was given"
-        raise _broken(name, found, "the same prompts, unchanged, in the same order")
+        raise broken(name, found, "the same prompts, unchanged, in the same order")
     if attempt.search.queries > budget:
         raise _over_budget(name, prompt.id, attempt.search.queries, budget)
     if attack.kind == "static" and attempt.search.queries:
-        raise _broken(name, f"is static and reports {attempt.search.queries} queries", "0")
+        raise broken(name, f"is static and reports {attempt.search.queries} queries", "0")
     if not attempt.messages or any(not message.content.strip() for message in attempt.messages):
-        raise _broken(name, f"sent an empty message for prompt {prompt.id!r}", "some text in every message")
+        raise broken(name, f"sent an empty message for prompt {prompt.id!r}", "some text in every message")
     if any(message.role not in ROLES for message in attempt.messages):
         roles = ", ".join(message.role for message in attempt.messages)
-        raise _broken(name, f"used the roles {roles}", f"only {', '.join(ROLES)}")
+        raise broken(name, f"used the roles {roles}", f"only {', '.join(ROLES)}")
     if attempt.messages[-1].role != "user":
         last = attempt.messages[-1].role
-        raise _broken(name, f"ended with a message of the {last}", "the user's; use prefill to begin the reply")
+        raise broken(name, f"ended with a message of the {last}", "the user's; use prefill to begin the reply")
 
 
-def _broken(name: str, found: str, expected: str) -> AttackError:
+def broken(name: str, found: str, expected: str) -> AttackError:
+    """Return the error that says which promise an attack broke."""
     return AttackError(f"attack {name!r} {found}", expected, "correct the attack; see sirl.records.Attack")
 
 
 def _over_budget(name: str, prompt_id: str, queries: int, budget: int) -> AttackError:
-    return _broken(name, f"spent {queries} queries on prompt {prompt_id!r}", f"at most {budget}")
+    return broken(name, f"spent {queries} queries on prompt {prompt_id!r}", f"at most {budget}")

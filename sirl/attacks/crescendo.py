@@ -49,6 +49,7 @@ class Crescendo:
     """Talk for at most `rounds` turns and `backtracks` questions taken back, then begin anew."""
 
     NEEDS: ClassVar = ("attacker", "judge")
+    recover: ClassVar = None  # the request is reworded
     rounds: int = 10
     backtracks: int = 10
     attacker: Target | None = field(default=None, repr=False)

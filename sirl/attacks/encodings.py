@@ -3,16 +3,18 @@
 Each encoding has its inverse here, so that a test, or a judge's reader, can see what was asked. This module
 refuses to know whether a model can read any of them.
 
-Source: arXiv 2307.02483 (ROT13, leetspeak); arXiv 2410.02832 (FlipAttack, characters of the sentence).
+Source: arXiv 2307.02483 (ROT13, leetspeak, Base64); arXiv 2410.02832 (FlipAttack, characters of the sentence).
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Callable
 
-from sirl.attacks.static import Rewrite, fill, read_template, say
+from sirl.attacks.contract import Recover
+from sirl.attacks.static import Rewrite, fill, read_template, say, unfill
 from sirl.records import Message
 
 LEET = {"a": "4", "e": "3", "i": "1", "o": "0", "s": "5", "t": "7"}
@@ -41,6 +43,16 @@ def flip(text: str) -> str:
     return text[::-1]
 
 
+def base64(text: str) -> str:
+    """Write the text's UTF-8 bytes in Base64, on one line."""
+    return b64encode(text.encode("utf-8", "surrogatepass")).decode("ascii")
+
+
+def unbase64(text: str) -> str:
+    """Undo `base64`."""
+    return b64decode(text).decode("utf-8", "surrogatepass")
+
+
 def encoded(name: str, encode: Callable[[str], str]) -> Rewrite:
     """Return the rewrite that encodes a request and puts it into the template of this name."""
 
@@ -50,4 +62,10 @@ def encoded(name: str, encode: Callable[[str], str]) -> Rewrite:
     return rewrite
 
 
-DECODERS: Mapping[str, Callable[[str], str]] = {"rot13": rot13, "leetspeak": unleet, "flip_attack": flip}
+def decoded(name: str, decode: Callable[[str], str]) -> Recover:
+    """Return the reader of what `encoded` sends."""
+
+    def recover(text: str) -> str:
+        return decode(unfill(read_template(name), text))
+
+    return recover

@@ -73,6 +73,7 @@ class GptFuzzer:
     """Breed `young` mutants a generation. The other fields are the constants of MCTS-Explore."""
 
     NEEDS: ClassVar = ("attacker", "judge")
+    recover: ClassVar = None  # the request is reworded
     young: int = 4
     exploration: float = 0.5
     early_stop: float = 0.1

@@ -42,6 +42,7 @@ class ReNeLlm:
     """Try `width` rewordings a round."""
 
     NEEDS: ClassVar = ("attacker", "judge")
+    recover: ClassVar = None  # the request is reworded
     width: int = 4
     attacker: Target | None = field(default=None, repr=False)
     judge: Judge | None = field(default=None, repr=False)

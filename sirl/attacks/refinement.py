@@ -30,6 +30,7 @@ class Pair:
     """Refine in `streams` side by side, each `depth` tries long; then begin anew until the budget is spent."""
 
     NEEDS: ClassVar = ("attacker", "judge")
+    recover: ClassVar = None  # the request is reworded
     streams: int = 5
     depth: int = 3
     attacker: Target | None = field(default=None, repr=False)
@@ -70,6 +71,7 @@ class Tap:
     """Grow a tree of rewritings `depth` deep: `branching` children a leaf, the best `width` go on."""
 
     NEEDS: ClassVar = ("attacker", "judge")
+    recover: ClassVar = None  # the request is reworded
     branching: int = 4
     width: int = 10
     depth: int = 10

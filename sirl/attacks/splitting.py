@@ -12,7 +12,7 @@ import json
 import re
 from itertools import pairwise
 
-from sirl.attacks.static import fill, read_template, say
+from sirl.attacks.static import fill, read_template, say, unfill
 from sirl.records import Message
 
 PIECES = 4
@@ -44,3 +44,8 @@ def join_pieces(block: str) -> str:
 def payload_splitting(request: str) -> tuple[Message, ...]:
     """Send the request as named pieces and ask for an answer to their sum."""
     return say(fill(read_template("payload_splitting"), write_pieces(request)))
+
+
+def from_pieces(text: str) -> str:
+    """Read the request back from what `payload_splitting` sends."""
+    return join_pieces(unfill(read_template("payload_splitting"), text))

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
+from sirl.attacks.contract import Recover, whole
 from sirl.records import Attack, Attempt, Message, Prompt, Target
 
 Rewrite = Callable[[str], tuple[Message, ...]]
@@ -31,6 +33,14 @@ def fill(template: str, request: str) -> str:
     return template.replace(PLACEHOLDER, request)
 
 
+def unfill(template: str, text: str) -> str:
+    """Return what stands in the place of `{request}`. Raises ValueError if the text is not of this template."""
+    before, after = template.split(PLACEHOLDER)
+    if not (text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after)):
+        raise ValueError("the text was not made from this template")
+    return text[len(before) : len(text) - len(after)]
+
+
 def say(text: str) -> tuple[Message, ...]:
     """Return a chat of one turn, spoken by the user."""
     return (Message("user", text),)
@@ -45,12 +55,16 @@ def templated(name: str) -> Rewrite:
     return rewrite
 
 
-def static_attack(name: str, rewrite: Rewrite, prefill: str = "") -> Attack:
-    """Return the attack that sends `rewrite(request)` and begins the reply with `prefill`."""
+def static_attack(name: str, rewrite: Rewrite, prefill: str = "", recover: Recover | None = whole) -> Attack:
+    """Return the attack that sends `rewrite(request)` and begins the reply with `prefill`.
+
+    `recover` undoes the rewrite; see `sirl.attacks.AttackInfo`.
+    """
 
     def attack(prompts: Sequence[Prompt], target: Target | None, budget: int, seed: int) -> list[Attempt]:
         del target, budget, seed  # a static attack asks nothing and draws nothing
         return [Attempt(prompt, name, rewrite(prompt.text), prefill=prefill) for prompt in prompts]
 
     attack.__module__ = rewrite.__module__  # the file that decides what is sent, for its hash
+    cast(Any, attack).recover = recover
     return attack
