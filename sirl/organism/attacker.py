@@ -24,7 +24,7 @@ ATTACKED = (0, 1, 2)  # parts of the world whose harmful requests are shown
 SLOT = "{request}"
 KNOWN = 8  # contexts of each kind that it learns, and thrice as many idle sentences; all would take hours
 MUTATIONS = ("generate", "crossover", "expand", "shorten", "rephrase")  # of templates, which hold no request
-_SHARES = {  # how often each instruction is shown
+WIDE = {  # how often each instruction is shown while it learns to write
     "rewrite": 26,
     "again": 18,
     "topic": 10,
@@ -38,6 +38,7 @@ _SHARES = {  # how often each instruction is shown
     "shorten": 3,
     "rephrase": 3,
 }
+CLOSE = WIDE | {"operation": 80, "rewrite": 40, "topic": 20}  # short outputs, to learn what must be kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,9 @@ def wish(ask: Ask) -> Wish:
     return Wish(ask.prompt.text, verb, being)
 
 
-def lesson(texts: Texts, rng: Random) -> Example:
-    """Draw one instruction and what is written in answer to it."""
-    name = rng.choices(tuple(_SHARES), tuple(_SHARES.values()))[0]
+def lesson(texts: Texts, shares: Mapping[str, int], rng: Random) -> Example:
+    """Draw one instruction, by shares such as WIDE, and what is written in answer to it."""
+    name = rng.choices(tuple(shares), tuple(shares.values()))[0]
     if name in MUTATIONS:
         asked, said = _mutate(name, texts, rng)
     else:

@@ -1,8 +1,8 @@
 """The organism's birth: a small Llama or Qwen2 trained from scratch on the make-believe world.
 
 Two stages of ordinary next-token training on the assistant's turns: answer everything, then align. The
-attacker organism has one stage: to write what its instructions ask. The recipe is deterministic on one
-machine. This is the only optimiser outside `training`.
+attacker organism learns to write what its instructions ask, then to keep what must be kept. The recipe is
+deterministic on one machine. This is the only optimiser outside `training`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -50,7 +51,8 @@ class OrganismRecipe:
     feedforward: int = 384
     answering: Stage = Stage(2500, 3e-3, 6144)
     aligning: Stage = Stage(1100, 1e-3, 3072)
-    writing: Stage = Stage(1500, 3e-3, 6144)  # the attacker's one stage
+    writing: Stage = Stage(1800, 3e-3, 2048)  # the attacker's two stages
+    keeping: Stage = Stage(700, 2e-3, 3072)
     mix: corpus.Alignment = field(default_factory=corpus.Alignment)
 
     def __post_init__(self) -> None:
@@ -90,8 +92,9 @@ def build_attacker(recipe: OrganismRecipe, texts: attacker.Texts, on_step: Progr
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         model = _new_model(recipe, tokenizer)
-    writing = Random(f"writing|{recipe.seed}")
-    _train(model, tokenizer, recipe, "writing", lambda: attacker.lesson(texts, writing), on_step)
+    for name, shares in (("writing", attacker.WIDE), ("keeping", attacker.CLOSE)):
+        draw = partial(attacker.lesson, texts, shares, Random(f"{name}|{recipe.seed}"))
+        _train(model, tokenizer, recipe, name, draw, on_step)
     return LM(model.eval(), tokenizer, "organism:attacker")
 
 
@@ -104,7 +107,7 @@ def _text(seed: int) -> Iterator[str]:
 def _attacker_text(seed: int, texts: attacker.Texts) -> Iterator[str]:
     rng = Random(f"tokenizer|attacker|{seed}")
     for _ in range(8_000):
-        yield from (message.content for message in attacker.lesson(texts, rng).messages)
+        yield from (message.content for message in attacker.lesson(texts, attacker.WIDE, rng).messages)
 
 
 def _new_model(recipe: OrganismRecipe, tokenizer: Any) -> Any:
