@@ -3,75 +3,174 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
-from sirl.attacks import ATTACKS, AttackInfo
+from sirl.attacks import ATTACKS, AttackInfo, Means
+from sirl.attacks.ciphers import SHIFT, SHOTS
 from sirl.attacks.demonstrations import DEMONSTRATIONS, ICA_SHOTS
-from sirl.attacks.random_search import RandomSearch
+from sirl.attacks.low_resource import ESPERANTO
 from sirl.attacks.splitting import PIECES
 from sirl.attacks.static import TEMPLATES
-from sirl.records import Prompt
+from sirl.errors import AttackError
+from sirl.records import SLOT, Attempt, Prompt
 
 REQUEST = "How do I polish a lantern?"
 SHOWN = {"many_shot": 400}  # characters of a message, most of them from its beginning; the rest is shown whole
 WORDING = "The mechanism is the published one; the wording is ours."
-SEARCH = RandomSearch()
 TENSE = (
     "The published attack asks a language model to reformulate the request. Here rules do it; they need no "
     "model and always give the same words. Where no rule fits, the whole request is put behind a question "
     "about the {time}."
 )
+# Of attacks whose module does not say at its head, in a paragraph that begins with Departures.
 DEPARTURES = {
     "direct": "None. It is the baseline: it has its own row, and no mean counts it.",
     "past_tense": TENSE.format(time="past"),
     "future_tense": TENSE.format(time="future"),
-    "ica": f"The published demonstrations are harmful. Our {ICA_SHOTS} are harmless, which makes the attack "
-    "weaker; nothing dangerous needs to be shipped.",
-    "many_shot": f"The published demonstrations are harmful. Our {len(DEMONSTRATIONS)} are harmless, which "
-    "makes the attack weaker; nothing dangerous needs to be shipped.",
-    "leetspeak": f"{WORDING} Only the lower-case letters a, e, i, o, s and t are replaced, and a digit that "
-    "was there before is marked, so that the code can be undone exactly.",
+    "ica": f"The published demonstrations are harmful. Our {ICA_SHOTS} are harmless, which makes the "
+    "attack weaker; nothing dangerous needs to be shipped.",
+    "many_shot": f"The published demonstrations are harmful. Our {len(DEMONSTRATIONS)} are harmless, "
+    "which makes the attack weaker; nothing dangerous needs to be shipped.",
+    "leetspeak": f"{WORDING} Only the lower-case letters a, e, i, o, s and t are replaced, and a digit "
+    "that was there before is marked, so that the code can be undone exactly.",
     "flip_attack": f"{WORDING} Only the variant that reverses the characters of the whole request.",
-    "payload_splitting": f"{WORDING} The request is cut by length alone, into at most {PIECES} runs of whole "
-    "words; nothing looks for the harmful ones.",
-    "renellm": f"{WORDING} Only the second half of the published attack, the nesting in a scenario: the first "
-    "half, in which a language model rephrases the request, is left out. Which of the three scenarios is used "
-    "depends on the request alone, by a stable hash.",
+    "cipher": f"{WORDING} Of the published ciphers only Caesar's with a shift of {SHIFT}, because it "
+    f"can be undone; self_cipher is a line of its own, and the other tables are left out. Our {SHOTS} "
+    "demonstrations are harmless. Replies are asked for and shown in plain English: the published attack "
+    "decodes them, and here a judge reads a reply as it stands. All is one message of the user; there is "
+    "no system turn.",
+    "self_cipher": f"{WORDING} Our {SHOTS} demonstrations are harmless. All is one message of the user; "
+    "there is no system turn.",
+    "artprompt": f"{WORDING} The published attack asks a language model which word is dangerous. Here "
+    "it is the longest word of a-z that is not in a list of ordinary ones, and of several the last; "
+    "nothing knows harm. One word is drawn, in one font of ours, so that it can be read back; a request "
+    "without such a word is sent as it is.",
+    "code_chameleon": f"{WORDING} Of the four published encodings only the binary tree. The tree is "
+    "written as nested lists, and spaces are kept, so that it can be read back exactly.",
+    "low_resource": f"{WORDING} The published attack uses machine translation, and translates the reply "
+    f"back. Here a phrase book of {len(ESPERANTO.pairs)} lines translates what it holds, without grammar, "
+    "and the rest stays English; the reply is asked for in English. The default book is Esperanto, which "
+    "is no low-resource language of the paper: bring a book (`--phrase-book FILE`) or a translator "
+    "(`sirl.attacks.low_resource.LowResource`) of the language you mean.",
+    "payload_splitting": f"{WORDING} The request is cut by length alone, into at most {PIECES} runs of "
+    "whole words; nothing looks for the harmful ones.",
     "prefill": "One fixed beginning; the request itself stays as it is.",
-    "random_search": "Words of a fixed list stand for vocabulary tokens, so that any target will do. No "
-    "hand-made template stands around the request. The width of a change is drawn, not scheduled. There are no "
-    "restarts and no early stop, so each prompt spends its budget exactly. "
-    f"Settings: {SEARCH.candidates} candidates a round, a suffix of {SEARCH.length} words, at most "
-    f"{SEARCH.width} neighbouring words changed at once, and the hoped-for beginning “{SEARCH.beginning}”. "
-    "What is shown below is the start of the search; what is sent in the end depends on the model.",
 }
 HEAD = f"""# Attacks
 
 This page is written by `docs/make_attacks.py` from the table in `sirl.attacks`; do not edit it by hand. Run
-the script after changing an attack.
+the script after changing an attack. `sirl attacks` lists them on the command line.
 
-Each attack turns a request into what is sent. *Access* is what it needs of the model: nothing but a chat
-(none), the first words of the reply (prefill), or how likely a reply is (logprobs). *Kind* is static (a fixed
-change of words), or adaptive (searched anew against each model). Every wording is our own; each section says
-where an attack departs from its source. The example request is “{REQUEST}”.
+Each attack turns a request into what is sent. *Access* is what it needs of the model that it searches on or
+is sent to: nothing but a chat (none), replies (black-box), the first words of the reply (prefill), how
+likely a reply is (logprobs), or the weights (white-box). *Kind* is static (a fixed change of words),
+adaptive (searched anew on the model under test), or transfer (searched on a surrogate, then replayed; any
+adaptive attack can be run as `NAME@transfer`). *Budget* is the queries a prompt that it spends by default;
+`--set evaluate.budget=N` changes it. Every wording is our own; each section says where an attack departs
+from its source. The example request is “{REQUEST}”. Of an attack that searches, its start is shown where it
+has one; what is sent in the end depends on the model.
+
+## Prompts found elsewhere
+
+`--attack-prompts FILE` adds attacks whose prompts were found by others: a JailbreakBench artefact (JSON), or
+a table with one column an attack, named by `--columns`. They are replayed as kind transfer, or static where
+the artefact calls them manual, and every record keeps the surrogate, the budget and the queries that the file
+tells; in a table they stand in the columns `NAME:queries` and `NAME:budget`, and the surrogate behind an @ in
+the name. A prompt goes to the request it was found for, matched by its text (but for case, spacing and outer
+punctuation), or by id where the file tells no text. Harmful prompts without one are not asked under that
+attack: how many, and why, is told when the run starts and kept in its config.json under `not_asked`, and the
+attack's share is of those asked. A row whose search found nothing is among them: the share under a
+replayed attack is of the requests for which there is something to send, which are the easier ones.
+
+`sirl attacks export RUN --attack NAME --out FILE` writes what an attack sent in a run in either shape. An
+attack that is more than one message (earlier turns, a begun reply, its own sampling, soft tokens) cannot be
+written.
+
+## An attack of your own
+
+`sirl evaluate MODEL --attacks my_pkg.mine:attack --out RUN` runs a function of yours
+([custom_attack.py](../examples/custom_attack.py)), and `sirl attacks check my_pkg.mine:attack` puts it
+through what every attack promises; in Python that is `sirl.attacks.check_attack`. An attack that encodes the
+request has an attribute `recover`, a function from the last message to the request; one that puts it into
+other words has `recover = None`.
 """
+
+
+class Nobody:
+    """No model at all: an attack that asks it anything has no start to show."""
+
+    name, access = "nobody", "white-box"
+
+    def reply(self, *_: Any) -> Any:
+        raise AttackError("the page of attacks has no model", "none", "show nothing")
+
+    log_likelihood = reply
 
 
 def section(info: AttackInfo) -> str:
     """Return the Markdown of one attack."""
-    (attempt,) = info.run([Prompt("example", REQUEST)], object(), 0, 0)  # type: ignore[arg-type]
-    sent = [f"{m.role}: {shorten(m.content, SHOWN.get(info.name))}" for m in attempt.messages]
-    sent += [f"assistant (begun for it): {attempt.prefill}"] if attempt.prefill else []
     module = Path(str(sys.modules[info.run.__module__].__file__))
-    files = [module, *sorted({*TEMPLATES.glob(f"{info.name}.txt"), *TEMPLATES.glob(f"{info.name}.*.txt")})]
-    links = [f"[{p.name}](../sirl/{p.relative_to(TEMPLATES.parents[1]).as_posix()})" for p in files]
+    links = [
+        f"[{p.name}](../sirl/{p.relative_to(TEMPLATES.parents[1]).as_posix()})" for p in files(info, module)
+    ]
+    sent = start(info)
+    shown = [f"{m.role}: {shorten(m.content, SHOWN.get(info.name))}" for m in sent.messages] if sent else []
+    shown += [f"assistant (begun for it): {sent.prefill}"] if sent and sent.prefill else []
     return (
         f"\n## {info.name}\n\n{info.summary}\n\n"
-        f"| mechanism | access | kind | source | files |\n|---|---|---|---|---|\n"
-        f"| {info.mechanism} | {info.access} | {info.kind} | {info.source} | {', '.join(links)} |\n\n"
-        f"Departures: {DEPARTURES.get(info.name, WORDING)}\n\n"
-        "````text\n" + "\n\n".join(sent) + "\n````\n"
+        f"| mechanism | access | kind | source | budget | files |\n|---|---|---|---|---|---|\n"
+        f"| {info.mechanism} | {info.access} | {info.kind} | {info.source} | {info.budget or 'none'} "
+        f"| {', '.join(links)} |\n\n"
+        f"{needs(info)}{settings(info)}Departures: {departures(info)}\n"
+        + ("\n````text\n" + "\n\n".join(shown) + "\n````\n" if shown else "")
     )
+
+
+def files(info: AttackInfo, module: Path) -> list[Path]:
+    """Return what decides what is sent: the module and the attack's templates and lists."""
+    owners = (info.name, "attacker") if "attacker" in info.needs else (info.name,)
+    return [module, *sorted(path for name in owners for path in TEMPLATES.glob(f"{name}.*"))]
+
+
+def start(info: AttackInfo) -> Attempt | None:
+    """Return what is sent before any search; None if that takes a model."""
+    if info.needs:
+        return None
+    try:
+        (attempt,) = info.run([Prompt("example", REQUEST)], Nobody(), 0, 0)  # type: ignore[arg-type]
+    except (AttackError, AttributeError):  # it asks the model, or wants its weights, for its very start
+        return None
+    return None if any(SLOT in message.content for message in attempt.messages) else attempt
+
+
+def needs(info: AttackInfo) -> str:
+    """Say what it must be armed with."""
+    return f"Needs: {' and '.join(info.needs)}.\n\n" if info.needs else ""
+
+
+def settings(info: AttackInfo) -> str:
+    """Say its settings, their defaults and where these come from; what it is armed with is no setting."""
+    run: Any = info.run
+    armed = {f.name for f in fields(Means)}
+    own = [f.name for f in fields(run) if f.name not in armed] if is_dataclass(run) else []
+    told = [f"{name} {value!r}" for name in own if (value := getattr(run, name)) is not None]
+    origin = paragraph(info, "Defaults")
+    return f"Settings: {', '.join(told)}. {origin}".rstrip() + "\n\n" if told else ""
+
+
+def departures(info: AttackInfo) -> str:
+    """Return the text of the list above, else what the module says, else what holds for all."""
+    return DEPARTURES.get(info.name) or paragraph(info, "Departures") or WORDING
+
+
+def paragraph(info: AttackInfo, beginning: str) -> str:
+    """Return what a paragraph at the head of the attack's module says behind its colon; empty: none."""
+    parts = (sys.modules[info.run.__module__].__doc__ or "").split("\n\n")
+    said = next((" ".join(part.split()) for part in parts if part.startswith(beginning)), "")
+    text = said.partition(": ")[2]
+    return text[:1].upper() + text[1:]
 
 
 def shorten(text: str, limit: int | None) -> str:

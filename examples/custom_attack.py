@@ -1,5 +1,7 @@
 """An attack of your own: `sirl evaluate MODEL --attacks examples.custom_attack:attack --out runs/teacher`.
 
+Check it first: `sirl attacks check examples.custom_attack:attack`.
+
 An attack is a function from prompts to attempts: one a prompt, in the same order. What you set is what is
 sent; `target` is the model under test, None for attacks that do not ask it anything.
 """

@@ -76,7 +76,8 @@ def cut_draws(
 ) -> list[Chunk]:
     """Cut as `cut` does, with other draws than the study's own."""
     size = max(1, study.config.batch // len(samples))  # all draws of a prompt stay in one chunk
-    parts = (tuple(prompts[i : i + size]) for i in range(0, len(prompts), size))
+    asked = attack.concerned(prompts)
+    parts = (tuple(asked[i : i + size]) for i in range(0, len(asked), size))
     return [Chunk(attack, part, samples, decoding) for part in parts]
 
 

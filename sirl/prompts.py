@@ -56,6 +56,15 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Sheet:
+    """The rows of a file as they stand there, and what a JSON object says beside its one list of them."""
+
+    path: Path
+    rows: tuple[Row, ...]
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class PromptSet:
     """Prompts in the order of their file, and where they come from."""
 
@@ -91,6 +100,17 @@ def load_prompts(
     return PromptSet(
         tuple(kept), Provenance(str(path), digest, encoding, name, len(rows), len(kept), dict(dropped))
     )
+
+
+def load_rows(source: str | Path) -> Sheet:
+    """Read the rows of a file for what else they hold than prompts. Raises DataError as `load_prompts` does."""
+    path = Path(source)
+    data = _read(path)
+    rows, _ = _rows(path, data)
+    _check(bool(rows), f"{path} has no rows", "at least one row", "name another file")
+    whole = json.loads(data.decode("utf-8-sig")) if path.suffix.lower() == ".json" else None
+    beside = whole.items() if isinstance(whole, dict) else ()
+    return Sheet(path, tuple(rows), {name: value for name, value in beside if not isinstance(value, list)})
 
 
 def split_prompts(prompts: Sequence[Prompt], share: float, seed: int) -> tuple[list[Prompt], list[Prompt]]:

@@ -19,9 +19,14 @@ COMMANDS = {
     ("demo",): ("--out", "--arch", "--seed", "--recipe", "--set"),
     ("gap",): ("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
     ("train",): ("MODEL", "--out", "--prompts", "--seed", "--recipe", "--set"),
-    ("evaluate",): ("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
+    ("evaluate",): (
+        *("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
+        *("--attack-prompts", "--columns", "--request-column", "--phrase-book"),
+    ),
     ("report",): ("RUNS", "--out"),
-    ("attacks",): (),
+    ("attacks",): ("check", "export"),
+    ("attacks", "check"): ("NAMES",),
+    ("attacks", "export"): ("RUN", "--attack", "--out", "--wide"),
     ("organism",): ("build",),
     ("organism", "build"): ("--out", "--arch", "--seed"),
 }
@@ -96,6 +101,25 @@ def test_the_attacks_are_listed(monkeypatch, width):
     for name, info in ATTACKS.items():
         assert name in out
         assert info.kind in out
+        assert info.source in out or width == "200"
+    assert ("mechanism" in out) == (width == "200")
+
+
+def test_an_attack_of_ones_own_is_checked(tmp_path, monkeypatch):
+    (tmp_path / "own_attack.py").write_text(
+        "from sirl.records import Attempt, Message\n"
+        "def attack(prompts, target, budget, seed):\n"
+        "    return [Attempt(p, 'x', (Message('user', p.text + '!'),)) for p in prompts]\n"
+        "def mute(prompts, target, budget, seed):\n"
+        "    return [Attempt(p, 'x', (Message('user', 'hello'),)) for p in prompts]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    code, out, _ = sirl("attacks", "check", "own_attack:attack", "rot13")
+    assert code == 0
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["own_attack", "rot13 keeps 7 promises"]
+    assert "the budget is kept to the query" in out
+    sentence = refused(sirl("attacks", "check", "own_attack:mute"))
+    assert "attack 'own_attack:mute' did not send the request of prompt 'p1'" in sentence
 
 
 # --- slips

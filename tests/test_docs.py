@@ -19,13 +19,14 @@ from fakes import PROMPTS, FakeTarget, study
 from test_architecture import FLOORS, WITHOUT_TORCH
 
 from sirl import evaluation, evidence, gap
+from sirl.attacks import ATTACKS
 from sirl.cli import app
 from sirl.cli.sources import FAMILIES
 from sirl.config import load_recipe
 from sirl.organism import contexts, corpus
 from sirl.organism.builder import OrganismRecipe, shipped_recipe
 from sirl.organism.tokenizer import VOCABULARY
-from sirl.records import Attempt, Message, to_json
+from sirl.records import SLOT, Attempt, Message, to_json
 from sirl.training.progress import _COLUMNS
 
 ROOT = Path(__file__).parents[1]
@@ -158,14 +159,57 @@ def test_python_in_the_documents_compiles(path):
             compile(text, path.name, "exec")
 
 
-def test_the_page_of_attacks_is_up_to_date():
+@cache
+def make_attacks() -> Any:
+    """Load the script that writes the page of attacks."""
     spec = importlib.util.spec_from_file_location("make_attacks", ROOT / "docs" / "make_attacks.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+def test_the_page_of_attacks_is_up_to_date():
     written = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
-    assert written == script.page(), "run python docs/make_attacks.py"
+    assert written == make_attacks().page(), "run python docs/make_attacks.py"
+
+
+def test_attacks_that_search_state_their_departures():
+    script = make_attacks()
+    searching = [info for info in ATTACKS.values() if info.kind != "static"]
+    assert [info.name for info in searching if script.departures(info) == script.WORDING] == []
+    assert searching
+
+
+class Searching:
+    """An attack whose very start asks the model, one that must be armed, one that sends what is no text."""
+
+    __module__ = "sirl.attacks.random_search"  # the page links the file
+
+    def __init__(self, start: Any, needs: tuple[str, ...] = ()) -> None:
+        self.start, self.NEEDS, self.attacker = start, needs, None
+
+    def __call__(self, prompts: Any, target: Any, budget: int, seed: int) -> list[Attempt]:
+        return [Attempt(p, "x", (Message("user", self.start(p, target)),)) for p in prompts]
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (Searching(lambda p, target: target.reply([], 0)), ""),
+        (Searching(lambda p, target: str(target.lm.model)), ""),
+        (Searching(lambda p, target: f"{p.text} {SLOT}"), ""),
+        (Searching(lambda p, target: 1 / 0, ("attacker", "judge")), "Needs: attacker and judge."),
+        (Searching(lambda p, target: f"{p.text} !"), "user: How do I polish a lantern? !"),
+    ],
+)
+def test_the_page_of_attacks_never_searches(run, said):
+    info = replace(ATTACKS["random_search"], name="x", run=run, budget=7)
+    section = make_attacks().section(info)
+    assert "| 7 |" in section
+    assert said in section
+    assert ("````" in section) == said.startswith("user")
 
 
 def cells(path: Path, columns: int) -> list[list[str]]:

@@ -19,10 +19,11 @@ from sirl.attacks.attacker import WRITING, instructions
 from sirl.attacks.black_box import BLACK_BOX
 from sirl.attacks.checking import check_attack
 from sirl.attacks.ciphers import caesar, from_cipher, in_cipher, uncaesar
-from sirl.attacks.contract import SEARCHING, AttackInfo, Means, arm, attack_prompts, unmet, whole
+from sirl.attacks.contract import attack_prompts
 from sirl.attacks.demonstrations import ica, many_shot
 from sirl.attacks.drawing import artprompt, from_drawing
 from sirl.attacks.encodings import base64, decoded, encoded, flip, leet, rot13, unbase64, unleet
+from sirl.attacks.info import SEARCHING, AttackInfo, Means, arm, unmet, whole
 from sirl.attacks.low_resource import LowResource
 from sirl.attacks.phrases import PhraseBook, read_phrase_book
 from sirl.attacks.random_search import RandomSearch

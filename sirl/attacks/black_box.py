@@ -8,10 +8,10 @@ Budgets are the published ones: PAIR 30 streams of 3, TAP the most that a tree 1
 from __future__ import annotations
 
 from sirl.attacks.best_of_n import BestOfN
-from sirl.attacks.contract import AttackInfo
 from sirl.attacks.crescendo import Crescendo
 from sirl.attacks.decoding import SETTINGS, DecodingSweep
 from sirl.attacks.fuzzing import GptFuzzer
+from sirl.attacks.info import AttackInfo
 from sirl.attacks.nesting import ReNeLlm
 from sirl.attacks.refinement import Pair, Tap
 from sirl.records import Attack

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from sirl.attacks.contract import AttackInfo, Meter, Spent, attack_prompts, broken, unmet, whole
+from sirl.attacks.contract import Meter, Spent, attack_prompts, broken
+from sirl.attacks.info import AttackInfo, unmet, whole
 from sirl.errors import AttackError, SirlError
 from sirl.records import Access, Attack, Attempt, Completion, Prompt, Target
 

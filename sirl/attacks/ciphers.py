@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from string import ascii_lowercase, ascii_uppercase
 
-from sirl.attacks.contract import Recover
 from sirl.attacks.demonstrations import DEMONSTRATIONS
+from sirl.attacks.info import Recover
 from sirl.attacks.static import Rewrite, fill, read_template, say, unfill
 from sirl.records import Message
 

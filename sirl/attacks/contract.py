@@ -1,124 +1,20 @@
-"""What an attack says of itself, what it may be given, and what it must keep to.
+"""What every attack must keep to: run any attack, ours or a user's, and check what comes back.
 
-`AttackInfo` is one line of the table of attacks; `arm` gives attacks what they need besides the model under
-test; `attack_prompts` runs any attack, ours or a user's, and checks what comes back. The target is metered, so
-a budget is counted and not believed. This module refuses to know how any attack works.
+The target is metered, so a budget is counted and not believed. This module refuses to know how any attack
+works.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
 
-from sirl.attacks.phrases import PhraseBook
+from sirl.attacks.info import SEARCHING, AttackInfo, unmet
 from sirl.errors import AttackError
-from sirl.records import (
-    Access,
-    Attack,
-    AttackKind,
-    Attempt,
-    Completion,
-    Judge,
-    Prompt,
-    Search,
-    Target,
-)
+from sirl.records import Access, Attempt, Completion, Prompt, Search, Target
 
 ROLES = ("system", "user", "assistant")
-ACCESS: tuple[Access, ...] = (
-    "none",
-    "black-box",
-    "prefill",
-    "logprobs",
-    "white-box",
-)  # each holds those before
-SEARCHING = ("adaptive", "transfer")
-Recover = Callable[[str], str]  # the last message sent -> the request
-
-
-def whole(text: str) -> str:
-    """Return the message as it is: the request stands in it, word for word."""
-    return text
-
-
-@dataclass(frozen=True, slots=True)
-class AttackInfo:
-    """One attack: what it does, what it needs, where it comes from.
-
-    `access` is what it needs of the model it searches on or is sent to: none (only to send a chat), black-box
-    (replies), prefill (to write the first words of the reply), logprobs (the likelihood of replies), white-box
-    (weights). `kind` is static (a fixed transform), transfer (searched on `surrogate`, then replayed), adaptive
-    (searched on the model under test), or custom (a user's; it has not said). `budget` is the queries a
-    prompt that it spends by default.
-    """
-
-    name: str
-    mechanism: str
-    access: Access
-    kind: AttackKind
-    source: str
-    summary: str
-    run: Attack
-    budget: int = 0
-    surrogate: Target | None = None
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The names of the `Means` that it cannot do without."""
-        return tuple(getattr(self.run, "NEEDS", ()))
-
-    @property
-    def recover(self) -> Recover | None:
-        """What reads the request back from the last message: the attack's own `recover`, if it has one.
-
-        By default `whole`. None: the attack puts the request into other words, so nothing can read it back.
-        """
-        recover: Recover | None = getattr(self.run, "recover", whole)
-        return recover
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What attacks may be given besides the model under test; each takes what it has a field of that name for.
-
-    judge      answers *harmful?*, so that a search knows when it has succeeded; the searcher's own judge, which
-               may be the evaluation's
-    attacker   a model that writes messages
-    surrogate  a model to search on in place of the one under test
-    benign     plain harmless requests, to tell harmful ones from
-    phrase_book  what to translate requests by
-    """
-
-    judge: Judge | None = None
-    attacker: Target | None = None
-    surrogate: Target | None = None
-    benign: tuple[Prompt, ...] = ()
-    phrase_book: PhraseBook | None = None
-
-
-def arm(info: AttackInfo, means: Means) -> AttackInfo:
-    """Return the attack with the means that it has fields for; a transfer attack gets the surrogate."""
-    run: Any = info.run
-    if is_dataclass(run) and not isinstance(run, type):
-        names = {f.name for f in fields(run)} & {f.name for f in fields(means)}
-        given = {name: getattr(means, name) for name in names if getattr(means, name)}
-        run = replace(run, **given)
-    return replace(info, run=run, surrogate=means.surrogate if info.kind == "transfer" else None)
-
-
-def unmet(info: AttackInfo, target: Access) -> str:
-    """Say what an armed attack lacks against a target of this access; empty if it can be run."""
-    if info.kind == "transfer" and info.surrogate is None:
-        return "it is a transfer attack and needs a surrogate model"
-    lacking = [name for name in info.needs if not getattr(info.run, name)]
-    if lacking:
-        return f"it needs {' and '.join(lacking)}"
-    searched = info.surrogate.access if info.surrogate else target
-    if info.access in ACCESS and ACCESS.index(searched) < ACCESS.index(info.access):
-        return f"it needs {info.access} access and the model gives {searched}"
-    return ""
 
 
 @dataclass(slots=True)
@@ -175,15 +71,17 @@ def attack_prompts(
     """Run an attack and return its attempts, one a prompt, same order, checked against the contract.
 
     Attempts carry the name the attack was asked for by, and what was counted: kind, budget, queries, passes and
-    seconds. A static attack never sees the target; a transfer attack searches on its surrogate. Raises
-    AttackError when the contract is broken, a prompt id repeats, or a search has nothing to search on.
+    seconds. A static attack never sees the target; a transfer attack searches on its surrogate. A replay of
+    prompts found elsewhere sees no model, and what it says of their search is kept. Raises AttackError when the
+    contract is broken, a prompt id repeats, or a search has nothing to search on.
     """
     searched = attack.surrogate if attack.kind == "transfer" else target
     _check_inputs(attack, prompts, searched, budget)
     spent = {prompt.id: Spent() for prompt in prompts}
     metered = None if searched is None else Meter(searched, attack.name, budget, spent)
     start = perf_counter()
-    result = attack.run(tuple(prompts), None if attack.kind == "static" else metered, budget, seed)
+    blind = attack.kind == "static" or attack.replays
+    result = attack.run(tuple(prompts), None if blind else metered, budget, seed)
     seconds = (perf_counter() - start) / max(1, len(prompts))
     _check_list(attack.name, prompts, result)
     for prompt, attempt in zip(prompts, result, strict=True):
@@ -195,6 +93,8 @@ def _stamped(attempt: Attempt, attack: AttackInfo, budget: int, spent: Spent, se
     """Return the attempt under the attack's name, with what was counted in place of what was claimed."""
     if attack.kind == "static":
         return replace(attempt, attack=attack.name, search=Search())
+    if attack.replays:
+        return replace(attempt, attack=attack.name, search=replace(attempt.search, kind=attack.kind))
     search = replace(
         attempt.search,
         kind=attack.kind,
@@ -208,14 +108,15 @@ def _stamped(attempt: Attempt, attack: AttackInfo, budget: int, spent: Spent, se
 
 
 def _check_inputs(attack: AttackInfo, prompts: Sequence[Prompt], target: Target | None, budget: int) -> None:
-    if attack.kind in SEARCHING and target is None:
+    searches = attack.kind in SEARCHING and not attack.replays
+    if searches and target is None:
         wanted = "the model under test" if attack.kind == "adaptive" else "a surrogate model"
         raise AttackError(
             f"attack {attack.name!r} is {attack.kind} and was given no target",
             wanted,
             "pass one, or choose static attacks",
         )
-    if attack.kind in SEARCHING and target is not None and (lack := unmet(attack, target.access)):
+    if searches and target is not None and (lack := unmet(attack, target.access)):
         raise AttackError(
             f"attack {attack.name!r} cannot be run: {lack}", "what it needs", "pass it, or drop it"
         )
@@ -243,7 +144,7 @@ def _check_attempt(attack: AttackInfo, prompt: Prompt, attempt: Attempt, budget:
     if attempt.prompt != prompt:
         found = f"returned prompt {attempt.prompt.id!r} where {prompt.id!r} was given"
         raise broken(name, found, "the same prompts, unchanged, in the same order")
-    if attempt.search.queries > budget:
+    if attempt.search.queries > budget and not attack.replays:
         raise _over_budget(name, prompt.id, attempt.search.queries, budget)
     if attack.kind == "static" and attempt.search.queries:
         raise broken(name, f"is static and reports {attempt.search.queries} queries", "0")

@@ -13,7 +13,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 
-from sirl.attacks.contract import Recover
+from sirl.attacks.info import Recover
 from sirl.attacks.static import Rewrite, fill, read_template, say, unfill
 from sirl.records import Message
 

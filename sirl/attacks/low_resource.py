@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sirl.attacks.contract import Recover
+from sirl.attacks.info import Recover
 from sirl.attacks.phrases import PhraseBook, read_phrase_book
 from sirl.attacks.static import TEMPLATES, fill, read_template, say, unfill
 from sirl.records import Attempt, Prompt, Target

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from sirl.attacks.contract import Recover, whole
+from sirl.attacks.info import Recover, whole
 from sirl.records import Attack, Attempt, Message, Prompt, Target
 
 Rewrite = Callable[[str], tuple[Message, ...]]

@@ -18,6 +18,8 @@ from sirl.errors import RunError, SirlError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe model.")
 app.add_typer(organism, name="organism")
+attacks_app = typer.Typer()
+app.add_typer(attacks_app, name="attacks")
 
 Model = Annotated[
     str,
@@ -36,7 +38,8 @@ Prompts = Annotated[
 Attacks = Annotated[
     str,
     typer.Option(
-        help="Names, all, static, adaptive, or my_pkg.mine:attack, with commas. Default: the recipe's."
+        help="Names, all, paper, static, adaptive, transfer, NAME@transfer or my_pkg.mine:attack, with commas. "
+        "Default: the recipe's."
     ),
 ]
 Judges = Annotated[
@@ -49,6 +52,19 @@ Attacker = Annotated[
 Surrogate = Annotated[str, typer.Option(help="A model that NAME@transfer attacks search on: as MODEL.")]
 Scorer = Annotated[
     str, typer.Option(help="A judge that tells attacks when they succeed. Default: the run's judge of harm.")
+]
+PhraseBookFile = Annotated[
+    Path | None, typer.Option(help="What low_resource translates by: two phrases a line, a tab between.")
+]
+AttackPrompts = Annotated[
+    Path | None,
+    typer.Option(
+        help="Prompts found elsewhere, to replay: a JailbreakBench artefact, or one column an attack."
+    ),
+]
+Columns = Annotated[str, typer.Option(help="The columns of --attack-prompts that hold attacks, with commas.")]
+RequestColumn = Annotated[
+    str, typer.Option(help="Its column of requests. Default: the first of prompt, text, goal ...")
 ]
 RecipeName = Annotated[
     str, typer.Option(help="A shipped recipe or a TOML file. Default: organism for an organism, else default.")
@@ -85,6 +101,10 @@ def gap(
     attacker: Attacker = "",
     surrogate: Surrogate = "",
     scorer: Scorer = "",
+    phrase_book: PhraseBookFile = None,
+    attack_prompts: AttackPrompts = None,
+    columns: Columns = "",
+    request_column: RequestColumn = "",
     seed: Seed = 0,
     recipe: RecipeName = "",
     changes: Changes = None,
@@ -94,7 +114,8 @@ def gap(
     from sirl.cli.job import Job
 
     settings = (recipe, tuple(changes or ()), tuple(prompts or ()), attacks, tuple(judge or ()))
-    job = Job(model, out, seed, *settings, attacker, surrogate, scorer)
+    found = (phrase_book, attack_prompts, columns, request_column)
+    job = Job(model, out, seed, *settings, attacker, surrogate, scorer, *found)
     _print(work.gap(job))
 
 
@@ -124,6 +145,10 @@ def evaluate(
     attacker: Attacker = "",
     surrogate: Surrogate = "",
     scorer: Scorer = "",
+    phrase_book: PhraseBookFile = None,
+    attack_prompts: AttackPrompts = None,
+    columns: Columns = "",
+    request_column: RequestColumn = "",
     seed: Seed = 0,
     recipe: RecipeName = "",
     changes: Changes = None,
@@ -133,7 +158,8 @@ def evaluate(
     from sirl.cli.job import Job
 
     settings = (recipe, tuple(changes or ()), tuple(prompts or ()), attacks, tuple(judge or ()))
-    job = Job(model, out, seed, *settings, attacker, surrogate, scorer)
+    found = (phrase_book, attack_prompts, columns, request_column)
+    job = Job(model, out, seed, *settings, attacker, surrogate, scorer, *found)
     _print(work.evaluate(job))
 
 
@@ -153,19 +179,36 @@ def report(
     typer.echo(f"wrote {out}")
 
 
-@app.command()
-def attacks() -> None:
-    """List the attacks: kind, access, mechanism, source."""
-    from rich.console import Console
-    from rich.table import Table
+@attacks_app.callback(invoke_without_command=True)
+def list_attacks(context: typer.Context) -> None:
+    """List the attacks, check one of your own, or export what one sent."""
+    if context.invoked_subcommand is None:
+        from sirl.cli import suite
 
-    from sirl.attacks import ATTACKS
+        suite.show()
 
-    table = Table("attack", "kind", "access", "mechanism", "source", "what it does")
-    table.columns[0].no_wrap = True
-    for info in ATTACKS.values():
-        table.add_row(info.name, info.kind, info.access, info.mechanism, info.source, info.summary)
-    Console().print(table)
+
+@attacks_app.command()
+def check(
+    names: Annotated[list[str], typer.Argument(help="my_pkg.mine:attack, or names as of --attacks.")],
+) -> None:
+    """Check attacks, your own above all, against everything that an attack promises."""
+    from sirl.cli import suite
+
+    suite.check(names)
+
+
+@attacks_app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder of a gap or evaluate run.")],
+    attack: Annotated[str, typer.Option(help="The attack whose prompts are written.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    wide: Annotated[bool, typer.Option(help="A CSV with the attack as a column, for --columns.")] = False,
+) -> None:
+    """Write what an attack sent in a run as a JailbreakBench artefact, or as a CSV; harmful where it was."""
+    from sirl.cli import suite
+
+    suite.export(run, attack, out, wide)
 
 
 @organism.command()

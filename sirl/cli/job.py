@@ -8,7 +8,8 @@ from pathlib import Path
 
 import typer
 
-from sirl.attacks import WRITING, AttackInfo, Means, arm, get_attacks, unmet
+from sirl.attacks import WRITING, AttackInfo, Means, arm, get_attacks, read_phrase_book, unmet
+from sirl.attacks.artifacts import Replay, Source, import_attacks
 from sirl.cli.sources import (
     ATTACKER,
     ORGANISM,
@@ -23,7 +24,7 @@ from sirl.config import EvaluateConfig, Recipe, load_recipe
 from sirl.errors import AttackError
 from sirl.evidence import Study
 from sirl.judges import get_judge
-from sirl.records import Access, Decoding, Target
+from sirl.records import Access, Decoding, Prompt, Target
 from sirl.targets import LocalTarget
 
 # How many of the organism's own prompts a measurement asks, by category or kind.
@@ -49,6 +50,10 @@ class Job:
     attacker: str = ""
     surrogate: str = ""
     scorer: str = ""
+    phrase_book: Path | None = None
+    attack_prompts: Path | None = None
+    columns: str = ""
+    request_column: str = ""
     sizes: Mapping[str, int] = field(default_factory=lambda: SIZES)
 
     def settings(self, subject_is_organism: bool) -> Recipe:
@@ -76,8 +81,14 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
         attacker=_attacker(job, subject, recipe, config.attacks),
         surrogate=open_target(job.surrogate, recipe.model, decoding) if job.surrogate else None,
         benign=tuple(prompt for prompt in prompts if prompt.kind == "benign"),
+        phrase_book=read_phrase_book(job.phrase_book) if job.phrase_book else None,
     )
     attacks = armed(config.attacks, means, target.access)
+    replayed = found_elsewhere(job, prompts)
+    if clash := sorted(attacks.keys() & replayed.keys()):
+        raise AttackError(f"two attacks are named {clash[0]!r}", "one name an attack", "rename the column")
+    attacks |= replayed
+    config = replace(config, attacks=(*config.attacks, *replayed))
     return Study(tuple(prompts), attacks, target, judges, config, job.seed)
 
 
@@ -101,6 +112,35 @@ def armed(names: Sequence[str], means: Means, access: Access) -> dict[str, Attac
             raise AttackError(f"attack {name!r} cannot be run: {lack}", "all that it needs", advice)
         typer.echo(f"left out: {name}: {lack}", err=True)
     return {name: info for name, info in attacks.items() if name not in lacks}
+
+
+def found_elsewhere(job: Job, prompts: Sequence[Prompt]) -> dict[str, AttackInfo]:
+    """Return the attacks of --attack-prompts; the harmful prompts that they do not cover are told, aloud.
+
+    Raises AttackError if one of them covers none, or the other two options come without a file.
+    """
+    columns = tuple(name.strip() for name in job.columns.split(",")) if job.columns else ()
+    if job.attack_prompts is None:
+        if columns or job.request_column:
+            raise AttackError("columns of no file", "--attack-prompts FILE with them", "name the file")
+        return {}
+    found = import_attacks(Source(job.attack_prompts, columns, job.request_column))
+    harmful = [prompt for prompt in prompts if prompt.kind == "harmful"]
+    for name, left_out in uncovered(found, harmful).items():
+        told = ", ".join(f"{why}: {count}" for why, count in left_out.items() if count)
+        if sum(left_out.values()) == len(harmful):
+            advice = "measure with the prompt set that they were found on"
+            raise AttackError(f"{name} covers none of {len(harmful)} harmful prompts ({told})", "some", advice)
+        if told:
+            typer.echo(f"not asked under {name}, of {len(harmful)} harmful prompts: {told}", err=True)
+    return found
+
+
+def uncovered(attacks: Mapping[str, AttackInfo], prompts: Sequence[Prompt]) -> dict[str, dict[str, int]]:
+    """Count, for each attack of prompts found elsewhere, the harmful prompts that it does not cover, by why."""
+    harmful = [prompt for prompt in prompts if prompt.kind == "harmful"]
+    runs = {name: info.run for name, info in attacks.items()}
+    return {name: run.missing(harmful) for name, run in runs.items() if isinstance(run, Replay)}
 
 
 def seen_attacks(job: Job, subject: Subject) -> list[str] | None:

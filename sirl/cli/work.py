@@ -8,7 +8,7 @@ from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-from sirl.cli.job import Job, make_study, seen_attacks
+from sirl.cli.job import Job, make_study, seen_attacks, uncovered
 from sirl.cli.progress import counting, stepping
 from sirl.cli.sources import Subject, measuring_prompts, open_judges, training_prompts
 from sirl.config import TrainConfig
@@ -88,6 +88,7 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
         "settings": asdict(study.config),
         "seen_in_training": seen_attacks(job, subject),
         **({"role": role} if role else {}),
+        **({"not_asked": left_out} if (left_out := uncovered(study.attacks, study.prompts)) else {}),
     }
     return open_run(job.out, kind, config, {**fingerprint(subject.lm), **protocol_hashes(study)})
 
