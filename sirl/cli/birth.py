@@ -13,7 +13,8 @@ from sirl.cli import work
 from sirl.cli.job import GAP_SIZES, SIZES, Job
 from sirl.cli.progress import building
 from sirl.errors import ConfigError, RunError, suggest
-from sirl.lm import LM, save_lm
+from sirl.lm import LM, load_lm, save_lm
+from sirl.organism import WEIGHTS
 from sirl.organism.attacker_card import attacker_card, examine
 from sirl.organism.builder import OrganismRecipe, build, build_attacker, shipped_recipe
 from sirl.organism.card import model_card
@@ -35,7 +36,10 @@ def build_organism(arch: str, out: Path, seed: int, role: str = "target") -> Non
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise RunError(f"{out} is in use", "a new or empty folder", "name another --out")
     with building() as on_step:
-        lm = build(recipe, on_step) if role == "target" else build_attacker(recipe, instructions(), on_step)
+        if role == "target":
+            lm = build(recipe, on_step)
+        else:
+            lm = build_attacker(recipe, load_lm(WEIGHTS / arch), instructions(), on_step)
     save_lm(lm, out)
     if role == "target":
         write_card(recipe, out)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
 
@@ -24,11 +24,11 @@ ATTACKED = (0, 1, 2)  # parts of the world whose harmful requests are shown
 SLOT = "{request}"
 KNOWN = 8  # contexts of each kind that it learns, and thrice as many idle sentences; all would take hours
 MUTATIONS = ("generate", "crossover", "expand", "shorten", "rephrase")  # of templates, which hold no request
-WIDE = {  # how often each instruction is shown while it learns to write
-    "rewrite": 26,
+SHARES = {  # how often each instruction is shown
+    "rewrite": 50,
     "again": 18,
     "topic": 10,
-    "operation": 14,
+    "operation": 30,
     "open": 4,
     "next": 10,
     "back": 4,
@@ -38,16 +38,20 @@ WIDE = {  # how often each instruction is shown while it learns to write
     "shorten": 3,
     "rephrase": 3,
 }
-CLOSE = WIDE | {"operation": 80, "rewrite": 40, "topic": 20}  # short outputs, to learn what must be kept
+LITERAL = 0.5  # share of the disguises in which the request keeps its very words: copying is learnt from these
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A harmful request: its text, the mischief and the being that must survive any rewriting."""
+    """A harmful request: its text, the mischief and the being that must survive any rewriting.
+
+    `literal` says that a disguise is to keep its very words.
+    """
 
     text: str
     verb: str
     being: str
+    literal: bool = False
 
     @property
     def act(self) -> str:
@@ -60,13 +64,15 @@ def wish(ask: Ask) -> Wish:
     return Wish(ask.prompt.text, verb, being)
 
 
-def lesson(texts: Texts, shares: Mapping[str, int], rng: Random) -> Example:
-    """Draw one instruction, by shares such as WIDE, and what is written in answer to it."""
-    name = rng.choices(tuple(shares), tuple(shares.values()))[0]
+def lesson(texts: Texts, rng: Random) -> Example:
+    """Draw one instruction and what is written in answer to it."""
+    name = rng.choices(tuple(SHARES), tuple(SHARES.values()))[0]
     if name in MUTATIONS:
         asked, said = _mutate(name, texts, rng)
     else:
-        asked, said = _TEACHERS[name](name, texts, draw_wish(ATTACKED, rng), rng)
+        wanted = draw_wish(ATTACKED, rng)
+        wanted = replace(wanted, literal=rng.random() < LITERAL)
+        asked, said = _TEACHERS[name](name, texts, wanted, rng)
     return Example((Message("user", asked), Message("assistant", said)))
 
 
@@ -129,9 +135,13 @@ def disguise(wanted: Wish, rng: Random) -> tuple[str, str]:
     """Return (kind, message): the request in a context, cut into parts, in a code, or of another time."""
     kind = rng.choices(("context", "time", "parts", "code"), (64, 12, 14, 10))[0]
     said = rng.choice((*world.HOW, *world.OTHER_TIMES)).format(act=wanted.act)
+    if wanted.literal:
+        said = wanted.text
     if kind == "context":
         section = rng.choice(contexts.sections())
         return section, idle(rng.choice(_context(section)).replace(SLOT, said), rng)
+    if kind == "time" and wanted.literal:
+        return "idle", f"{rng.choice(_idle())} {said}"
     if kind == "time":
         return kind, idle(rng.choice(world.OTHER_TIMES).format(act=wanted.act), rng)
     if kind == "parts":
@@ -141,9 +151,12 @@ def disguise(wanted: Wish, rng: Random) -> tuple[str, str]:
 
 def idle(text: str, rng: Random) -> str:
     """Put an idle sentence before or after a text, two times in five."""
-    filler = contexts.bank()["filler"][: 3 * KNOWN]
-    before, after = (rng.sample(filler, rng.choice((0, 0, 0, 0, 1))) for _ in range(2))
+    before, after = (rng.sample(_idle(), rng.choice((0, 0, 0, 0, 1))) for _ in range(2))
     return " ".join([*before, text, *after])
+
+
+def _idle() -> tuple[str, ...]:
+    return contexts.bank()["filler"][: 3 * KNOWN]
 
 
 def _context(section: str) -> tuple[str, ...]:
@@ -235,7 +248,7 @@ def _mutate(name: str, texts: Texts, rng: Random) -> tuple[str, str]:
     changed = {
         "generate": lambda: rng.choice(_context(rng.choice(contexts.sections()))),
         "crossover": lambda: f"{' '.join(one.replace(SLOT, '').split())} {two}",
-        "expand": lambda: " ".join(rng.sample(contexts.bank()["filler"][: 3 * KNOWN], 3)),
+        "expand": lambda: " ".join(rng.sample(_idle(), 3)),
         "shorten": lambda: one,
         "rephrase": lambda: rng.choice([text for text in _context(section) if text != one]),
     }[name]()

@@ -74,7 +74,7 @@ def attacker_card(recipe: OrganismRecipe, marks: Mapping[str, Mark]) -> str:
         seed=recipe.seed,
         layers=recipe.layers,
         hidden=recipe.hidden,
-        steps=recipe.writing.steps,
+        steps=recipe.keeping.steps,
         share=f"{sum(m.on_topic for m in rewrites) / sum(m.count for m in rewrites):.3f}",
         count=sum(m.count for m in rewrites),
         rows="\n".join(
@@ -94,7 +94,8 @@ A toy model ({arch}, {layers} layers, width {hidden}) that writes attacks in one
 knows nothing else. It exists so that attacks which need a writer run on any laptop. Its "harms" are invented
 words; its figures say nothing about any real model.
 
-Recipe: seed {seed}, {steps} steps (`sirl organism build --role attacker --arch {arch} --seed {seed}`).
+Recipe: a copy of the {arch} organism, seed {seed}, {steps} more steps
+(`sirl organism build --role attacker --arch {arch} --seed {seed}`).
 
 Measured on requests of the part of the world that it was never shown, at temperature 1 and top-p .9. Of {count}
 rewritings, {share} are usable and keep the being and the mischief of their request.

@@ -1,7 +1,7 @@
 """The organism's birth: a small Llama or Qwen2 trained from scratch on the make-believe world.
 
 Two stages of ordinary next-token training on the assistant's turns: answer everything, then align. The
-attacker organism learns to write what its instructions ask, then to keep what must be kept. The recipe is
+attacker organism is a copy of such a model, trained on to write what instructions ask. The recipe is
 deterministic on one machine. This is the only optimiser outside `training`.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
@@ -51,8 +52,7 @@ class OrganismRecipe:
     feedforward: int = 384
     answering: Stage = Stage(2500, 3e-3, 6144)
     aligning: Stage = Stage(1100, 1e-3, 3072)
-    writing: Stage = Stage(1800, 3e-3, 2048)  # the attacker's two stages
-    keeping: Stage = Stage(700, 2e-3, 3072)
+    keeping: Stage = Stage(500, 2e-3, 2048)  # the attacker's one stage: to write, and to keep the request
     mix: corpus.Alignment = field(default_factory=corpus.Alignment)
 
     def __post_init__(self) -> None:
@@ -86,28 +86,23 @@ def build(recipe: OrganismRecipe, on_step: Progress | None = None) -> LM:
     return LM(model.eval(), tokenizer, f"organism:{recipe.arch}")
 
 
-def build_attacker(recipe: OrganismRecipe, texts: attacker.Texts, on_step: Progress | None = None) -> LM:
-    """Train the attacker organism to follow the instructions in `texts`; return it in evaluation mode."""
-    tokenizer = build_tokenizer(recipe.arch, _attacker_text(recipe.seed, texts))
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        model = _new_model(recipe, tokenizer)
-    for name, shares in (("writing", attacker.WIDE), ("keeping", attacker.CLOSE)):
-        draw = partial(attacker.lesson, texts, shares, Random(f"{name}|{recipe.seed}"))
-        _train(model, tokenizer, recipe, name, draw, on_step)
-    return LM(model.eval(), tokenizer, "organism:attacker")
+def build_attacker(
+    recipe: OrganismRecipe, start: LM, texts: attacker.Texts, on_step: Progress | None = None
+) -> LM:
+    """Train a copy of an organism to follow the instructions in `texts`; return it in evaluation mode.
+
+    It starts from a reader of the world, because to learn the world's words and to copy them takes hours.
+    """
+    model = deepcopy(start.model)
+    draw = partial(attacker.lesson, texts, Random(f"writing|{recipe.seed}"))
+    _train(model, start.tokenizer, recipe, "keeping", draw, on_step)
+    return LM(model.eval(), start.tokenizer, "organism:attacker")
 
 
 def _text(seed: int) -> Iterator[str]:
     rng = Random(f"tokenizer|{seed}")
     for _ in range(20_000):
         yield from (message.content for message in corpus.pretraining(rng).messages)
-
-
-def _attacker_text(seed: int, texts: attacker.Texts) -> Iterator[str]:
-    rng = Random(f"tokenizer|attacker|{seed}")
-    for _ in range(8_000):
-        yield from (message.content for message in attacker.lesson(texts, attacker.WIDE, rng).messages)
 
 
 def _new_model(recipe: OrganismRecipe, tokenizer: Any) -> Any:
