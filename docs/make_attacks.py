@@ -56,9 +56,6 @@ DEPARTURES = {
     "(`sirl.attacks.low_resource.LowResource`) of the language you mean.",
     "payload_splitting": f"{WORDING} The request is cut by length alone, into at most {PIECES} runs of "
     "whole words; nothing looks for the harmful ones.",
-    "renellm": f"{WORDING} Only the second half of the published attack, the nesting in a scenario: the "
-    "first half, in which a language model rephrases the request, is left out. Which of the three "
-    "scenarios is used depends on the request alone, by a stable hash.",
     "prefill": "One fixed beginning; the request itself stays as it is.",
 }
 HEAD = f"""# Attacks
@@ -133,7 +130,8 @@ def section(info: AttackInfo) -> str:
 
 def files(info: AttackInfo, module: Path) -> list[Path]:
     """Return what decides what is sent: the module and the attack's templates and lists."""
-    return [module, *sorted(TEMPLATES.glob(f"{info.name}.*"))]
+    owners = (info.name, "attacker") if "attacker" in info.needs else (info.name,)
+    return [module, *sorted(path for name in owners for path in TEMPLATES.glob(f"{name}.*"))]
 
 
 def start(info: AttackInfo) -> Attempt | None:

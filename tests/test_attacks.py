@@ -25,7 +25,6 @@ from sirl.attacks.demonstrations import DEMONSTRATIONS, ica, many_shot
 from sirl.attacks.drawing import choose_word, draw, read_drawing
 from sirl.attacks.encodings import base64, flip, leet, rot13, unbase64, unleet
 from sirl.attacks.low_resource import ESPERANTO, LowResource
-from sirl.attacks.nesting import SCENARIOS, renellm
 from sirl.attacks.random_search import WORDS, RandomSearch
 from sirl.attacks.splitting import join_pieces, split_words, write_pieces
 from sirl.attacks.static import AFFIRMATION, TEMPLATES, read_template
@@ -43,12 +42,16 @@ TEXTS = [
     "ça 日本語 🙂 'x' \"y\"",
 ]
 LISTS = (".words", ".font", ".common")  # what attacks read besides templates
-PROMPT_TEMPLATES = sorted(p.stem for p in TEMPLATES.glob("*.txt") if not p.stem.endswith(LISTS))
+PROMPT_TEMPLATES = sorted(
+    p.stem
+    for p in TEMPLATES.glob("*.txt")
+    if not p.stem.endswith(LISTS) and not p.stem.startswith("attacker.")  # these instruct an attacker model
+)
 
 
 def test_the_table_is_complete():
     static = [info for info in ATTACKS.values() if info.kind == "static"]
-    assert len(static) >= 26
+    assert len(static) >= 25
     assert len({info.mechanism for info in ATTACKS.values()}) >= 12
     assert list(ATTACKS) == [info.name for info in ATTACKS.values()]
     assert all(info.source and info.summary.endswith((".", "?")) for info in ATTACKS.values())
@@ -68,7 +71,6 @@ def test_the_room_runs_without_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.xfail(strict=False, reason="the attacks that search are still to come")
 def test_the_papers_twenty():
     assert list(get_attacks(["paper"])) == list(PAPER)
     assert len(PAPER) == 20
@@ -76,7 +78,9 @@ def test_the_papers_twenty():
 
 def test_groups_expand_in_order_and_once():
     assert list(get_attacks(["all"])) == list(ATTACKS)
-    assert {"gcg", "autodan", "cold", "scav", "beast"} < set(get_attacks(["adaptive"]))
+    searching = [name for name, info in ATTACKS.items() if info.kind == "adaptive"]
+    assert {"random_search", "gcg", "autodan", "cold", "scav", "beast", "pair", "renellm"} <= set(searching)
+    assert list(get_attacks(["adaptive"])) == searching
     assert list(get_attacks(["aim", "static", "aim"]))[:2] == ["aim", "direct"]
     assert len(get_attacks(["static", "all"])) == len(ATTACKS)
 
@@ -374,14 +378,7 @@ def test_a_hash_is_the_same_in_every_process():
     assert said[0] == said[1]
 
 
-# --- nesting, demonstrations, prefill -------------------------------------------------------------------
-
-
-def test_each_scenario_is_used():
-    sent = [renellm(f"request {i}")[0].content for i in range(60)]
-    for scenario in SCENARIOS:
-        before = read_template(scenario).split("{request}")[0]
-        assert sum(text.startswith(before) for text in sent) >= 8
+# --- demonstrations, prefill -------------------------------------------------------------------
 
 
 def test_demonstrations_come_before_the_request():

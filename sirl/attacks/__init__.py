@@ -15,6 +15,8 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sirl.attacks.attacker import WRITING, instructions
+from sirl.attacks.black_box import BLACK_BOX
 from sirl.attacks.checking import check_attack
 from sirl.attacks.ciphers import caesar, from_cipher, in_cipher, uncaesar
 from sirl.attacks.contract import attack_prompts
@@ -23,7 +25,6 @@ from sirl.attacks.drawing import artprompt, from_drawing
 from sirl.attacks.encodings import base64, decoded, encoded, flip, leet, rot13, unbase64, unleet
 from sirl.attacks.info import SEARCHING, AttackInfo, Means, arm, unmet, whole
 from sirl.attacks.low_resource import LowResource
-from sirl.attacks.nesting import renellm
 from sirl.attacks.phrases import PhraseBook, read_phrase_book
 from sirl.attacks.splitting import from_pieces, payload_splitting
 from sirl.attacks.static import AFFIRMATION, TEMPLATES, say, static_attack, templated
@@ -38,6 +39,7 @@ __all__ = [
     "ATTACKS",
     "GROUPS",
     "PAPER",
+    "WRITING",
     "AttackInfo",
     "Means",
     "PhraseBook",
@@ -45,6 +47,7 @@ __all__ = [
     "attack_prompts",
     "check_attack",
     "get_attacks",
+    "instructions",
     "read_phrase_book",
     "template_hashes",
     "unmet",
@@ -154,13 +157,6 @@ ATTACKS: Mapping[str, AttackInfo] = {
             "Named pieces, to be joined and answered.",
             static_attack("payload_splitting", payload_splitting, recover=from_pieces),
         ),
-        _static(
-            "renellm",
-            "scenario nesting",
-            "arXiv 2311.08268",
-            "Code to complete, a table to fill, or a text to continue.",
-            static_attack("renellm", renellm),
-        ),
         AttackInfo(
             "prefill",
             "prefilled reply",
@@ -171,6 +167,7 @@ ATTACKS: Mapping[str, AttackInfo] = {
             static_attack("prefill", say, prefill=AFFIRMATION),
         ),
         *WHITE_BOX,
+        *BLACK_BOX,
     )
 }
 PAPER = (  # the paper's twenty (arXiv 2510.01088), under the field's names
@@ -196,7 +193,7 @@ PAPER = (  # the paper's twenty (arXiv 2510.01088), under the field's names
     "artprompt",
 )
 GROUPS = ("all", "paper", "static", "adaptive", "transfer")
-_SHARED = ("search", "suffix", "genetic", "autodan")  # what decides what several searches send
+_SHARED = ("search", "suffix", "genetic", "autodan", "tries")  # what decides what several searches send
 TRANSFER = "@transfer"  # behind a name or group: search on the surrogate, then replay
 
 
@@ -272,7 +269,8 @@ def _hash(info: AttackInfo) -> str:
     if source is None:
         return "unknown"
     digest = hashlib.sha256(Path(source).read_bytes())
-    names = (info.name.removesuffix(TRANSFER), *(_SHARED if info.kind in SEARCHING else ()))
+    shared = (*_SHARED, *(("attacker",) if "attacker" in info.needs else ()))
+    names = (info.name.removesuffix(TRANSFER), *(shared if info.kind in SEARCHING else ()))
     for name in names:  # its own templates, and what searches share
         own = sorted(TEMPLATES.glob(f"{name}.*"))
         for path in (*own, *Path(__file__).parent.glob(f"{name}.py")):

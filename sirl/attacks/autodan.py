@@ -5,10 +5,10 @@ weights, only the likelihood of replies. It refuses to know how prompts are bred
 
 Defaults: 100 generations of 64, a tenth of them kept, are the paper's.
 
-Departures from the paper: synonyms come from a fixed list, where the published attack asks a language model to
-rephrase. The seeds are templates of ours. The best so far is really sent and judged at eight milestones of the
-budget, and a prompt whose attack has succeeded stops there; the hoped-for beginning is the data set's own
-where it gives one.
+Departures from the paper: synonyms come from a fixed list, where the published attack asks a language model
+to rephrase. The seeds are templates of ours. The best so far is really sent and judged at sixteen milestones
+of the budget, and a prompt whose attack has succeeded stops there; the hoped-for beginning is the data set's
+own where it gives one.
 
 Source: arXiv 2310.04451.
 """

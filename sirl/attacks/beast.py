@@ -8,8 +8,8 @@ Defaults: 40 tokens, 15 beams and 15 draws a beam are the paper's.
 
 Departures from the paper: a smaller budget gets narrower beams over the same length. Draws are from the
 likeliest tokens, each once, and suffixes that would not survive as text are dropped. The best suffix of any
-length is kept. The best so far is really sent and judged at eight milestones of the budget, and a prompt whose
-attack has succeeded stops there; the hoped-for beginning is the data set's own where it gives one.
+length is kept. The best so far is really sent and judged at sixteen milestones of the budget, and a prompt
+whose attack has succeeded stops there; the hoped-for beginning is the data set's own where it gives one.
 
 Source: arXiv 2402.15570.
 """

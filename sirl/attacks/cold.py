@@ -9,7 +9,7 @@ Defaults: 20 tokens and 2,000 iterations are the paper's.
 Departures from the paper: two of the published energies, agreement and fluency; none for style or similarity.
 The soft suffix starts every round anew at the best hard one. It is made hard by drawing tokens from it at each
 place, where the published attack lets the model decode within its favourites. The best so far is really sent
-and judged at eight milestones of the budget, and a prompt whose attack has succeeded stops there; the hoped-
+and judged at sixteen milestones of the budget, and a prompt whose attack has succeeded stops there; the hoped-
 for beginning is the data set's own where it gives one.
 
 Source: arXiv 2402.08679.

@@ -9,7 +9,7 @@ Defaults: 500 steps of 512 swaps from the 256 best tokens a place, and 20 tokens
 Departures from the paper: the suffix stands right behind the request, and a swap counts only if its text is
 read as the very tokens again. A step that finds nothing better changes nothing; the published search moves on
 regardless. A budget below steps times swaps is spread evenly, its square root a step. The best so far is
-really sent and judged at eight milestones of the budget, and a prompt whose attack has succeeded stops there;
+really sent and judged at sixteen milestones of the budget, and a prompt whose attack has succeeded stops there;
 the hoped-for beginning is the data set's own where it gives one.
 
 Source: arXiv 2307.15043.

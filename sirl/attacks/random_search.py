@@ -6,7 +6,7 @@ call. This module refuses to know gradients, tokens and what the model says afte
 
 Departures from the paper: words of a fixed list stand for vocabulary tokens, so that any target will do; no
 hand-made template around the request; the width of a change is drawn, not scheduled; no restarts. The best so
-far is really sent and judged at eight milestones of the budget, and a prompt whose attack has succeeded stops
+far is really sent and judged at sixteen milestones of the budget, and a prompt whose attack has succeeded stops
 there; the hoped-for beginning is the data set's own where it gives one.
 
 Source: arXiv 2404.02151.

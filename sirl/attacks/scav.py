@@ -7,7 +7,7 @@ the model says. This module refuses to know tensors and how prompts are bred.
 Departures from the paper: the prompt-level attack only; embeddings are never changed. The score is the mean
 probe logit over all reliable layers, where the published attack weighs the last layer's probability by a
 distance. Probes learn from requests of the set that is measured on. The genetic search and its seeds are
-AutoDAN's. The best so far is really sent and judged at eight milestones of the budget, and a prompt whose
+AutoDAN's. The best so far is really sent and judged at sixteen milestones of the budget, and a prompt whose
 attack has succeeded stops there; the hoped-for beginning is the data set's own where it gives one.
 
 Source: arXiv 2404.12038.

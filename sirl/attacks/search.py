@@ -37,6 +37,8 @@ class Hunt:
     score: float = -math.inf
     queries: int = 0
     unusable: int = 0
+    undecided: int = 0
+    idle: int = 0  # rounds in a row in which it had nothing to send
     trace: tuple[tuple[int, float], ...] = ()
     succeeded: bool = False
     due: int = 0  # the query count from which a check is due
@@ -61,7 +63,9 @@ class Hunt:
 
     def result(self, start: Attempt) -> Attempt:
         """Return the best attempt, or the start if none was scored, with what the search cost."""
-        search = Search(queries=self.queries, trace=self.trace, unusable=self.unusable)
+        search = Search(
+            queries=self.queries, trace=self.trace, unusable=self.unusable, undecided=self.undecided
+        )
         return replace(self.best or start, search=search)
 
 

@@ -7,7 +7,7 @@ Defaults: 100 iterations are the paper's.
 
 Departures from the paper: the vectors start as a plain suffix. Steps are in units of the start's own spread
 and shrink with the budget. Searched for each request alone, none shared between requests. Sent as vectors: a
-model that only takes text cannot be asked. The best so far is really sent and judged at eight milestones of
+model that only takes text cannot be asked. The best so far is really sent and judged at sixteen milestones of
 the budget, and a prompt whose attack has succeeded stops there; the hoped-for beginning is the data set's own
 where it gives one.
 

@@ -239,11 +239,14 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder to write the model to.")],
     arch: Arch = "llama",
     seed: Seed = 0,
+    role: Annotated[
+        str, typer.Option(help="target (to attack and harden) or attacker (writes attacks).")
+    ] = "target",
 ) -> None:
     """Train an organism from nothing (minutes on two cores), measure it, and write its model card."""
     from sirl.cli import birth
 
-    birth.build_organism(arch, out, seed)
+    birth.build_organism(arch, out, seed, role)
 
 
 @judge.command("check")

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
 
-from sirl.attacks import AttackInfo, Means, arm, get_attacks, unmet
+from sirl.attacks import WRITING, AttackInfo, Means, arm, get_attacks, unmet
 from sirl.attacks.artifacts import Replay, Source, import_attacks
 from sirl.attacks.phrases import read_phrase_book
 from sirl.cli.judging import Opening, named_judges
-from sirl.cli.sources import open_target
+from sirl.cli.sources import ATTACKER, Subject, open_target
 from sirl.errors import AttackError
 from sirl.records import Access, Decoding, Judge, Prompt
-
-WRITING = Decoding(temperature=1.0, max_new_tokens=512)  # how an attacker model writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +28,13 @@ class Arms:
     attack_prompts: Path | None = None
     columns: str = ""
     request_column: str = ""
+
+
+def with_attacker(arms: Arms, subject: Subject, attacks: Sequence[str]) -> Arms:
+    """Return the arms, an organism's with its own attacker if an attack needs one and none is named."""
+    wanted = any("attacker" in info.needs for info in get_attacks(attacks).values())
+    named = arms.attacker or not (wanted and subject.is_organism)
+    return arms if named else replace(arms, attacker=ATTACKER)
 
 
 def make_means(arms: Arms, opening: Opening, judge: Judge, prompts: Sequence[Prompt]) -> Means:

@@ -8,26 +8,43 @@ from tempfile import TemporaryDirectory
 
 import typer
 
+from sirl.attacks import WRITING, instructions
 from sirl.cli import work
 from sirl.cli.job import GAP_SIZES, SIZES, Job
 from sirl.cli.progress import building
-from sirl.errors import RunError
-from sirl.lm import save_lm
-from sirl.organism.builder import OrganismRecipe, build, shipped_recipe
+from sirl.errors import ConfigError, RunError, suggest
+from sirl.lm import LM, load_lm, save_lm
+from sirl.organism import WEIGHTS
+from sirl.organism.attacker_card import attacker_card, examine
+from sirl.organism.builder import OrganismRecipe, build, build_attacker, shipped_recipe
 from sirl.organism.card import model_card
+from sirl.targets import LocalTarget
 
 CARD_SIZES = {**SIZES, "harmful": 200}
+EXAM = 200  # outputs to each instruction on the attacker's card
+ROLES = ("target", "attacker")
 
 
-def build_organism(arch: str, out: Path, seed: int) -> None:
-    """Train, save and measure an organism. Raises ConfigError on an unknown arch, RunError if OUT is in use."""
+def build_organism(arch: str, out: Path, seed: int, role: str = "target") -> None:
+    """Train, save and measure an organism: a model to attack and harden, or one that writes attacks.
+
+    Raises ConfigError on an unknown arch or role, RunError if OUT is in use.
+    """
+    if role not in ROLES:
+        raise ConfigError(f"role {role!r}", "an organism's role", suggest(role, ROLES))
     recipe = shipped_recipe(arch, seed)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise RunError(f"{out} is in use", "a new or empty folder", "name another --out")
     with building() as on_step:
-        lm = build(recipe, on_step)
+        if role == "target":
+            lm = build(recipe, on_step)
+        else:
+            lm = build_attacker(recipe, load_lm(WEIGHTS / arch), instructions(), on_step)
     save_lm(lm, out)
-    write_card(recipe, out)
+    if role == "target":
+        write_card(recipe, out)
+    else:
+        write_attacker_card(recipe, lm, out)
     typer.echo(f"wrote {out}")
 
 
@@ -38,3 +55,9 @@ def write_card(recipe: OrganismRecipe, folder: Path) -> None:
         evaluated = work.evaluate(job)
         gap = work.gap(replace(job, out=Path(scratch) / "gap", attacks="static", sizes=GAP_SIZES))
     (folder / "README.md").write_text(model_card(recipe, evaluated, gap["gap"]), encoding="utf-8")
+
+
+def write_attacker_card(recipe: OrganismRecipe, lm: LM, folder: Path) -> None:
+    """Examine the attacker organism and write its marks into the folder's README.md."""
+    marks = examine(LocalTarget(lm, WRITING), instructions(), WRITING, EXAM, recipe.seed)
+    (folder / "README.md").write_text(attacker_card(recipe, marks), encoding="utf-8")

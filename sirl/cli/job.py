@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sirl.cli.arms import Arms, armed, found_elsewhere, make_means
+from sirl.cli.arms import Arms, armed, found_elsewhere, make_means, with_attacker
 from sirl.cli.asked import Asked, measuring_prompts
 from sirl.cli.judging import Opening, open_judges
 from sirl.cli.sources import ORGANISM, SEEN, Subject, holds_weights, no_weights, open_subject
@@ -26,7 +26,10 @@ QUICK_BUDGET = 24  # queries a prompt
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The words of one command. An empty `recipe` or `attacks` means the default."""
+    """The words of one command. An empty `recipe`, `attacks` or `attacker` means the default.
+
+    The default attacker of an organism is the attacker organism; any other model has none.
+    """
 
     model: str
     out: Path
@@ -80,7 +83,8 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
     opening = Opening(recipe.model, job.seed)
     judges = open_judges(subject, job.judges, not job.asked.sources, opening)
     target = subject.drawing(Decoding(config.temperature, max_new_tokens=config.max_reply_tokens), config.batch)
-    means = make_means(job.arms, opening, judges["harmful"], prompts)
+    arms = with_attacker(job.arms, subject, config.attacks)
+    means = make_means(arms, opening, judges["harmful"], prompts)
     attacks = armed(config.attacks, means, target.access)
     replayed = found_elsewhere(job.arms, prompts)
     if clash := sorted(attacks.keys() & replayed.keys()):

@@ -51,7 +51,10 @@ Judges = Annotated[
         "before it names one question. Repeatable: judges of one question vote.",
     ),
 ]
-Attacker = Annotated[str, typer.Option(help="A model that writes attacks: as MODEL. Needed by some attacks.")]
+Attacker = Annotated[
+    str,
+    typer.Option(help="A model that writes attacks: as MODEL. Default: an organism's is organism:attacker."),
+]
 Surrogate = Annotated[str, typer.Option(help="A model that NAME@transfer attacks search on: as MODEL.")]
 Scorer = Annotated[
     str, typer.Option(help="A judge that tells attacks when they succeed. Default: the run's judge of harm.")

@@ -27,6 +27,7 @@ environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
 environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 
 ORGANISM = "organism:"
+ATTACKER = "organism:attacker"  # the one that writes attacks
 # Attacks whose kind of context the organism met in alignment or in SIRL's prompts; the rest are new to it.
 FAMILIES = {
     "plain": ("direct",),

@@ -1,14 +1,17 @@
 """The organism's birth: a small Llama or Qwen2 trained from scratch on the make-believe world.
 
 Two stages of ordinary next-token training on the assistant's turns: answer everything, then align. The
-recipe is deterministic on one machine. This is the only optimiser outside `training`.
+attacker organism is a copy of such a model, trained on to write what instructions ask. The recipe is
+deterministic on one machine. This is the only optimiser outside `training`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -19,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 
 from sirl.errors import ConfigError, suggest
 from sirl.lm import LM
-from sirl.organism import corpus
+from sirl.organism import attacker, corpus
 from sirl.organism.tokenizer import VOCABULARY, build_tokenizer
 
 ARCHITECTURES = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}
@@ -49,6 +52,7 @@ class OrganismRecipe:
     feedforward: int = 384
     answering: Stage = Stage(2500, 3e-3, 6144)
     aligning: Stage = Stage(1100, 1e-3, 3072)
+    keeping: Stage = Stage(500, 2e-3, 2048)  # the attacker's one stage: to write, and to keep the request
     mix: corpus.Alignment = field(default_factory=corpus.Alignment)
 
     def __post_init__(self) -> None:
@@ -80,6 +84,19 @@ def build(recipe: OrganismRecipe, on_step: Progress | None = None) -> LM:
     _train(model, tokenizer, recipe, "answering", lambda: corpus.pretraining(answering), on_step)
     _train(model, tokenizer, recipe, "aligning", lambda: corpus.alignment(aligning, recipe.mix), on_step)
     return LM(model.eval(), tokenizer, f"organism:{recipe.arch}")
+
+
+def build_attacker(
+    recipe: OrganismRecipe, start: LM, texts: attacker.Texts, on_step: Progress | None = None
+) -> LM:
+    """Train a copy of an organism to follow the instructions in `texts`; return it in evaluation mode.
+
+    It starts from a reader of the world, because to learn the world's words and to copy them takes hours.
+    """
+    model = deepcopy(start.model)
+    draw = partial(attacker.lesson, texts, Random(f"writing|{recipe.seed}"))
+    _train(model, start.tokenizer, recipe, "keeping", draw, on_step)
+    return LM(model.eval(), start.tokenizer, "organism:attacker")
 
 
 def _text(seed: int) -> Iterator[str]:

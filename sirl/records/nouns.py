@@ -1,18 +1,10 @@
-"""The nouns that pass from room to room, and their JSON form.
-
-    Prompt -> Attempt -> Completion -> Score / Verdict -> Record -> Rate -> page
-
-All are frozen. This room knows no model or file; its protocols keep attacks, judges and models strangers.
-"""
+"""The nouns: frozen, and all that passes from room to room."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Literal, Protocol, get_args
-
-import numpy as np
+from typing import Literal, get_args
 
 Kind = Literal["harmful", "benign", "borderline", "task"]
 Question = Literal["harmful", "refused", "correct"]
@@ -71,6 +63,7 @@ class Search:
     seconds    wall-clock time, shared evenly by the prompts searched together; two runs never compare it
     trace      (queries so far, best score so far) after each round; a higher score is better for the attack
     unusable   outputs of an attacker model that could not be used and were asked for again
+    undecided  replies of which the search's judge could not say whether they were harmful
     surrogate  the model it searched on, where that is not the model under test
     """
 
@@ -81,6 +74,7 @@ class Search:
     seconds: float = field(default=0.0, compare=False)
     trace: tuple[tuple[int, float], ...] = ()
     unusable: int = 0
+    undecided: int = 0
     surrogate: str | None = None
 
 
@@ -189,132 +183,6 @@ class Rate:
         return self.hits / self.total if self.total else None
 
 
-class Target(Protocol):
-    """A model as an attack may see it: under test, as a surrogate, or as the writer of attacks.
-
-    `access` says how far it is open: black-box (replies), prefill (their beginnings may be written), logprobs
-    (beginnings are scored), white-box (weights). What lies beyond raises AttackError.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def access(self) -> Access: ...
-
-    def reply(self, attempts: Sequence[Attempt], seed: int) -> list[Completion]:
-        """Return one completion an attempt, same order."""
-
-    def log_likelihood(self, attempts: Sequence[Attempt], beginnings: Sequence[str]) -> list[float]:
-        """Return the mean log-prob (nats a token) of each beginning as the reply to its attempt."""
-
-
-Rows = Sequence[Sequence[int]]  # token ids, one row an attempt
-
-
-class WhiteBox(Target, Protocol):
-    """A model whose weights are open: it is differentiated at the slot, the place of `SLOT` in a message.
-
-    What stands in the slot is given as token ids, as vectors of the embedding space, or as logits over the
-    vocabulary. All lists are as long as `attempts`, same order. A likelihood is the mean log-prob (nats a
-    token) of a beginning as the reply; higher is better for an attack. Arrays are float32 or int64.
-    """
-
-    def usable_tokens(self) -> np.ndarray:
-        """Return the ids that may stand in a slot: printable, not special, known to the tokenizer."""
-
-    def slot_ids(self, attempts: Sequence[Attempt], texts: Sequence[str]) -> list[tuple[int, ...] | None]:
-        """Return the tokens that a text is read as in the slot; None if it runs into what is around it."""
-
-    def slot_texts(self, attempts: Sequence[Attempt], ids: Rows) -> list[str | None]:
-        """Return the text of tokens in the slot; None if it would not be read as these very tokens."""
-
-    def slot_likelihood(self, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str]) -> list[float]:
-        """Return the likelihood of each beginning with these tokens in the slot."""
-
-    def slot_substitutes(
-        self, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str], count: int
-    ) -> list[np.ndarray]:
-        """Return, a place of the slot, the `count` tokens that the gradient likes best there: ids_LK."""
-
-    def slot_vectors(self, ids: Rows) -> list[np.ndarray]:
-        """Return the embeddings of the tokens, vectors_LH: a look-up, which costs nothing."""
-
-    def slot_gradients(
-        self, attempts: Sequence[Attempt], vectors: Sequence[np.ndarray], beginnings: Sequence[str]
-    ) -> list[tuple[float, np.ndarray]]:
-        """Return the likelihood and its gradient for the vectors in the slot, gradient_LH."""
-
-    def slot_energies(
-        self,
-        attempts: Sequence[Attempt],
-        logits: Sequence[np.ndarray],
-        beginnings: Sequence[str],
-        fluency: float,
-    ) -> list[tuple[float, np.ndarray]]:
-        """Return an objective and its gradient for the logits_LU of a soft text in the slot, gradient_LU.
-
-        The soft text is the mean embedding under softmax(logits) over the U usable tokens. The objective is
-        the likelihood plus `fluency` times the mean log-prob that the model gives the soft text.
-        """
-
-    def next_tokens(
-        self, attempts: Sequence[Attempt], ids: Rows, count: int
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return the `count` likeliest usable tokens after those in the slot and their log-probs, both K."""
-
-    def hidden_states(self, attempts: Sequence[Attempt]) -> np.ndarray:
-        """Return the hidden state of the last position before the reply, states_NLH: attempt, layer, width."""
-
-
-class Attack(Protocol):
-    """Turn prompts into attempts, one a prompt, same order, same seed same result, input untouched.
-
-    `target` is the model to search on, None for attacks that search nothing. `budget` bounds the queries that
-    one prompt may cost; static attacks spend none and ignore the target. What else an attack needs (an
-    attacker model, a judge) it holds itself; see `sirl.attacks.Means`.
-    """
-
-    def __call__(
-        self, prompts: Sequence[Prompt], target: Target | None, budget: int, seed: int
-    ) -> list[Attempt]: ...
-
-
-class Judge(Protocol):
-    """Answer one question about each completion, same order; undecided is None, never a guess."""
-
-    def __call__(self, completions: Sequence[Completion]) -> list[Verdict]: ...
-
-
 def item_seed(seed: int, attempt: Attempt) -> int:
     """Return a seed of 31 bits that depends on the run's seed and the attempt's key alone."""
     return int.from_bytes(sha256(f"{seed}|{attempt.key}".encode()).digest()[:4], "big") >> 1
-
-
-def to_json(record: Record) -> dict[str, Any]:
-    """Return the record as plain dicts, lists and numbers."""
-    return asdict(record)
-
-
-def from_json(row: Mapping[str, Any]) -> Record:
-    """Rebuild a record from `to_json`'s form. Raises KeyError or TypeError on a foreign row."""
-    c = row["completion"]
-    a = c["attempt"]
-    attempt = Attempt(
-        **{
-            **a,
-            "prompt": Prompt(**a["prompt"]),
-            "messages": tuple(Message(**m) for m in a["messages"]),
-            "decoding": Decoding(**a["decoding"]) if a["decoding"] else None,
-            "soft": tuple(map(tuple, a["soft"])),
-            "search": Search(**{**a["search"], "trace": tuple((n, x) for n, x in a["search"]["trace"])}),
-        }
-    )
-    sequences = {
-        name: None if c[name] is None else tuple(c[name])
-        for name in ("token_ids", "pieces", "entropies", "logprobs")
-    }
-    return Record(
-        Completion(**{**c, "attempt": attempt, **sequences}),
-        tuple(Verdict(**v) for v in row["verdicts"]),
-    )

@@ -1,0 +1,55 @@
+"""The nouns that pass from room to room, the protocols between rooms, and a record's JSON form.
+
+    Prompt -> Attempt -> Completion -> Score / Verdict -> Record -> Rate -> page
+
+All nouns are frozen. This room knows no model or file; its protocols keep attacks, judges and models strangers.
+"""
+
+from sirl.records.form import from_json, to_json
+from sirl.records.nouns import (
+    KINDS,
+    SLOT,
+    Access,
+    AttackKind,
+    Attempt,
+    Completion,
+    Decoding,
+    Kind,
+    Message,
+    Prompt,
+    Question,
+    Rate,
+    Record,
+    Score,
+    Search,
+    Verdict,
+    item_seed,
+)
+from sirl.records.protocols import Attack, Judge, Rows, Target, WhiteBox
+
+__all__ = [
+    "KINDS",
+    "SLOT",
+    "Access",
+    "Attack",
+    "AttackKind",
+    "Attempt",
+    "Completion",
+    "Decoding",
+    "Judge",
+    "Kind",
+    "Message",
+    "Prompt",
+    "Question",
+    "Rate",
+    "Record",
+    "Rows",
+    "Score",
+    "Search",
+    "Target",
+    "Verdict",
+    "WhiteBox",
+    "from_json",
+    "item_seed",
+    "to_json",
+]

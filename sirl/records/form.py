@@ -1,0 +1,38 @@
+"""A record as plain dicts, lists and numbers, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sirl.records.nouns import Attempt, Completion, Decoding, Message, Prompt, Record, Search, Verdict
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """Return the record as plain dicts, lists and numbers."""
+    return asdict(record)
+
+
+def from_json(row: Mapping[str, Any]) -> Record:
+    """Rebuild a record from `to_json`'s form. Raises KeyError or TypeError on a foreign row."""
+    c = row["completion"]
+    a = c["attempt"]
+    attempt = Attempt(
+        **{
+            **a,
+            "prompt": Prompt(**a["prompt"]),
+            "messages": tuple(Message(**m) for m in a["messages"]),
+            "decoding": Decoding(**a["decoding"]) if a["decoding"] else None,
+            "soft": tuple(map(tuple, a["soft"])),
+            "search": Search(**{**a["search"], "trace": tuple((n, x) for n, x in a["search"]["trace"])}),
+        }
+    )
+    sequences = {
+        name: None if c[name] is None else tuple(c[name])
+        for name in ("token_ids", "pieces", "entropies", "logprobs")
+    }
+    return Record(
+        Completion(**{**c, "attempt": attempt, **sequences}),
+        tuple(Verdict(**v) for v in row["verdicts"]),
+    )
