@@ -2,7 +2,8 @@
 
 TRL 1.16 scores tokens through a head fused for GPUs. Its CPU path also projects the prompt's positions onto the
 vocabulary, does so again in the backward pass, and computes an entropy for its own log. On a CPU we project
-the reply's positions once and leave the entropy out: the sampler has recorded it. Same numbers, less work.
+the reply's positions once, without what is padding in all rows of a pass, and leave the entropy out: the
+sampler has recorded it. Same numbers, less work.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from trl import GRPOTrainer
 
 from sirl.entropy import token_logprob
@@ -38,7 +40,15 @@ class CpuGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         return logprob_BT, torch.zeros_like(logprob_BT), None
 
     def _reply_logprobs(self, model: Any, ids_BS: Tensor, mask_BS: Tensor, length: int) -> Tensor:
+        """Score some rows; what is padding in all of them, on either side, is cut off first and comes back as 0.
+
+        TRL pads a step's rows to its longest prompt and its longest reply; a few rows together are shorter.
+        """
+        used = mask_BS.any(dim=0).nonzero().flatten()
+        first, behind = int(used[0]), mask_BS.shape[1] - 1 - int(used[-1])
+        last, kept = mask_BS.shape[1] - behind, length - behind
+        ids_BS = ids_BS[:, first:last]
         logits_BTV = model(
-            input_ids=ids_BS, attention_mask=mask_BS, use_cache=False, logits_to_keep=length + 1
-        ).logits[:, -length - 1 : -1]
-        return token_logprob(logits_BTV / self.temperature, ids_BS[:, -length:])
+            input_ids=ids_BS, attention_mask=mask_BS[:, first:last], use_cache=False, logits_to_keep=kept + 1
+        ).logits[:, -kept - 1 : -1]
+        return pad(token_logprob(logits_BTV / self.temperature, ids_BS[:, -kept:]), (0, behind))
