@@ -15,6 +15,7 @@ from sirl.cli.job import GAP_SIZES, Job
 from sirl.report import load_runs, render
 
 PARTS = ("gap", "train", "before", "after")
+ATTACKS = "static,gcg,pair"  # one search of each sort beside the fixed ones: all of them take many minutes
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -28,8 +29,10 @@ def run(job: Job) -> dict[str, Any]:
     done = {
         "gap": work.gap(replace(job, out=at["gap"], sizes=GAP_SIZES, attacks="static")),
         "train": work.train(replace(job, out=at["train"])),
-        "before": work.evaluate(replace(job, out=at["before"]), role="before"),
-        "after": work.evaluate(replace(job, out=at["after"], model=str(at["train"])), role="after"),
+        "before": work.evaluate(replace(job, out=at["before"], attacks=ATTACKS), role="before"),
+        "after": work.evaluate(
+            replace(job, out=at["after"], model=str(at["train"]), attacks=ATTACKS), role="after"
+        ),
     }
     summary = _summary(done)
     summary["seconds"]["total"] = round(spent + monotonic() - start, 1)

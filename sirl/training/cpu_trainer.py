@@ -40,7 +40,7 @@ class CpuGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         return logprob_BT, torch.zeros_like(logprob_BT), None
 
     def _reply_logprobs(self, model: Any, ids_BS: Tensor, mask_BS: Tensor, length: int) -> Tensor:
-        """Score some rows; what is padding in all of them, on either side, is cut off first and comes back as 0.
+        """Score some rows; what is padding in all of them, on either side, is cut off and comes back as 0.
 
         TRL pads a step's rows to its longest prompt and its longest reply; a few rows together are shorter.
         """
