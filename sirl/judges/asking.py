@@ -38,8 +38,8 @@ def put(target: Target, attempts: Sequence[Attempt | None], read: Reader, asked:
         drawn = [_redraw(attempts[i], turn) for i in open_]
         for i, attempt, outcome in zip(open_, drawn, _replies(target, drawn, asked.seed), strict=True):
             answer, why = read(attempt, outcome) if isinstance(outcome, Completion) else (None, outcome)
-            if error := getattr(outcome, "error", ""):  # a target behind an address says so on its reply
-                answer, why = None, f"the model failed: {error}"
+            if isinstance(outcome, Completion) and outcome.error:
+                answer, why = None, f"the model failed: {outcome.error}"
             if answer is None:
                 failures[i].append(why)
             else:
