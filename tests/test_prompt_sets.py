@@ -245,8 +245,6 @@ def test_one_column_or_kind_for_all_or_one_each(tmp_path):
 
 
 def test_options_with_nothing_to_act_on_are_refused():
-    with pytest.raises(ConfigError, match="--limit without --prompts"):
-        Asked(limit=3)
     for more in ({"columns": ("say",)}, {"kinds": ("benign",)}):
         with pytest.raises(ConfigError, match="without a file"):
             Asked(("xstest",), **more)

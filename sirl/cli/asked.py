@@ -24,7 +24,8 @@ from sirl.training import disguise
 class Asked:
     """The prompts that the user names: files, or published sets by name.
 
-    `columns` and `kinds` are for files: none, one for all, or one for each source in order.
+    `columns` and `kinds` are for files: none, one for all, or one for each source in order. `limit` bounds the
+    prompts of each source, or of each sort of the organism's own.
     """
 
     sources: tuple[str, ...] = ()
@@ -34,10 +35,6 @@ class Asked:
 
     def __post_init__(self) -> None:
         """Raise ConfigError if an option has nothing to act on: nothing is silently ignored."""
-        if self.limit is not None and not self.sources:
-            raise ConfigError(
-                "--limit without --prompts", "prompts to sample from", "name them, or leave it out"
-            )
         of_files = self.columns or self.kinds
         if of_files and not any(_is_file(source) for source in self.sources):
             found = "--column or --kind without a file"
@@ -79,6 +76,10 @@ def training_attempts(
     """Return unlabelled prompts to harden on, plain or disguised: the user's, or the organism's own."""
     if not asked.sources:
         _require_organism(subject)
+        if asked.limit is not None:
+            raise ConfigError(
+                "--limit without --prompts", "prompts to sample from", "set train.steps for fewer"
+            )
         attempts = hardening_attempts(config.steps * config.prompts_per_step, seed)
         return attempts, [_own([attempt.prompt for attempt in attempts]).provenance]
     sets = asked.load(seed)
@@ -92,7 +93,8 @@ def measuring_prompts(subject: Subject, asked: Asked, sizes: Mapping[str, int], 
     if asked.sources:
         return asked.load(seed)
     _require_organism(subject)
-    return [_own(evaluation_prompts(dict(sizes), seed))]
+    bounded = {sort: min(size, asked.limit or size) for sort, size in sizes.items()}
+    return [_own(evaluation_prompts(bounded, seed))]
 
 
 def _own(prompts: Sequence[Prompt]) -> PromptSet:

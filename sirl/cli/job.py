@@ -19,8 +19,7 @@ from sirl.shards import parse_shard
 # How many of the organism's own prompts a measurement asks, by category or kind.
 GAP_SIZES = {"harmful": 48}
 SIZES = {"harmful": 100, "benign": 200, "open": 24, "borderline": 200, "math": 200, "code": 200, "chat": 200}
-QUICK_SIZES = {"harmful": 12, "benign": 24, "open": 4, "borderline": 24, "math": 12, "code": 12, "chat": 12}
-QUICK_LIMIT = 12  # prompts of each of the user's sources
+QUICK_LIMIT = 12  # prompts of each of the user's sources, or of each sort of the organism's own
 QUICK_BUDGET = 24  # queries a prompt
 
 
@@ -68,8 +67,8 @@ def hastened(job: Job, config: EvaluateConfig) -> tuple[Job, EvaluateConfig]:
         return job, config
     budget = min(config.budget or QUICK_BUDGET, QUICK_BUDGET)
     limit = min(job.asked.limit or QUICK_LIMIT, QUICK_LIMIT)
-    asked = replace(job.asked, limit=limit) if job.asked.sources else job.asked
-    return replace(job, sizes=QUICK_SIZES, asked=asked), replace(config, budget=budget)
+    hasty = replace(job, asked=replace(job.asked, limit=limit))
+    return hasty, replace(config, budget=budget)
 
 
 def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfig) -> Study:

@@ -35,7 +35,12 @@ Kinds = Annotated[
         "One for all, or one each, in order.",
     ),
 ]
-Limit = Annotated[int | None, typer.Option(help="Sample so many prompts of each source, by the seed.", min=1)]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        help="Sample so many prompts of each source, by the seed; of an organism's own, of each sort.", min=1
+    ),
+]
 Attacks = Annotated[
     str,
     typer.Option(
