@@ -24,8 +24,10 @@ How this "GRPO" is configured, and where it departs from arXiv 2510.01088:
     what is drawn of (seed, step, prompt id, place), so a killed run continues as if never stopped.
 11. LoRA, off by default, is of the given rank on every linear layer but the head, alpha twice the rank; the
     reference is then the model without it, and the saved model has it merged in.
+12. With `gate = "start"`, off by default, the frozen start's conduct on the plain request decides what is
+    rewarded, and with `anchors` a group holds replies of the start that the policy did not draw.
 
-This room does not judge replies: a probe that does is handed in by the caller.
+This room does not judge replies: a probe that does, and the gate's judge of refusals, are handed in.
 """
 
 from sirl.training.disguises import disguise, plainly
