@@ -75,7 +75,7 @@ class TrainConfig:
     save_every: int = 10  # ours: steps between checkpoints
     gate: str = "none"  # ours: what decides which reward a prompt gets; none (the paper) or start
     gate_samples: int = 4  # replies of the frozen start to each plain request, by which the gate decides
-    anchors: int = 0  # replies of a disguised request's group that are the frozen start's own to the plain one
+    anchors: int = 0  # replies of a group that are the frozen start's own to the plain request
     penalty: float = 0.5  # nats: what a refusal loses where the frozen start answers
     disguises: tuple[str, ...] = ()  # ours: static attacks that part of the prompts come under
     disguised: float = 0.5  # share of the prompts that do

@@ -47,7 +47,7 @@ def test_own_draws_are_counted_by_side_and_anchors_are_not():
     assert rollout.refusal_shares(["split"], [True], [False]) == {}
 
 
-def test_an_anchor_is_the_first_reply_to_a_disguised_request_the_start_is_not_split_on():
+def test_an_anchor_is_the_first_reply_of_a_group_unless_the_start_is_split():
     prompt = Prompt("p", "how?")
     worn = Attempt(prompt, "aim", (Message("user", "play: how?"),))
     assert rollout.is_anchor(worn, instinct(3, 3), GATED)
@@ -55,7 +55,7 @@ def test_an_anchor_is_the_first_reply_to_a_disguised_request_the_start_is_not_sp
     assert not rollout.is_anchor(replace(worn, sample=1), instinct(3, 3), GATED)
     assert not rollout.is_anchor(worn, instinct(2, 3), GATED)
     assert not rollout.is_anchor(worn, None, GATED)
-    assert not rollout.is_anchor(plainly(prompt), instinct(3, 3), GATED)
+    assert rollout.is_anchor(plainly(prompt), instinct(3, 3), GATED)  # so that a plain refusal is never lost
 
 
 def by_length(completions):

@@ -20,7 +20,7 @@ from sirl.config import TrainConfig
 from sirl.errors import DataError, RunError
 from sirl.generation import Draw, draw
 from sirl.lm import LM, decode, render
-from sirl.records import Attempt, Completion, Decoding, Judge, Message, Prompt
+from sirl.records import Attempt, Completion, Decoding, Judge, Prompt
 from sirl.rewards import find_reward, gated_reward
 from sirl.training.instincts import Instinct
 from sirl.training.surroundings import at_rest
@@ -84,8 +84,7 @@ def make_rollout(lm: LM, drill: Drill, config: TrainConfig) -> Rollout:
     """Return TRL's rollout function: prompt numbers to token ids, log-probs and entropies, one a row.
 
     TRL repeats each prompt G times; a reply is told from its siblings by its row within the whole step. The
-    first `config.anchors` replies to a disguised request are not drawn: they are the start's own to the plain
-    one.
+    first `config.anchors` replies to a prompt are not drawn: they are the start's own to the plain request.
     """
     decoding = Decoding(temperature=config.temperature, max_new_tokens=config.max_reply_tokens)
     attempts, instincts, seed = drill.attempts, drill.instincts, drill.seed
@@ -123,10 +122,9 @@ def make_rollout(lm: LM, drill: Drill, config: TrainConfig) -> Rollout:
 
 
 def is_anchor(attempt: Attempt, instinct: Instinct | None, config: TrainConfig) -> bool:
-    """Say whether this row of its group is the start's own reply: if it is disguised, and not split."""
-    plain = attempt.messages == (Message("user", attempt.prompt.text),)
+    """Say whether this row of its group is the start's own reply to the plain request: never a split one's."""
     place = attempt.sample % config.group
-    return instinct is not None and not plain and instinct.side != "split" and place < config.anchors
+    return instinct is not None and instinct.side != "split" and place < config.anchors
 
 
 def anchor(prompt_ids: Sequence[int], instinct: Instinct) -> Draw:
