@@ -48,8 +48,7 @@ def model_section(name: str, before: RunDir, after: RunDir) -> str:
         "| p (Holm) | queries before, after |",
         "|---|---|---|---|---|---|---|---|---|",
         *(_row(attack, old, new, changes[attack], after) for attack in ATTACKS if attack in changes),
-        _starts(old, "before"),
-        _starts(new, "after"),
+        *(_starts(side, when) for side, when in ((old, "before"), (new, "after")) if metrics.searching(side)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -71,7 +70,10 @@ def _summary(old: Sequence[Record], new: Sequence[Record], *summaries: dict[str,
         "static attacks": [n for n, info in ATTACKS.items() if info.kind == "static" and n != metrics.DIRECT],
         "attacks that search": [n for n, info in ATTACKS.items() if info.kind == "adaptive"],
     }
+    held = {r.attempt.attack for r in old} & {r.attempt.attack for r in new}
     for name, attacks in groups.items():
+        if not held.issuperset(attacks):
+            continue
         shown = [metrics.mean_dsr([r for r in side if r.attempt.attack in attacks]) for side in (old, new)]
         rows.append(f"| mean DSR, {name} | {_share(shown[0])} | {_share(shown[1])} |")
     for side in ("benign", "borderline"):

@@ -5,7 +5,7 @@ What was not scored is counted beside the number, never inside it; what cannot b
 """
 
 from sirl.metrics.agreement import agreement, fleiss_kappa, kappa
-from sirl.metrics.breakdowns import budget_curve, dsr_by_budget, dsr_by_category
+from sirl.metrics.breakdowns import budget_curve, dsr_by_budget, dsr_by_category, searching
 from sirl.metrics.entropies import (
     entropy_along,
     entropy_by_class,
@@ -75,6 +75,7 @@ __all__ = [
     "paired_by_attack",
     "paired_difference",
     "rate",
+    "searching",
     "select",
     "share",
     "sign_flip_p",
