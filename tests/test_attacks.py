@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import fields
 from itertools import product
 
 import pytest
@@ -14,12 +15,14 @@ from sirl.attacks import (
     AttackInfo,
     Means,
     PhraseBook,
+    _settled,
     arm,
     attack_prompts,
     get_attacks,
     read_phrase_book,
     template_hashes,
 )
+from sirl.attacks.checking import StandIn
 from sirl.attacks.ciphers import caesar, uncaesar
 from sirl.attacks.demonstrations import DEMONSTRATIONS, ica, many_shot
 from sirl.attacks.drawing import choose_word, draw, read_drawing
@@ -31,6 +34,7 @@ from sirl.attacks.static import AFFIRMATION, TEMPLATES, read_template
 from sirl.attacks.tense import FUTURE, PAST, in_tense
 from sirl.attacks.trees import read_tree, write_tree
 from sirl.errors import AttackError
+from sirl.judges import get_judges
 from sirl.records import Prompt
 
 TEXTS = [
@@ -143,6 +147,16 @@ def test_error_sentences(name, sentence):
 def test_no_names_is_an_error():
     with pytest.raises(AttackError, match="no attack was named"):
         get_attacks([])
+
+
+@pytest.mark.parametrize("name", [n for n, info in ATTACKS.items() if info.kind == "adaptive"])
+def test_what_an_attack_is_armed_with_is_told_without_addresses(name):
+    """Another process must find the same hash, or a killed run could not be continued."""
+    judge = get_judges()["harmful"]
+    info = arm(ATTACKS[name], Means(judge=judge, attacker=StandIn(name="writer")))
+    told = repr([_settled(getattr(info.run, f.name)) for f in fields(info.run)])
+    assert " at 0x" not in told
+    assert judge.identity in told or not hasattr(info.run, "judge")
 
 
 def test_hashes_tell_templates_and_settings_apart():

@@ -281,8 +281,13 @@ def _hash(info: AttackInfo) -> str:
 
 
 def _settled(value: Any) -> Any:
-    """Return what stands for a setting from one process to the next: models and functions by their names."""
+    """Return what stands for a setting from one process to the next.
+
+    Models and functions are told by their names, judges by what they call themselves: never by an address.
+    """
     if hasattr(value, "reply"):
         return value.name
+    if isinstance(identity := getattr(value, "identity", None), str):
+        return identity
     name = getattr(value, "__qualname__", None)
     return f"{getattr(value, '__module__', '')}.{name}" if name else value
