@@ -22,7 +22,7 @@ from sirl.targets import LocalTarget
 from sirl.training import Watch, harden
 
 OUT, SEED = Path("runs/quickstart"), 0
-RECIPE = load_recipe("organism", ["gap.attacks=static"])
+RECIPE = load_recipe("organism")
 ASKED = {"harmful": 40, "benign": 40, "borderline": 40, "math": 40}
 
 

@@ -42,7 +42,7 @@ def test_measuring_is_greedy_and_the_gap_is_sampled():
     recipe = load_recipe()
     assert recipe == Recipe(ModelConfig(), EvaluateConfig(temperature=1.0), TrainConfig(), EvaluateConfig())
     assert (recipe.evaluate.temperature, recipe.gap.temperature) == (0.0, 1.0)
-    assert (recipe.evaluate.attacks, recipe.evaluate.samples) == (("all",), 1)
+    assert (recipe.evaluate.attacks, recipe.evaluate.samples) == (("static",), 1)
     assert (recipe.model.dtype, recipe.model.trust_remote_code) == ("float32", False)
 
 
