@@ -69,9 +69,9 @@ likely a reply is (logprobs), or the weights (white-box). *Kind* is static (a fi
 adaptive (searched anew on the model under test), or transfer (searched on a surrogate, then replayed; any
 adaptive attack can be run as `NAME@transfer`). *Budget* is the queries a prompt that it spends by default;
 `--set evaluate.budget=N` changes it. Every wording is our own; each section says where an attack departs
-from its source. Published defaults and budgets were written down without the papers at hand: check them there
-before you cite them. The example request is “{REQUEST}”. Of an attack that searches, its start is shown where it
-has one; what is sent in the end depends on the model.
+from its source. Published defaults and budgets were noted without the papers at hand: check them there
+before you cite them. The example request is “{REQUEST}”. Of an attack that searches, its start is shown where
+it has one; what is sent in the end depends on the model.
 
 ## Prompts found elsewhere
 
