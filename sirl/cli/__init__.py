@@ -115,12 +115,12 @@ def train(
     changes: Changes = None,
 ) -> None:
     """Harden a model by SIRL on unlabelled prompts; the result is in OUT/model."""
-    from sirl.cli import work
+    from sirl.cli import training
     from sirl.cli.asked import Asked
     from sirl.cli.job import Job
 
     asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
-    _print(work.train(Job(model, out, seed, recipe, tuple(changes or ()), asked)))
+    _print(training.train(Job(model, out, seed, recipe, tuple(changes or ()), asked)))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from sirl.cli import work
+from sirl.cli import training, work
 from sirl.cli.job import GAP_SIZES, Job
 from sirl.report import load_runs, render
 
@@ -28,7 +28,7 @@ def run(job: Job) -> dict[str, Any]:
     at = {part: job.out / part for part in PARTS}
     done = {
         "gap": work.gap(replace(job, out=at["gap"], sizes=GAP_SIZES, attacks="static")),
-        "train": work.train(replace(job, out=at["train"])),
+        "train": training.train(replace(job, out=at["train"])),
         "before": work.evaluate(replace(job, out=at["before"], attacks=ATTACKS), role="before"),
         "after": work.evaluate(
             replace(job, out=at["after"], model=str(at["train"]), attacks=ATTACKS), role="after"

@@ -1,0 +1,117 @@
+"""Every setting, with its default and where that comes from.
+
+Settings are frozen dataclasses read from a recipe (TOML) and changed with `--set section.key=value`.
+An unknown key or a value out of range fails; nothing is silently ignored. Defaults are the paper's
+(arXiv 2510.01088, the settings table of its appendix) unless the comment says otherwise.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from sirl.config.measure import EvaluateConfig, ModelConfig
+from sirl.config.train import TrainConfig
+from sirl.errors import ConfigError, suggest
+
+__all__ = ["RECIPES", "EvaluateConfig", "ModelConfig", "Recipe", "TrainConfig", "load_recipe", "system_text"]
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One published setting: how to measure the gap, train, and evaluate one kind of model."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    gap: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(temperature=1.0))
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+def system_text(value: str) -> str:
+    """Return a system prompt: the text of a file if `value` names one, else `value` itself.
+
+    Raises ConfigError if a file is named that cannot be read.
+    """
+    named = len(value) < 256 and "\n" not in value and Path(value).suffix in (".txt", ".md")
+    if not named:
+        return value.strip()
+    try:
+        return Path(value).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"system = {value!r} cannot be read ({error})", "a text file", "check it") from error
+
+
+def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by shipped name or by path, then apply `section.key=value` changes.
+
+    Raises ConfigError on an unknown recipe, section or key, on a value of the wrong type or out of range.
+    """
+    tables: dict[str, dict[str, Any]] = {}
+    for section, table in _read(name).items():
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"{section} outside a section in {name}",
+                "settings in [model], [gap], [train] or [evaluate]",
+                "move it into its section",
+            )
+        tables[section] = dict(table)
+    for change in changes:
+        section, key, value = _split_change(change)
+        tables.setdefault(section, {})[key] = value
+    recipe = Recipe()
+    for section, table in tables.items():
+        if section not in {f.name for f in fields(Recipe)}:
+            known = suggest(section, (f.name for f in fields(Recipe)))
+            raise ConfigError(f"section {section!r}", "a section of a recipe", known)
+        recipe = replace(recipe, **{section: _apply(getattr(recipe, section), section, table)})
+    return recipe
+
+
+def _read(name: str) -> Mapping[str, Any]:
+    shipped = RECIPES / f"{name}.toml"
+    path = shipped if shipped.is_file() else Path(name)
+    if not path.is_file():
+        known = suggest(name, (p.stem for p in RECIPES.glob("*.toml")))
+        raise ConfigError(f"recipe {name!r}", "a shipped recipe or a TOML file", known)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML ({error})", "a TOML file", "mend that line") from error
+
+
+def _split_change(change: str) -> tuple[str, str, Any]:
+    name, equals, text = change.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot and section and key):
+        raise ConfigError(f"--set {change!r}", "section.key=value", "for example --set train.steps=60")
+    try:
+        return section, key, tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return section, key, text.strip()  # a bare word is text
+
+
+def _apply(config: Any, section: str, table: Mapping[str, Any]) -> Any:
+    types = get_type_hints(type(config))
+    changes: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in types:
+            raise ConfigError(f"setting {section}.{key}", "a known setting", suggest(key, types))
+        changes[key] = _convert(f"{section}.{key}", types[key], value)
+    return replace(config, **changes)
+
+
+def _convert(name: str, kind: Any, value: Any) -> Any:
+    if kind == tuple[str, ...]:
+        names = value.split(",") if isinstance(value, str) else value
+        if isinstance(names, list) and all(isinstance(n, str) for n in names):
+            return tuple(n.strip() for n in names)
+        raise ConfigError(f"{name} = {value!r}", "a value of type list of text", "change it")
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(f"{name} = {value!r}", f"a value of type {kind.__name__}", "change it")
+    return value

@@ -1,0 +1,66 @@
+"""The sections [model], [gap] and [evaluate]: how a model is opened and how it is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sirl.config.checks import require
+
+ENGINES = ("transformers", "vllm")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """How a model is opened: its weights loaded here by one of two engines, or a server asked for replies."""
+
+    dtype: str = "float32"
+    trust_remote_code: bool = False  # runs code that comes with the model: only for a model you trust
+    engine: str = "transformers"  # what draws replies from weights here: transformers or vllm
+    memory: float = 0.9  # of vllm: the share of the device's memory that it may take
+    # Of an endpoint, and ours: they decide how long a run takes, never what a reply says.
+    concurrency: int = 8  # requests under way at once
+    requests_per_minute: float = 0.0  # at most; 0: as many as the server takes
+    timeout: float = 120.0  # seconds without a byte from the server before a request counts as failed
+    retries: int = 5  # further tries of a request that failed, each after a longer wait
+    prefill: bool = False  # the server continues a begun reply (continue_final_message), as vLLM's does
+
+    def __post_init__(self) -> None:
+        require(self.engine in ENGINES, "model.engine", self.engine, " or ".join(ENGINES))
+        require(0 < self.memory <= 1, "model.memory", self.memory, "a share above 0 and at most 1")
+        require(self.concurrency >= 1, "model.concurrency", self.concurrency, "1 or more")
+        require(self.retries >= 0, "model.retries", self.retries, "0 or more")
+        require(0 < self.timeout < float("inf"), "model.timeout", self.timeout, "above 0, in seconds")
+        require(
+            0 <= self.requests_per_minute < float("inf"),
+            "model.requests_per_minute",
+            self.requests_per_minute,
+            "0 (no limit) or more",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateConfig:
+    """Attacks x prompts x samples, greedy by default as the field's harnesses do."""
+
+    attacks: tuple[str, ...] = ("static",)  # ours: searches cost hours on a real model, so they are asked for
+    budget: int = 0  # queries an attack that searches may spend on one prompt; 0: each attack's own default
+    temperature: float = 0.0
+    max_reply_tokens: int = 512
+    samples: int = 1
+    system: str = ""  # system prompt of attempts that have none: text or a file; empty: the template's own
+    batch: int = 64  # replies drawn at once; part of the protocol: it fixes what a resumed run recomputes
+    max_unscored: float = 0.05  # ours: a larger share without a verdict makes a run incomplete, exit code 3
+
+    def __post_init__(self) -> None:
+        require(len(self.attacks) > 0, "attacks", self.attacks, "at least one attack")
+        for name in ("max_reply_tokens", "samples", "batch"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(0 <= self.max_unscored <= 1, "max_unscored", self.max_unscored, "a share from 0 to 1")
+        require(self.budget >= 0, "budget", self.budget, "0 (each attack's own) or more")
+        require(0 <= self.temperature <= 5, "temperature", self.temperature, "0 (greedy) to 5")
+        require(
+            self.samples == 1 or self.temperature > 0,
+            "samples",
+            self.samples,
+            "1 at temperature 0: greedy replies do not differ",
+        )

@@ -1,0 +1,70 @@
+"""The section [train]: how a model is hardened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sirl.config.checks import require
+
+GATES = ("none", "start")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """SIRL on GRPO. One step draws `group` replies to each of `prompts_per_step` prompts."""
+
+    reward: str = "sirl"
+    scale_rewards: str = "group"  # what an advantage is divided by: the std of its group, of the batch, or none
+    steps: int = 30
+    group: int = 4
+    prompts_per_step: int = 128  # 512 replies a step, the paper's batch
+    temperature: float = 1.0
+    max_prompt_tokens: int = 1024
+    max_reply_tokens: int = 3072
+    learning_rate: float = 1e-6
+    kl: float = 0.001
+    clip: float = 0.2
+    micro_batch: int = 8  # replies a backward pass; ours: memory only, the result does not depend on it
+    lora_rank: int = 0  # 0 trains every weight, as the paper does
+    probe_every: int = 10  # ours: steps between probes of refusal
+    save_every: int = 10  # ours: steps between checkpoints
+    gate: str = "none"  # ours: what decides which reward a prompt gets; none (the paper) or start
+    gate_samples: int = 4  # replies of the frozen start to each plain request, by which the gate decides
+    anchors: int = 0  # replies of a group that are the frozen start's own to the plain request
+    penalty: float = 0.5  # nats: what a refusal loses where the frozen start answers
+    disguises: tuple[str, ...] = ()  # ours: static attacks that part of the prompts come under
+    disguised: float = 0.5  # share of the prompts that do
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch"):
+            require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
+        for name in ("probe_every", "save_every"):
+            require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
+        require(self.group >= 2, "train.group", self.group, "2 or more: a reward is relative to its group")
+        require(0 < self.temperature <= 5, "train.temperature", self.temperature, "above 0 and at most 5")
+        require(0 < self.learning_rate < 1, "train.learning_rate", self.learning_rate, "between 0 and 1")
+        require(0 <= self.kl < float("inf"), "train.kl", self.kl, "0 or more, and finite")
+        scales = ("group", "batch", "none")
+        require(self.scale_rewards in scales, "train.scale_rewards", self.scale_rewards, " or ".join(scales))
+        require(0 < self.clip < 1, "train.clip", self.clip, "between 0 and 1")
+        require(self.gate in GATES, "train.gate", self.gate, " or ".join(GATES))
+        require(self.gate_samples >= 1, "train.gate_samples", self.gate_samples, "1 or more")
+        require(
+            0 <= self.anchors < self.group, "train.anchors", self.anchors, "0 or more, fewer than train.group"
+        )
+        require(
+            self.gate != "none" or not self.anchors,
+            "train.anchors",
+            self.anchors,
+            "0 unless train.gate = start",
+        )
+        require(0 <= self.disguised <= 1, "train.disguised", self.disguised, "a share from 0 to 1")
+        require(0 <= self.penalty < float("inf"), "train.penalty", self.penalty, "0 or more, and finite")
+        require(self.lora_rank >= 0, "train.lora_rank", self.lora_rank, "0 (full) or a positive rank")
+        rows = self.group * self.prompts_per_step
+        require(
+            rows % self.micro_batch == 0,
+            "train.micro_batch",
+            self.micro_batch,
+            f"a divisor of group x prompts_per_step = {rows}",
+        )
