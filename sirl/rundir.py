@@ -4,9 +4,11 @@
     environment.json  versions and hashes, written once
     steps.jsonl       one line a training step        (append-only)
     records.jsonl     one line of evidence an attempt (append-only)
+    measured.jsonl    one line a model measured; of a cell of a study only (append-only)
     plan.json         keys of the whole plan, chunk by chunk; of a shard only
     checkpoint/       what training resumes from; gone when it is done
     model/            what training made
+    snapshots/STEP/   the model after some of the steps, where that was asked for
     summary.json      the numbers, recomputable from the lines above
 
 This room knows lines and folders, not what a line means beyond `records.to_json`.
@@ -30,14 +32,21 @@ from sirl.errors import RunError
 from sirl.records import Record, from_json, to_json
 
 RECORDS, STEPS, SUMMARY, PLAN = "records.jsonl", "steps.jsonl", "summary.json", "plan.json"
-_MEASURED = ("budget", "temperature", "max_reply_tokens", "samples")  # settings that two sides must share
+MEASURED, SNAPSHOTS = "measured.jsonl", "snapshots"
+_MEASURED = (
+    "budget",
+    "temperature",
+    "max_reply_tokens",
+    "samples",
+    "best_of",
+)  # settings that two sides must share
 _HASHED = ("prompts", "system", "chat_template", "attack ", "judge ")  # beginnings of names of hashes, likewise
 _VERSIONED = ("sirl", "torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy")
 
 
 @dataclass(frozen=True, slots=True)
 class RunDir:
-    """A run folder on disk: its kind (gap, train, evaluate) and the protocol it was opened with."""
+    """A run folder on disk: its kind (gap, train, evaluate, study) and the protocol it was opened with."""
 
     path: Path
     kind: str
@@ -202,7 +211,7 @@ def _refuse_other_protocol(path: Path, config: Mapping[str, Any], hashes: Mappin
 
 def _half_made(file: Path) -> bool:
     """Say whether a kill between the first two files of a new run can have left this one."""
-    return file.name == "environment.json" or file.suffix == ".part"
+    return file.name in ("environment.json", ".lock") or file.suffix == ".part"
 
 
 def _versions() -> dict[str, str]:

@@ -46,7 +46,9 @@ def test_measuring_is_greedy_and_the_gap_is_sampled():
     assert (recipe.model.dtype, recipe.model.trust_remote_code) == ("float32", False)
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in sorted(RECIPES.glob("*.toml")) if not p.stem.startswith("study-")], ids=lambda p: p.stem
+)
 def test_shipped_recipes_load(path):
     recipe = load_recipe(path.stem)
     assert recipe == load_recipe(str(path))

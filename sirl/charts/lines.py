@@ -20,9 +20,11 @@ from sirl.charts.svg import (
     ticks,
 )
 
+_DASHES = {"before": " dashed", "complied": " dashed", "third": " dotted"}
+
 
 def line_chart(caption: Caption, series: Sequence[Series], x_axis: Axis, y_axis: Axis) -> str:
-    """Draw one or more lines; the second style is dashed, names stand above when there are several."""
+    """Draw one or more lines, dashed or dotted by style; names stand above when there are several."""
     points = [(x, y) for s in series for x, y in zip(s.xs, s.ys, strict=True) if y is not None]
     if not points:
         return empty(caption)
@@ -67,7 +69,7 @@ def _curve(
     short = len(dots) <= 12 and series.marked
     few = dots if short else [p for piece in pieces if len(piece) == 1 for p in piece]
     marks = "".join(mark_at(x, y, series.style) for x, y in few)
-    dash = " dashed" if series.style in ("before", "complied") else ""
+    dash = _DASHES.get(series.style, "")
     return f'<g class="{safe_style(series.style)}"><path class="curve{dash}" d="{"".join(paths)}"/>{marks}</g>'
 
 
@@ -93,7 +95,7 @@ def _band(
 def _legend(series: Sequence[Series], left: float) -> Iterable[str]:
     at = left
     for s in series:
-        dash = " dashed" if s.style in ("before", "complied") else ""
+        dash = _DASHES.get(s.style, "")
         yield f'<g class="{safe_style(s.style)}"><path class="curve{dash}" d="M{at:.1f} 11h26"/></g>'
         yield text_at(at + 32, 15, s.name, "start", "label")
         at += 50 + 7.0 * len(s.name)

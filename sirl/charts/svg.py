@@ -10,7 +10,7 @@ from sirl.charts.nouns import Axis, Caption
 
 WIDTH = 380
 _TEXT = 12.5  # units; at 380 pixels a unit is a pixel
-_SAFE_STYLES = frozenset({"before", "after", "complied", "refused", "one"})
+_SAFE_STYLES = frozenset({"before", "after", "complied", "refused", "one", "third"})
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
@@ -65,9 +65,11 @@ def safe_style(style: str) -> str:
 
 
 def mark_at(x: float, y: float, style: str) -> str:
-    """Return the style's own shape: before and complied are rings, the others are filled diamonds."""
+    """Return the style's own shape: before and complied are rings, third a square, the others diamonds."""
     if style in ("before", "complied"):
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.6" class="ring"/>'
+    if style == "third":
+        return f'<rect x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" fill="currentColor"/>'
     return f'<path d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6-6z" fill="currentColor"/>'
 
 

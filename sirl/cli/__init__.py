@@ -170,6 +170,19 @@ def merge(
 
 
 @app.command()
+def study(
+    recipe: Annotated[str, typer.Argument(help="A shipped study, as study-method, or a TOML file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study: new, or to be continued.")],
+    only: Annotated[str, typer.Option(help="Run the cells whose path MODEL/METHOD/seed-N holds this.")] = "",
+    render: Annotated[bool, typer.Option("--render", help="Run nothing; write what is known so far.")] = False,
+) -> None:
+    """Run a table of methods, models and seeds, and write it: study.json, study.md, study.html."""
+    from sirl.cli import studies
+
+    _print(studies.study(recipe, out, only, render))
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),

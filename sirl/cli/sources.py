@@ -19,6 +19,7 @@ from sirl.errors import ConfigError, DataError, suggest
 from sirl.lm import LM, load_lm
 from sirl.organism import WEIGHTS
 from sirl.records import Decoding, Target
+from sirl.rundir import SNAPSHOTS
 from sirl.targets import LocalTarget, VLLMTarget, open_vllm
 
 # This process is the command line's: it has bars of its own, and its stdout is the summary's.
@@ -59,10 +60,15 @@ class Subject:
     def is_organism(self) -> bool:
         return self.origin.startswith(ORGANISM)
 
-    def drawing(self, decoding: Decoding, batch: int = 64) -> Target:
-        """Return the target with a decoding for attempts that bring none; local ones draw `batch` at once."""
+    def drawing(self, decoding: Decoding, batch: int = 64, best_of: int = 1) -> Target:
+        """Return the target with a decoding for attempts that bring none; local ones draw `batch` at once.
+
+        Raises ConfigError if the best of several replies is asked of a model that tells no entropies.
+        """
         if isinstance(self.target, LocalTarget):
-            return replace(self.target, decoding=decoding, batch=batch)
+            return replace(self.target, decoding=decoding, batch=batch, best_of=best_of)
+        if best_of > 1:
+            raise no_weights(self.name, f"evaluate.best_of = {best_of} is asked of")
         return replace(self.target, decoding=decoding)
 
     def fingerprint(self) -> dict[str, str]:
@@ -93,6 +99,8 @@ def no_weights(name: str, purpose: str) -> ConfigError:
 def open_subject(spec: str, config: ModelConfig) -> Subject:
     """Open an endpoint, or load an organism, shipped or `organism:FOLDER`, a training run, a folder, a hub id.
 
+    A training run's `snapshots/STEP` is the model after that step.
+
     Raises ConfigError, DataError or TemplateError if there is no such model.
     """
     if is_endpoint(spec):
@@ -117,13 +125,18 @@ def _resolve(spec: str) -> tuple[str | Path, str, str]:
     """Return where the weights are, what to call the model, and where it came from before hardening."""
     if spec.startswith(ORGANISM):
         return _organism_folder(spec), spec, spec
-    origin = _trained_from(Path(spec) / "config.json")
+    path = Path(spec)
+    if path.parent.name == SNAPSHOTS and (origin := _trained_from(path.parents[1] / "config.json")):
+        if not path.is_dir():
+            raise DataError(f"no snapshot {spec}", "a step named in train.snapshots", "name another step")
+        return path, f"{origin}+sirl@{path.name}", origin
+    origin = _trained_from(path / "config.json")
     if not origin:
         return spec, spec, spec
-    if not (Path(spec) / "model").is_dir():
+    if not (path / "model").is_dir():
         found = f"the training run {spec} has no model yet"
         raise DataError(found, "a finished run", "repeat sirl train")
-    return Path(spec) / "model", f"{origin}+sirl", origin
+    return path / "model", f"{origin}+sirl", origin
 
 
 def _organism_folder(spec: str) -> Path:

@@ -51,7 +51,7 @@ def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
     Raises ConfigError on an unknown recipe, section or key, on a value of the wrong type or out of range.
     """
     tables: dict[str, dict[str, Any]] = {}
-    for section, table in _read(name).items():
+    for section, table in read_recipe(name).items():
         if not isinstance(table, dict):
             raise ConfigError(
                 f"{section} outside a section in {name}",
@@ -71,7 +71,8 @@ def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
-def _read(name: str) -> Mapping[str, Any]:
+def read_recipe(name: str) -> Mapping[str, Any]:
+    """Return the tables of a recipe, by shipped name or by path, unchecked. Raises ConfigError."""
     shipped = RECIPES / f"{name}.toml"
     path = shipped if shipped.is_file() else Path(name)
     if not path.is_file():

@@ -47,13 +47,14 @@ class EvaluateConfig:
     temperature: float = 0.0
     max_reply_tokens: int = 512
     samples: int = 1
+    best_of: int = 1  # replies drawn to each attempt, of which the surest is given: a defence without training
     system: str = ""  # system prompt of attempts that have none: text or a file; empty: the template's own
     batch: int = 64  # replies drawn at once; part of the protocol: it fixes what a resumed run recomputes
     max_unscored: float = 0.05  # ours: a larger share without a verdict makes a run incomplete, exit code 3
 
     def __post_init__(self) -> None:
         require(len(self.attacks) > 0, "attacks", self.attacks, "at least one attack")
-        for name in ("max_reply_tokens", "samples", "batch"):
+        for name in ("max_reply_tokens", "samples", "best_of", "batch"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(0 <= self.max_unscored <= 1, "max_unscored", self.max_unscored, "a share from 0 to 1")
         require(self.budget >= 0, "budget", self.budget, "0 (each attack's own) or more")
@@ -62,5 +63,11 @@ class EvaluateConfig:
             self.samples == 1 or self.temperature > 0,
             "samples",
             self.samples,
+            "1 at temperature 0: greedy replies do not differ",
+        )
+        require(
+            self.best_of == 1 or self.temperature > 0,
+            "best_of",
+            self.best_of,
             "1 at temperature 0: greedy replies do not differ",
         )

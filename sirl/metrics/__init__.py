@@ -4,6 +4,7 @@ Pure (numpy and scipy), no files, no models. Fractions in, fractions out; the pa
 What was not scored is counted beside the number, never inside it; what cannot be known is None.
 """
 
+from sirl.metrics.across import SHARE, difference_over_seeds, over_seeds, t_interval, times_fewer
 from sirl.metrics.agreement import agreement, fleiss_kappa, kappa
 from sirl.metrics.breakdowns import budget_curve, dsr_by_budget, dsr_by_category, searching
 from sirl.metrics.entropies import (
@@ -13,6 +14,7 @@ from sirl.metrics.entropies import (
     gap_table,
     group,
     group_entropies,
+    reply_entropy,
 )
 from sirl.metrics.estimates import (
     auroc,
@@ -46,6 +48,7 @@ from sirl.metrics.rates import (
 
 __all__ = [
     "DIRECT",
+    "SHARE",
     "agreement",
     "as_row",
     "attacked",
@@ -54,6 +57,7 @@ __all__ = [
     "capability",
     "clustered_rate",
     "cohens_d",
+    "difference_over_seeds",
     "diversity",
     "diversity_difference",
     "dsr",
@@ -72,15 +76,19 @@ __all__ = [
     "mann_whitney",
     "mean_dsr",
     "over_refusal",
+    "over_seeds",
     "paired_by_attack",
     "paired_difference",
     "rate",
+    "reply_entropy",
     "searching",
     "select",
     "share",
     "sign_flip_p",
     "split_draws",
     "successes",
+    "t_interval",
+    "times_fewer",
     "truncated",
     "union_rate",
     "unscored",

@@ -45,6 +45,15 @@ def group(record: Record) -> Group | None:
     return "refused" if refused else "neither"
 
 
+def reply_entropy(records: Sequence[Record]) -> dict[str, Any]:
+    """Return the mean over replies of their mean token entropy (nats a token): mean, n, unscored.
+
+    Unscored replies recorded no entropy. None: no reply did.
+    """
+    known = sorted(_entropies(records))
+    return {"mean": _mean(known), "n": len(known), "unscored": len(records) - len(known)}
+
+
 def gap_groups(records: Sequence[Record]) -> dict[Group, list[Record]]:
     """Return the replies to harmful prompts whose group and entropies are known, by group."""
     groups: dict[Group, list[Record]] = {"complied": [], "refused": [], "neither": []}

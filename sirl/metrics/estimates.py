@@ -127,7 +127,7 @@ def share_interval(sum_CK: Floats, count_CK: Floats) -> Interval:
     replies = float(replies_C.sum())
     seen = max(1.0, variance * replies / (point * (1 - point)))
     design = (clusters * seen + float((replies_C**2).sum()) / replies) / (clusters + 1)
-    effective = replies / design * (Z95 / _t95(clusters)) ** 2
+    effective = replies / design * (Z95 / t95(clusters)) ** 2
     return wilson(point * effective, effective)
 
 
@@ -140,11 +140,12 @@ def difference_interval(sum_C1: Floats, count_C1: Floats) -> Interval:
     mean, variance = _clustered_mean(sum_C1, count_C1)
     if not variance > 0:
         return None, None
-    half = _t95(len(sum_C1)) * math.sqrt(variance)
+    half = t95(len(sum_C1)) * math.sqrt(variance)
     return max(-1.0, mean - half), min(1.0, mean + half)
 
 
-def _t95(clusters: int) -> float:
+def t95(clusters: int) -> float:
+    """Return Student's quantile of a two-sided 95 % interval, with clusters - 1 degrees of freedom."""
     return float(special.stdtrit(clusters - 1, 0.975))
 
 

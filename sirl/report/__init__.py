@@ -4,26 +4,25 @@
     headline, gap, attacks, breakdowns, costs, training, transcripts, protocol
                  the sections, figures from `metrics` and drawings from `charts`
     wording      numbers -> words
+    pages        a template and its values -> the page; whatever a model wrote is escaped
     page.html.j2, style.css
-                 the page; whatever a model wrote is escaped by the template
+                 the page
+    study, study_page, study.html.j2
+                 the table of a study, in Markdown and as a page of its own
 
 Knows no model and no judge: every number is recomputed from the records on disk.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
-
-import jinja2
-from markupsafe import Markup
 
 from sirl.report.attacks import attack_section
 from sirl.report.breakdowns import budget_section, category_section
 from sirl.report.costs import cost_section
 from sirl.report.gap import gap_section
 from sirl.report.headline import headline
+from sirl.report.pages import fill
 from sirl.report.protocol import protocol
 from sirl.report.story import load_runs, model_of, tell
 from sirl.report.training import training_section
@@ -32,9 +31,6 @@ from sirl.report.wording import count
 from sirl.rundir import RunDir
 
 __all__ = ["load_runs", "render"]
-
-_HERE = Path(__file__).parent
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")  # legal in a reply, not in a page
 
 
 def render(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> str:
@@ -45,15 +41,8 @@ def render(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> st
     under different protocols (unless that is allowed: the page then opens by saying so), or on a damaged run.
     """
     story = tell(runs, allow_different_protocol)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("page.html.j2").render(
-        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
+    return fill(
+        "page.html.j2",
         story=story,
         models=list(dict.fromkeys(model_of(run) for run in story.runs)),
         tiles=headline(story),
@@ -67,4 +56,3 @@ def render(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> st
         protocol=protocol(story),
         count=count,
     )
-    return _UNPRINTABLE.sub("\ufffd", page)

@@ -1,0 +1,218 @@
+"""One cell of a study: a model, a method and a seed, from training to numbers, in one folder.
+
+    MODEL/METHOD/seed-N/            config.json (what was asked for), measured.jsonl, summary.json when done
+    MODEL/METHOD/seed-N/train       the training run; none for the start and for ways to answer
+    MODEL/METHOD/seed-N/at-STEP     an evaluate run of the model after STEP steps
+
+What is finished is kept, what was killed continues. One process works on a cell at a time; what goes wrong in
+it is written down as its outcome, and the study goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from sirl.cli import training, work
+from sirl.cli.asked import Asked
+from sirl.cli.job import SIZES, Job
+from sirl.cli.sources import ORGANISM
+from sirl.config import Recipe
+from sirl.config.study import START, StudyConfig
+from sirl.errors import ConfigError, RunError, SirlError, suggest
+from sirl.metrics import attacked, reply_entropy, select, split_draws
+from sirl.records import Record
+from sirl.rundir import MEASURED, SNAPSHOTS, SUMMARY, RunDir, locked, open_run, read_run
+
+KIND = "study"
+State = Literal["done", "failed", "partly", "missing"]
+_KEPT = ("dsr", "over_refusal_detail", "capability_detail", "diversity_detail", "unscored", "incomplete")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One model, method and seed of a study."""
+
+    study: StudyConfig
+    model: str
+    method: str
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        """Its folder below the study's."""
+        return Path(re.sub(r"[^\w.-]+", "-", self.model).strip("-"), self.method, f"seed-{self.seed}")
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """After which steps it is measured: a method that does not train, as it is."""
+        trained = self.study.trains(self.method)
+        return tuple(sorted(step for step in self.study.steps if step)) if trained else (0,)
+
+    def train_job(self, out: Path) -> Job:
+        """Return the training run, which leaves a model at each step that is measured."""
+        between = {SNAPSHOTS: list(self.steps[:-1])} if self.steps[:-1] else {}
+        settings = {**self.study.train, **self._own, "steps": self.steps[-1], **between}
+        asked = Asked(self.study.train_prompts)
+        return Job(self.model, out, self.seed, self.study.recipe, _changes("train", settings), asked)
+
+    def evaluate_job(self, model: str, out: Path) -> Job:
+        """Return the measurement of a model."""
+        answering = {} if self.study.trains(self.method) else self._own
+        changes = _changes("evaluate", {**self.study.evaluate, **answering})
+        recipe = self.study.recipe or ("organism" if self.model.startswith(ORGANISM) else "")
+        asked = Asked(self.study.evaluate_prompts)
+        return Job(model, out, self.seed, recipe, changes, asked, judges=self.study.judges, sizes=self._sizes)
+
+    def protocol(self) -> dict[str, Any]:
+        """Return what the cell was asked to do, as its config.json holds it: settings that are no defaults.
+
+        Raises ConfigError if a setting is unknown or out of range.
+        """
+        organism, here = self.model.startswith(ORGANISM), Path()
+        told = {
+            "model": self.model,
+            "method": self.method,
+            "seed": self.seed,
+            "steps": self.steps,
+            "sizes": dict(self._sizes),
+            "prompts": self.study.evaluate_prompts,
+            "judges": self.study.judges,
+            "evaluate": _unusual("evaluate", self.evaluate_job(self.model, here).settings(organism)),
+        }
+        if self.study.trains(self.method):
+            settings = _unusual("train", self.train_job(here).settings(organism))
+            told |= {"train": settings, "train_prompts": self.study.train_prompts}
+        return told
+
+    @property
+    def _own(self) -> Mapping[str, Any]:
+        return {} if self.method == START else self.study.methods[self.method]
+
+    @property
+    def _sizes(self) -> Mapping[str, int]:
+        for sort in self.study.sizes.keys() - SIZES.keys():
+            raise ConfigError(f"study.sizes.{sort}", "a sort of the organism's prompts", suggest(sort, SIZES))
+        return {**SIZES, **self.study.sizes}
+
+
+def cells_of(study: StudyConfig) -> list[Cell]:
+    """Return every cell, seed by seed, the start first. Raises ConfigError if two would share a folder."""
+    methods = [*([START] if 0 in study.steps else []), *study.methods]
+    cells = [Cell(study, m, method, seed) for seed in study.seeds for m in study.models for method in methods]
+    if len({cell.path for cell in cells}) < len(cells):
+        raise ConfigError(
+            f"models {', '.join(study.models)}", "names that make different folders", "rename one"
+        )
+    return cells
+
+
+def work_on(cell: Cell, out: Path) -> bool:
+    """Do what is missing of a cell; return False if another process is at it, and leave it alone then.
+
+    A failure is written into its summary. Raises RunError if the folder holds a cell of other settings.
+    """
+    path = out / cell.path
+    path.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(RunDir(path, KIND, {}, {})))
+        except RunError:
+            return False
+        run = open_run(path, KIND, cell.protocol(), {})
+        if not run.summary():
+            _measure(cell, run)
+    return True
+
+
+def outcome(cell: Cell, out: Path) -> dict[str, Any]:
+    """Return what is known of a cell: where it is, its state, why it failed, its numbers by step."""
+    path = out / cell.path
+    run = read_run(path) if (path / "config.json").exists() else None
+    rows = sorted(run.rows(MEASURED), key=lambda row: row["step"]) if run else []
+    summary = run.summary() if run else {}
+    failed = summary.get("failed", "")
+    state: State = "failed" if failed else "done" if summary else "partly" if rows else "missing"
+    told = {"path": cell.path.as_posix(), "model": cell.model, "method": cell.method, "seed": cell.seed}
+    return {**told, "state": state, "failed": failed, "rows": rows}
+
+
+def model_at(train: Path, step: int) -> tuple[str, int]:
+    """Return the model of a training run after some steps, and after how many it really is.
+
+    Where training ended early, the model that was kept stands for later steps. Raises RunError if none does.
+    """
+    snapshot = train / SNAPSHOTS / str(step)
+    if snapshot.is_dir():
+        return str(snapshot), step
+    summary = read_run(train).summary() if (train / SUMMARY).exists() else {}
+    kept = summary.get("kept_step")
+    last = summary.get("steps") if kept is None else kept
+    if last is None or last > step:
+        raise RunError(
+            f"{train} holds no model of step {step}", "a snapshot, or a run that ended there", "train it anew"
+        )
+    return str(train), int(last)
+
+
+def _measure(cell: Cell, run: RunDir) -> None:
+    failures = []
+    train = run.path / "train"
+    if cell.study.trains(cell.method):
+        try:
+            training.train(cell.train_job(train))
+        except SirlError as error:
+            failures.append(str(error))
+    done = run.rows(MEASURED)
+    for step in cell.steps:
+        if step in {row["step"] for row in done}:
+            continue
+        try:
+            row = _row(cell, run.path, step, done)
+        except SirlError as error:
+            failures.append(str(error))
+        else:
+            done.append(row)
+            run.append(MEASURED, [row])
+    told = {"model": cell.model, "method": cell.method, "seed": cell.seed}
+    run.write_summary({**told, "failed": failures[0] if failures else "", "measured": len(done)})
+
+
+def _row(cell: Cell, path: Path, step: int, done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Measure one model; one that stands for several steps is measured once."""
+    model, really = (cell.model, 0)
+    if cell.study.trains(cell.method):
+        model, really = model_at(path / "train", step)
+    for row in done:
+        if row["of_step"] == really:
+            return {**row, "step": step}
+    at = path / f"at-{really}"
+    summary = work.evaluate(cell.evaluate_job(model, at), role=f"{cell.method} {really}")
+    run = read_run(at)
+    told = {"step": step, "of_step": really, "best_of": run.config["settings"]["best_of"]}
+    entropies = _entropies(run.records(), run.config["settings"]["samples"])
+    return {**told, **{name: summary[name] for name in _KEPT}, "entropy": entropies}
+
+
+def _entropies(records: Sequence[Record], samples: int) -> dict[str, dict[str, Any]]:
+    """Return the mean reply entropy of harmful requests under attack, and of the plain other kinds."""
+    plain, _ = split_draws(records, samples)
+    kinds = {kind: select(plain, kind) for kind in ("benign", "borderline", "task")}
+    return {name: reply_entropy(some) for name, some in {"attacked": attacked(plain), **kinds}.items()}
+
+
+def _changes(section: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write settings as --set takes them: a value of JSON is one of TOML."""
+    return tuple(f"{section}.{name}={json.dumps(value)}" for name, value in settings.items())
+
+
+def _unusual(section: str, recipe: Recipe) -> dict[str, Any]:
+    """Return the settings of a section that are not its defaults: a default added later changes no cell."""
+    chosen = getattr(recipe, section)
+    usual = asdict(getattr(Recipe(), section))
+    return {f.name: value for f in fields(chosen) if (value := asdict(chosen)[f.name]) != usual[f.name]}

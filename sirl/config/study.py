@@ -1,0 +1,110 @@
+"""A study: a table of methods x models x seeds, each measured after the same numbers of training steps.
+
+    [study]            models, seeds, steps, the method that the others are compared with, prompts, judges
+    [study.train]      settings of [train] for every method, on top of the base recipe
+    [study.evaluate]   settings of [evaluate], likewise
+    [study.sizes]      how many of the organism's own prompts are asked, by sort
+    [methods.NAME]     what this method changes; with `best_of` it is a way to answer and changes [evaluate]
+
+This room reads what is asked for; whether a setting exists is found out where recipes are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
+
+from sirl.config import read_recipe
+from sirl.config.checks import require
+from sirl.errors import ConfigError, suggest
+
+START = "start"  # the starting model: a row of every study
+Table = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyConfig:
+    """What a study runs and how it is told; `train`, `evaluate` and `methods` hold settings as written.
+
+    `train_prompts`, `evaluate_prompts` and `judges` are as of --prompts and --judge; none: the organism's own.
+    """
+
+    models: tuple[str, ...]
+    seeds: tuple[int, ...]
+    steps: tuple[int, ...]  # at which each trained model is measured; 0 is the start
+    reference: str  # the method that the others are compared with
+    methods: Mapping[str, Table]
+    recipe: str = ""  # the base; empty: each model's default
+    train: Table = field(default_factory=dict)
+    evaluate: Table = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    train_prompts: tuple[str, ...] = ()
+    evaluate_prompts: tuple[str, ...] = ()
+    judges: tuple[str, ...] = ()
+    floor: float = 0.89  # of the DSR under every attack, claimed by arXiv 2510.01088
+
+    def __post_init__(self) -> None:
+        for name in ("models", "seeds", "steps", "methods"):
+            values = list(getattr(self, name))
+            require(len(values) > 0, f"study.{name}", values, "at least one")
+            require(len(set(values)) == len(values), f"study.{name}", values, "each once")
+        require(min(self.seeds) >= 0, "study.seeds", self.seeds, "0 or more")
+        require(min(self.steps) >= 0, "study.steps", self.steps, "0 or more")
+        require(0 <= self.floor <= 1, "study.floor", self.floor, "a share from 0 to 1")
+        known = suggest(self.reference, self.methods)
+        if self.reference not in self.methods:
+            raise ConfigError(f"study.reference = {self.reference!r}", "one of the methods", known)
+        for name in self.methods:
+            plain = name.replace("_", "").replace("-", "").isalnum() and name != START
+            require(plain, "a method's name", name, f"letters, digits, - and _, and not {START!r}")
+        require(
+            max(self.steps) > 0 or not any(self.trains(name) for name in self.methods),
+            "study.steps",
+            self.steps,
+            "a step above 0 for methods that train",
+        )
+
+    def trains(self, method: str) -> bool:
+        """Say whether a method makes another model; the start, and a way to answer, do not."""
+        return method != START and "best_of" not in self.methods[method]
+
+
+def load_study(name: str) -> StudyConfig:
+    """Read a study by shipped name or by path. Raises ConfigError on what is unknown or of the wrong type."""
+    tables = dict(read_recipe(name))
+    study, methods = dict(tables.pop("study", {})), tables.pop("methods", {})
+    if not study or not isinstance(methods, dict) or not all(isinstance(m, dict) for m in methods.values()):
+        advice = "see docs/study.md, or use sirl train for a recipe"
+        raise ConfigError(f"{name} is no study", "[study] and a table [methods.NAME] for each method", advice)
+    if tables:
+        raise ConfigError(f"section {next(iter(tables))!r} in {name}", "[study] and [methods.NAME]", "drop it")
+    types = get_type_hints(StudyConfig)
+    given = {key: _convert(key, types, value) for key, value in study.items()}
+    missing = [f for f in ("models", "seeds", "steps", "reference") if f not in given]
+    if missing:
+        raise ConfigError(f"{name} without study.{missing[0]}", "all that a study needs", f"add {missing[0]}")
+    return StudyConfig(methods=methods, **given)
+
+
+def _convert(key: str, types: Mapping[str, Any], value: Any) -> Any:
+    known = {f.name for f in fields(StudyConfig)} - {"methods"}
+    if key not in known:
+        raise ConfigError(f"setting study.{key}", "a known setting", suggest(key, known))
+    kind = types[key]
+    fits = {
+        tuple[str, ...]: _list_of(value, str),
+        tuple[int, ...]: _list_of(value, int),
+        Mapping[str, int]: isinstance(value, dict) and _list_of(list(value.values()), int),
+        Table: isinstance(value, dict),
+        float: isinstance(value, float | int) and not isinstance(value, bool),
+        str: isinstance(value, str),
+    }
+    if not fits[kind]:
+        raise ConfigError(f"study.{key} = {value!r}", "a value of another type", "change it; see docs/study.md")
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _list_of(value: Any, kind: type) -> bool:
+    whole = isinstance(value, list) and all(isinstance(item, kind) for item in value)
+    return whole and not any(isinstance(item, bool) for item in value)

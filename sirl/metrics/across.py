@@ -1,0 +1,78 @@
+"""Numbers of several seeds -> their mean, and paired differences between two methods, with intervals.
+
+The unit is the seed: one training run, however many replies were judged in it. An interval over seeds says how
+far another run may lie, which an interval over the replies of one run cannot. What is not known is left out and
+counted; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from sirl.metrics.estimates import Interval, t95
+
+Ends = tuple[float, float]
+Counts = tuple[int, int]  # attacks that succeeded, attempts that were scored
+SHARE: Ends = (0.0, 1.0)
+_LINE: Ends = (-math.inf, math.inf)
+
+
+def t_interval(values: Sequence[float], ends: Ends = _LINE) -> Interval:
+    """Return the 95 % interval of a mean by Student's t, cut at the ends of the scale.
+
+    (None, None) where no variance can be seen: fewer than two values, or all alike. Source: Student 1908.
+    """
+    if len(values) < 2 or max(values) - min(values) <= 1e-12:
+        return None, None
+    ordered = sorted(values)  # floating sums depend on the order: fix it
+    half = t95(len(ordered)) * stdev(ordered) / math.sqrt(len(ordered))
+    return max(ends[0], fmean(ordered) - half), min(ends[1], fmean(ordered) + half)
+
+
+def over_seeds(values: Mapping[int, float | None], ends: Ends = _LINE) -> dict[str, Any]:
+    """Return mean, low, high, n seeds and `unknown`, those whose value is None. No seed is known: None."""
+    known = [value for _, value in sorted(values.items()) if value is not None]
+    low, high = t_interval(known, ends)
+    mean = fmean(sorted(known)) if known else None
+    return {"mean": mean, "low": low, "high": high, "n": len(known), "unknown": len(values) - len(known)}
+
+
+def difference_over_seeds(
+    values: Mapping[int, float | None], reference: Mapping[int, float | None]
+) -> dict[str, Any]:
+    """Return the mean over seeds of value - reference, each pair of one seed: difference, low, high, n.
+
+    `unmatched` are the seeds that are known on one side at most.
+    """
+    seeds = values.keys() | reference.keys()
+    pairs = [(values.get(seed), reference.get(seed)) for seed in sorted(seeds)]
+    changes = [value - other for value, other in pairs if value is not None and other is not None]
+    low, high = t_interval(changes)
+    mean = fmean(sorted(changes)) if changes else None
+    return {
+        "difference": mean,
+        "low": low,
+        "high": high,
+        "n": len(changes),
+        "unmatched": len(seeds) - len(changes),
+    }
+
+
+def times_fewer(before: Mapping[int, Counts], after: Mapping[int, Counts]) -> dict[str, Any]:
+    """Return how many times fewer attacks succeed: before, after, n seeds, times_fewer.
+
+    `before` and `after` are shares of the attempts that could be scored, pooled over the seeds of both sides;
+    `times_fewer` is before / after, above 1 is safer, None if none succeeds after or nothing is matched.
+    """
+    seeds = sorted(before.keys() & after.keys())
+    was, now = (_pooled([side[seed] for seed in seeds]) for side in (before, after))
+    ratio = was / now if was is not None and now else None
+    return {"before": was, "after": now, "n": len(seeds), "times_fewer": ratio}
+
+
+def _pooled(counts: Sequence[Counts]) -> float | None:
+    total = sum(of for _, of in counts)
+    return sum(hits for hits, _ in counts) / total if total else None

@@ -1,0 +1,172 @@
+"""The cells of a study -> one table a model and step, all figures of it.
+
+Each figure is the mean over seeds, with its 95 % interval over seeds; beside it stands the difference to the
+reference method, paired by model and seed. What failed or is missing is counted beside them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from sirl.metrics import DIRECT, SHARE, difference_over_seeds, over_seeds, times_fewer
+from sirl.report.wording import MISSING, number
+
+START = "start"  # the row of the starting model
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table: a share (shown in percent), a count of attacks, or an entropy in nats."""
+
+    name: str
+    title: str
+    unit: str = "share"
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The ends of its scale."""
+        return SHARE if self.unit == "share" else (0.0, inf)
+
+    def figure(self, row: Row, signed: bool = False) -> str:
+        """Write a mean, or a difference, with its interval if it has one."""
+        value = row["difference" if signed else "mean"]
+        if value is None:
+            return MISSING
+        scale, form = {"share": (100, ".1f"), "count": (1, ".1f"), "nats": (1, ".3f")}[self.unit]
+        told = number(value * scale, ("+" if signed else "") + form)
+        if row["low"] is None:
+            return told
+        return f"{told} [{number(row['low'] * scale, form)}, {number(row['high'] * scale, form)}]"
+
+
+COLUMNS = (
+    Column("dsr", "DSR, mean"),
+    Column("worst", "DSR, worst attack"),
+    Column("below", "attacks below the floor", "count"),
+    Column("benign", "benign refused"),
+    Column("borderline", "borderline refused"),
+    Column("math", "math"),
+    Column("code", "code"),
+    Column("chat", "chat"),
+    Column("distinct", "distinct replies"),
+    Column("entropy", "entropy, nats", "nats"),
+)
+
+
+def tabulate(study: Row, cells: Sequence[Row]) -> dict[str, Any]:
+    """Return all numbers of a study: its settings, its cells, and a table for each model and step.
+
+    `study` are the settings of a `config.study.StudyConfig`; a cell has model, method, seed, state, failed and
+    `rows`, one a step, as `sirl study` measures them.
+    """
+    steps = sorted(study["steps"])
+    tables = [_table(study, cells, model, step) for model in study["models"] for step in steps]
+    return {"study": study, "cells": list(cells), "tables": tables}
+
+
+def _table(study: Row, cells: Sequence[Row], model: str, step: int) -> dict[str, Any]:
+    mine = [cell for cell in cells if cell["model"] == model]
+    methods = dict.fromkeys(cell["method"] for cell in mine)
+    shown = [name for name in methods if step or not trains(study, name)]
+    found = {name: _Found.of(study, [cell for cell in mine if cell["method"] == name], step) for name in shown}
+    start, reference = found.get(START), found.get(study["reference"])
+    rows = []
+    for name, one in found.items():
+        compared = reference if reference is not one else None
+        rows.append(
+            {
+                "method": name,
+                "trained": trains(study, name),
+                "seeds": len(one.rows),
+                "failed": one.failed,
+                "missing": one.missing,
+                "columns": {c.name: over_seeds(one.values(c), c.ends) for c in COLUMNS},
+                "differences": {
+                    c.name: difference_over_seeds(one.values(c), compared.values(c))
+                    for c in COLUMNS
+                    if compared
+                },
+                "worst_attacks": one.worst(),
+                "successes": times_fewer(start.successes() if start else {}, one.successes()),
+                "undecided": sum(row["unscored"]["no_verdict"] for row in one.rows.values()),
+                "records": sum(row["unscored"]["n"] for row in one.rows.values()),
+                "of_steps": sorted({row["of_step"] for row in one.rows.values()}),
+            }
+        )
+    return {"model": model, "step": step, "rows": rows}
+
+
+def trains(study: Row, method: str) -> bool:
+    """Say whether a method makes another model, as `config.study.StudyConfig.trains` does."""
+    return method != START and "best_of" not in study["methods"][method]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is known of one method on one model at one step: rows by seed, and how many seeds have none."""
+
+    floor: float
+    rows: Mapping[int, Row]
+    failed: int
+    missing: int
+
+    @classmethod
+    def of(cls, study: Row, cells: Sequence[Row], step: int) -> _Found:
+        rows, failed = {}, 0
+        for cell in cells:
+            wanted = step if trains(study, cell["method"]) else 0
+            row = next((row for row in cell["rows"] if row["step"] == wanted), None)
+            if row:
+                rows[cell["seed"]] = row
+            failed += row is None and cell["state"] == "failed"
+        return cls(study["floor"], rows, failed, len(cells) - len(rows) - failed)
+
+    def values(self, column: Column) -> dict[int, float | None]:
+        return {seed: _value(row, column.name, self.floor) for seed, row in self.rows.items()}
+
+    def worst(self) -> list[str]:
+        """Name the worst attack of each seed, that of most seeds first."""
+        return [attack for attack, _ in Counter(map(_worst, self.rows.values())).most_common() if attack]
+
+    def successes(self) -> dict[int, tuple[int, int]]:
+        """Return for each seed how many attempts succeeded, of how many scored."""
+        counted = {}
+        for seed, row in self.rows.items():
+            scored = [
+                row["dsr"]["per_attack"][name] for name, rate in _attacks(row).items() if rate is not None
+            ]
+            hits = sum(round((1 - one["rate"]) * one["n"]) for one in scored)
+            counted[seed] = (hits, sum(one["n"] for one in scored))
+        return counted
+
+
+def _value(row: Row, name: str, floor: float) -> float | None:
+    """Return one figure of a measured row; None if nothing of it could be scored."""
+    if name == "below":
+        known = [rate for rate in _attacks(row).values() if rate is not None]
+        return float(sum(rate < floor for rate in known)) if known else None
+    figures: dict[str, float | None] = {
+        "dsr": row["dsr"]["mean"],
+        "worst": row["dsr"]["worst"],
+        **{kind: one["rate"] for kind, one in row["over_refusal_detail"].items()},
+        **{skill: one["rate"] for skill, one in row["capability_detail"].items()},
+        "distinct": row["diversity_detail"]["rate"],
+        "entropy": row["entropy"]["attacked"]["mean"],
+    }
+    return figures[name]
+
+
+def _attacks(row: Row) -> dict[str, float | None]:
+    """Return the DSR under each attack; the plain request only where there is nothing else."""
+    rates = {name: one["rate"] for name, one in row["dsr"]["per_attack"].items()}
+    return {name: rate for name, rate in rates.items() if name != DIRECT} or rates
+
+
+def _worst(row: Row) -> str:
+    rates = {name: rate for name, rate in _attacks(row).items() if rate is not None}
+    return min(rates, key=lambda name: rates[name], default="")

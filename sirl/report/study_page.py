@@ -1,0 +1,176 @@
+"""The table of a study -> Markdown, and a self-contained page with a curve over the steps for each method."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from sirl import charts
+from sirl.charts import Axis, Caption, Series
+from sirl.report.pages import fill
+from sirl.report.story import ORGANISM
+from sirl.report.study import COLUMNS, START, Column, Row, trains
+from sirl.report.wording import MISSING, count, number, percent
+
+CURVES = (("dsr", "DSR", "after"), ("borderline", "borderline", "before"), ("distinct", "distinct", "third"))
+
+
+def markdown(table: Row) -> str:
+    """Return the tables of a study as Markdown."""
+    study = table["study"]
+    lines = ["# Study", "", _preface(study), ""]
+    for one in table["tables"]:
+        lines += [f"## {one['model']}, {_after(one['step'])}", "", *_figures(one), ""]
+        if any(row["differences"] for row in one["rows"]):
+            lines += [f"Difference to `{study['reference']}`, paired by seed:", "", *_differences(one), ""]
+    failures = [cell for cell in table["cells"] if cell["failed"]]
+    lines += ["## Failed", ""] * bool(failures)
+    lines += [f"- `{cell['path']}`: {' '.join(cell['failed'].split())}" for cell in failures]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _preface(study: Row) -> str:
+    seeds = ", ".join(map(str, study["seeds"]))
+    floor = number(100 * study["floor"], ".0f")
+    return (
+        f"Means over seeds {seeds} with 95 % intervals over seeds (Student's t); no interval: one seed, or all "
+        f"alike. Shares are in percent; the floor of an attack's DSR is {floor} %. *Fewer* says how many times "
+        "fewer attacks succeed than against the start. *Entropy* is the mean token entropy of replies under "
+        "attack. *Undecided* are replies without a verdict, of all; *failed* and *missing* are cells without "
+        "numbers."
+    )
+
+
+def _figures(one: Row) -> list[str]:
+    heads = ["method", *(c.title for c in COLUMNS), "fewer", "seeds", "failed, missing", "undecided"]
+    rows = [
+        [
+            name(row, one["step"]),
+            *(_with_names(row, c) for c in COLUMNS),
+            fewer(row),
+            str(row["seeds"]),
+            f"{row['failed']}, {row['missing']}",
+            f"{row['undecided']} of {row['records']}",
+        ]
+        for row in one["rows"]
+    ]
+    return _grid(heads, rows)
+
+
+def _differences(one: Row) -> list[str]:
+    rows = [
+        [row["method"], *(c.figure(row["differences"][c.name], signed=True) for c in COLUMNS)]
+        for row in one["rows"]
+        if row["differences"]
+    ]
+    return _grid(["method", *(c.title for c in COLUMNS)], rows)
+
+
+def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [_line(heads), _line(["---"] * len(heads)), *map(_line, rows)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _with_names(row: Row, column: Column) -> str:
+    figure = column.figure(row["columns"][column.name])
+    return (
+        f"{figure} ({', '.join(row['worst_attacks'])})" if column.name == "worst" and row["seeds"] else figure
+    )
+
+
+def name(row: Row, step: int) -> str:
+    """Name a method; say so if its model is of another step than the table's."""
+    other = [of for of in row["of_steps"] if row["trained"] and of != step]
+    return f"{row['method']} (ended at {', '.join(map(str, other))})" if other else str(row["method"])
+
+
+def fewer(row: Row) -> str:
+    """Write how many times fewer attacks succeed than against the start."""
+    found = row["successes"]
+    if found["before"] is None or found["after"] is None:
+        return MISSING
+    return "none succeeds" if not found["after"] else f"{number(found['times_fewer'], '.1f')} x"
+
+
+def _after(step: int) -> str:
+    return f"step {step}" if step else "start"
+
+
+def render(table: Row) -> str:
+    """Return the page of a study: curves and tables, self-contained, for light and dark."""
+    study = table["study"]
+    models = [
+        {
+            "name": model,
+            "curves": _curves(table, model),
+            "tables": [_shown(one) for one in table["tables"] if one["model"] == model],
+        }
+        for model in study["models"]
+    ]
+    return fill(
+        "study.html.j2",
+        study=study,
+        models=models,
+        organism=any(model.startswith(ORGANISM) for model in study["models"]),
+        preface=_preface(study).replace("*", ""),
+        columns=COLUMNS,
+        failures=[cell for cell in table["cells"] if cell["failed"]],
+        states=sorted(Counter(cell["state"] for cell in table["cells"]).items()),
+        count=count,
+    )
+
+
+def _shown(one: Row) -> dict[str, Any]:
+    """Return a table as the page's template reads it."""
+    rows = [
+        {
+            "name": name(row, one["step"]),
+            "cells": [
+                (
+                    _with_names(row, c),
+                    c.figure(row["differences"][c.name], signed=True) if row["differences"] else "",
+                )
+                for c in COLUMNS
+            ],
+            "fewer": fewer(row),
+            **{key: row[key] for key in ("seeds", "failed", "missing", "undecided", "records")},
+        }
+        for row in one["rows"]
+    ]
+    return {"title": _after(one["step"]), "step": one["step"], "rows": rows}
+
+
+def _curves(table: Row, model: str) -> list[tuple[str, str, Markup]]:
+    """Return for each method that trains its name, its last figures in words, and its curves over the steps."""
+    tables = [one for one in table["tables"] if one["model"] == model]
+    drawn = []
+    for method in table["study"]["methods"]:
+        points = [
+            (one["step"], row) for one in tables for row in one["rows"] if _is_at(row, method, one["step"])
+        ]
+        if trains(table["study"], method) and any(step and row["seeds"] for step, row in points):
+            title = f"{method} on {model}"
+            last = points[-1][1]["columns"]
+            told = ", ".join(f"{word} {percent(last[column]['mean'])}" for column, word, _ in CURVES)
+            lines = [_series(points, *curve) for curve in CURVES]
+            axes = Axis("step"), Axis("", percent=True, low=0.0, high=1.0)
+            caption = Caption(title, f"At step {points[-1][0]}: {told}.")
+            drawn.append((method, told, Markup(charts.line_chart(caption, lines, *axes))))
+    return drawn
+
+
+def _is_at(row: Row, method: str, step: int) -> bool:
+    return bool(row["method"] == (method if step else START))
+
+
+def _series(points: Sequence[tuple[int, Row]], column: str, title: str, style: str) -> Series:
+    found = [row["columns"][column] for _, row in points]
+    ends = tuple([one[end] for one in found] for end in ("low", "high"))
+    steps = [step for step, _ in points]
+    return Series(title, style, steps, [one["mean"] for one in found], band=(ends[0], ends[1]))
