@@ -129,3 +129,11 @@ def test_a_band_is_the_interval_of_a_line():
     assert "L" in drawn
     bare = charts.line_chart(Caption("t", "d"), [Series("a", "one", [0, 1], [1, 2])], Axis("x"), Axis(""))
     assert "polygon" not in bare
+
+
+def test_a_third_line_differs_in_dash_and_shape():
+    lines = [Series(style, style, [0, 1], [0.2, 0.4]) for style in ("after", "before", "third")]
+    root = parse(charts.line_chart(CAPTION, lines, X, Y))
+    dashes = {g.attrib["class"]: g.find("path").attrib["class"] for g in root.findall("g")}
+    assert dashes == {"after": "curve", "before": "curve dashed", "third": "curve dotted"}
+    assert len(root.findall(".//g[@class='third']/rect")) == 2

@@ -7,15 +7,15 @@ that finished but left too much unscored has written its summary and ends with e
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from sirl.cli.endings import conclude, show
 from sirl.cli.options import (
+    AnyProtocol,
     Arch,
     AttackColumns,
     Attacker,
@@ -33,14 +33,14 @@ from sirl.cli.options import (
     Quick,
     RecipeName,
     RequestColumn,
+    RequestsOfReplies,
+    Role,
     Scorer,
     Seed,
     Shard,
     Surrogate,
 )
 from sirl.errors import RunError, SirlError
-
-INCOMPLETE = 3  # exit code
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe model.")
@@ -99,7 +99,7 @@ def gap(
     asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
     arms = Arms(attacker, surrogate, scorer, phrase_book, attack_prompts, attack_columns, request_column)
     settings = (recipe, tuple(changes or ()), asked, attacks, tuple(judge or ()))
-    _conclude(work.gap(Job(model, out, seed, *settings, arms, shard, quick)))
+    conclude(work.gap(Job(model, out, seed, *settings, arms, shard, quick)))
 
 
 @app.command()
@@ -120,7 +120,7 @@ def train(
     from sirl.cli.job import Job
 
     asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
-    _print(training.train(Job(model, out, seed, recipe, tuple(changes or ()), asked)))
+    show(training.train(Job(model, out, seed, recipe, tuple(changes or ()), asked)))
 
 
 @app.command()
@@ -155,7 +155,7 @@ def evaluate(
     asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
     arms = Arms(attacker, surrogate, scorer, phrase_book, attack_prompts, attack_columns, request_column)
     settings = (recipe, tuple(changes or ()), asked, attacks, tuple(judge or ()))
-    _conclude(work.evaluate(Job(model, out, seed, *settings, arms, shard, quick)))
+    conclude(work.evaluate(Job(model, out, seed, *settings, arms, shard, quick)))
 
 
 @app.command()
@@ -166,7 +166,7 @@ def merge(
     """Put the shards of one run together: the same records and numbers as one process would give."""
     from sirl.cli.merge import merge as merge_shards
 
-    _conclude(merge_shards(shards, out))
+    conclude(merge_shards(shards, out))
 
 
 @app.command()
@@ -179,16 +179,14 @@ def study(
     """Run a table of methods, models and seeds, and write it: study.json, study.md, study.html."""
     from sirl.cli import studies
 
-    _print(studies.study(recipe, out, only, render))
+    show(studies.study(recipe, out, only, render))
 
 
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
-    allow_different_protocol: Annotated[
-        bool, typer.Option("--allow-different-protocol", help="Compare runs that were measured differently.")
-    ] = False,
+    allow_different_protocol: AnyProtocol = False,
 ) -> None:
     """Write one self-contained HTML page from run folders; two evaluate runs are compared."""
     from sirl.report import load_runs, render
@@ -252,9 +250,7 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder to write the model to.")],
     arch: Arch = "llama",
     seed: Seed = 0,
-    role: Annotated[
-        str, typer.Option(help="target (to attack and harden) or attacker (writes attacks).")
-    ] = "target",
+    role: Role = "target",
 ) -> None:
     """Train an organism from nothing (minutes on two cores), measure it, and write its model card."""
     from sirl.cli import birth
@@ -270,9 +266,7 @@ def judge_check(
     label_column: Annotated[str, typer.Option(help="Column of people's labels; several, with commas, vote.")],
     positive: Annotated[str, typer.Option(help="Label values that mean yes, with commas.")],
     question: Annotated[str, typer.Option(help="refused or harmful.")],
-    request_column: Annotated[
-        str, typer.Option(help="Column of the requests; the interval resamples them.")
-    ] = "",
+    request_column: RequestsOfReplies = "",
     judges: Judges = None,
     seed: Seed = 0,
 ) -> None:
@@ -285,7 +279,7 @@ def judge_check(
     asked = judging.asked_question(question)
     checked = judging.check_judge(labels, columns, judges or (), asked, judging.Opening(seed=seed))
     write_check(out, checked)
-    _print(checked.summary)
+    show(checked.summary)
 
 
 @judge.command("run")
@@ -298,7 +292,7 @@ def judge_run(
     """Judge an existing run again, without generating again, into a new run folder."""
     from sirl.cli import judging
 
-    _print(judging.judge_run(run, judges or (), out, judging.Opening(seed=seed)))
+    show(judging.judge_run(run, judges or (), out, judging.Opening(seed=seed)))
 
 
 def main() -> None:
@@ -309,16 +303,3 @@ def main() -> None:
     except SirlError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(2) from None
-
-
-def _conclude(summary: Mapping[str, Any]) -> None:
-    """Print the summary; exit with code 3 if more of the run went unscored than its settings allow."""
-    _print(summary)
-    if summary["incomplete"]:
-        missing = "{no_verdict} of {n} records have no verdict, {no_reply} of them for want of a reply"
-        typer.echo(f"incomplete: {missing.format_map(summary['unscored'])}", err=True)
-        raise typer.Exit(INCOMPLETE)
-
-
-def _print(summary: object) -> None:
-    typer.echo(json.dumps(summary, indent=1, ensure_ascii=False))

@@ -92,3 +92,10 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change a setting: train.steps=60. Repeatable.")
 ]
 Arch = Annotated[str, typer.Option(help="llama or qwen2.")]
+Role = Annotated[str, typer.Option(help="target (to attack and harden) or attacker (writes attacks).")]
+AnyProtocol = Annotated[
+    bool, typer.Option("--allow-different-protocol", help="Compare runs that were measured differently.")
+]
+RequestsOfReplies = Annotated[
+    str, typer.Option("--request-column", help="Column of the requests; the interval resamples them.")
+]

@@ -126,13 +126,12 @@ def _resolve(spec: str) -> tuple[str | Path, str, str]:
     if spec.startswith(ORGANISM):
         return _organism_folder(spec), spec, spec
     path = Path(spec)
-    if path.parent.name == SNAPSHOTS and (origin := _trained_from(path.parents[1] / "config.json")):
-        if not path.is_dir():
-            raise DataError(f"no snapshot {spec}", "a step named in train.snapshots", "name another step")
-        return path, f"{origin}+sirl@{path.name}", origin
-    origin = _trained_from(path / "config.json")
+    run = path.parents[1] if path.parent.name == SNAPSHOTS else path
+    origin = _trained_from(run / "config.json")
     if not origin:
         return spec, spec, spec
+    if run is not path:
+        return path, f"{origin}+sirl@{path.name}", origin
     if not (path / "model").is_dir():
         found = f"the training run {spec} has no model yet"
         raise DataError(found, "a finished run", "repeat sirl train")

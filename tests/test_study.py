@@ -1,0 +1,314 @@
+"""A study: what a recipe asks for, what a cell does, and a whole small one on the shipped organism."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from commands import sirl
+
+from sirl.cli.cells import KIND, Cell, cells_of, model_at, outcome
+from sirl.cli.sources import open_subject
+from sirl.config import ModelConfig
+from sirl.config.study import StudyConfig, load_study
+from sirl.errors import ConfigError, RunError
+from sirl.organism import WEIGHTS
+from sirl.rundir import RunDir, locked
+
+RECIPE = """
+[study]
+models = ["organism:llama"]
+seeds = [0]
+steps = [0, 2]
+reference = "plain"
+[study.train]
+prompts_per_step = 2
+micro_batch = 8
+probe_every = 9
+[study.evaluate]
+attacks = ["direct", "aim"]
+max_reply_tokens = 16
+[study.sizes]
+harmful = 2
+benign = 1
+open = 1
+borderline = 1
+math = 1
+code = 1
+chat = 1
+[methods.plain]
+gate = "none"
+anchors = 0
+[methods.unfit]
+gate = "none"
+anchors = 0
+max_prompt_tokens = 1
+[methods.best_of_2]
+best_of = 2
+temperature = 1.0
+"""
+STUDY = StudyConfig(
+    models=("organism:llama", "organism:qwen2"),
+    seeds=(0, 1),
+    steps=(0, 30, 100),
+    reference="sirl",
+    methods={
+        "plain": {"gate": "none", "anchors": 0},
+        "sirl": {},
+        "best_of_4": {"best_of": 4, "temperature": 1.0},
+    },
+    train={"learning_rate": 1e-3},
+    evaluate={"attacks": ["aim"], "budget": 7},
+    sizes={"harmful": 5},
+)
+PLAIN = Cell(STUDY, "organism:llama", "plain", 1)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "small.toml"
+    path.write_text(text)
+    return path
+
+
+# --- what a recipe asks for
+
+
+def test_a_recipe_is_read(tmp_path):
+    study = load_study(str(written(tmp_path, RECIPE)))
+    assert (study.models, study.seeds, study.steps) == (("organism:llama",), (0,), (0, 2))
+    assert study.methods["best_of_2"] == {"best_of": 2, "temperature": 1.0}
+    assert [study.trains(name) for name in ("start", "plain", "best_of_2")] == [False, True, False]
+    assert study.sizes["harmful"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            ('reference = "plain"', 'reference = "plian"'),
+            "'plian'; expected one of the methods; did you mean plain",
+        ),
+        (("seeds = [0]", "seeds = [0, 0]"), "study.seeds = .* each once"),
+        (("seeds = [0]", 'seeds = ["0"]'), "study.seeds = .* another type"),
+        (("seeds = [0]", "seeds = [true]"), "study.seeds = .* another type"),
+        (("seeds = [0]", "sedes = [0]"), "study.sedes; .* did you mean seeds"),
+        (("seeds = [0]", ""), "without study.seeds"),
+        (("steps = [0, 2]", "steps = [0]"), "a step above 0 for methods that train"),
+        (("[methods.plain]", "[methods.start]"), "'plain'; expected one of the methods"),
+        (("[methods.unfit]", "[methods.start]"), "a method's name = 'start'"),
+        (("[methods.unfit]", '[methods."a/b"]'), "a method's name = 'a/b'"),
+        (("[study.sizes]", "[train]"), "section 'train'"),
+        (("[study]", "[model]"), "section 'model'"),
+        ((RECIPE, "[train]"), "no study"),
+    ],
+)
+def test_a_slip_in_a_recipe_is_told(tmp_path, change, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        load_study(str(written(tmp_path, RECIPE.replace(*change))))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (('gate = "none"', 'gait = "none"'), "train.gait; .* did you mean gate"),
+        (("best_of = 2", "best_of = 0"), "best_of = 0"),
+        (("temperature = 1.0", "temperature = 0.0"), "best_of = 2; expected 1 at temperature 0"),
+        (("harmful = 2", "harmfull = 2"), "study.sizes.harmfull; .* did you mean harmful"),
+    ],
+)
+def test_a_slip_in_a_setting_costs_no_run(tmp_path, change, sentence):
+    code, _, error = sirl("study", written(tmp_path, RECIPE.replace(*change)), "--out", tmp_path / "out")
+    assert code == 2
+    assert re.search(sentence, error)
+    assert not (tmp_path / "out").exists()
+
+
+def test_shipped_studies_are_studies():
+    study = load_study("study-method")
+    assert len(study.seeds) >= 3
+    assert {"plain", "sirl", "min_perplexity", "random", "inverted", "best_of_16"} <= study.methods.keys()
+    few = {name: study.methods[name] for name in ("plain", "sirl", "best_of_16")}
+    for cell in cells_of(replace(study, methods=few, steps=(0, 300))):
+        assert cell.protocol()["seed"] == cell.seed
+
+
+# --- what a cell does
+
+
+def test_cells_are_every_method_on_every_model_and_seed():
+    paths = [cell.path.as_posix() for cell in cells_of(STUDY)]
+    assert len(paths) == len(set(paths)) == 4 * 2 * 2
+    assert paths[:4] == [f"organism-llama/{name}/seed-0" for name in ("start", "plain", "sirl", "best_of_4")]
+    assert cells_of(replace(STUDY, steps=(30,)))[0].method == "plain"  # the start was not asked for
+
+
+def test_two_models_need_two_folders():
+    with pytest.raises(ConfigError, match="different folders"):
+        cells_of(replace(STUDY, models=("a/b", "a:b")))
+
+
+def test_a_method_that_trains_changes_train(tmp_path):
+    job = PLAIN.train_job(tmp_path)
+    assert (job.model, job.seed, job.out) == ("organism:llama", 1, tmp_path)
+    assert set(job.changes) == {
+        "train.learning_rate=0.001",
+        'train.gate="none"',
+        "train.anchors=0",
+        "train.steps=100",
+        "train.snapshots=[30]",
+    }
+    measured = PLAIN.evaluate_job("somewhere", tmp_path)
+    assert set(measured.changes) == {'evaluate.attacks=["aim"]', "evaluate.budget=7"}
+    assert (measured.model, measured.recipe, measured.sizes["harmful"]) == ("somewhere", "organism", 5)
+
+
+def test_a_way_to_answer_changes_evaluate_and_trains_nothing(tmp_path):
+    cell = Cell(STUDY, "organism:llama", "best_of_4", 0)
+    recipe = cell.evaluate_job(cell.model, tmp_path).settings(True)
+    assert (recipe.evaluate.best_of, recipe.evaluate.temperature, recipe.evaluate.budget) == (4, 1.0, 7)
+    assert cell.steps == (0,)
+    assert "train" not in cell.protocol()
+
+
+def test_a_cells_protocol_holds_what_is_no_default():
+    study = replace(STUDY, steps=(0, 100))  # no snapshots
+    told = replace(PLAIN, study=study).protocol()
+    assert told["train"]["learning_rate"] == 1e-3
+    assert "clip" not in told["train"]  # the default's
+    assert told["evaluate"] == {"attacks": ("aim",), "budget": 7, "max_reply_tokens": 64}
+
+
+def training_run(folder: Path, summary: dict | None, *steps: int) -> Path:
+    """Write what a training run leaves: models after steps, and a summary unless it failed."""
+    for step in steps:
+        shutil.copytree(WEIGHTS / "llama", folder / "snapshots" / str(step))
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"kind": "train", "model": "organism:llama"}))
+    (folder / "environment.json").write_text("{}")
+    if summary is not None:
+        (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+def test_the_model_of_a_step(tmp_path):
+    run = training_run(tmp_path / "train", {"steps": 100}, 30)
+    assert model_at(run, 30) == (str(run / "snapshots" / "30"), 30)
+    assert model_at(run, 100) == (str(run), 100)
+    with pytest.raises(RunError, match="no model of step 50"):
+        model_at(run, 50)  # the model of step 100 must not pass for it
+
+
+def test_the_kept_model_stands_for_later_steps(tmp_path):
+    run = training_run(tmp_path / "train", {"steps": 70, "kept_step": 60}, 30)
+    assert [model_at(run, step)[1] for step in (30, 100, 300)] == [30, 60, 60]
+    none_kept = training_run(tmp_path / "other", {"steps": 70, "kept_step": 0})
+    assert model_at(none_kept, 30) == (str(none_kept), 0)
+
+
+def test_a_failed_training_has_the_models_that_it_left(tmp_path):
+    run = training_run(tmp_path / "train", None, 30)
+    assert model_at(run, 30)[1] == 30
+    with pytest.raises(RunError, match="no model of step 100"):
+        model_at(run, 100)
+
+
+def test_a_snapshot_is_the_hardened_organism(tmp_path):
+    run = training_run(tmp_path / "train", None, 30)
+    subject = open_subject(str(run / "snapshots" / "30"), ModelConfig())
+    assert (subject.name, subject.is_organism) == ("organism:llama+sirl@30", True)
+    assert subject.lm is not None
+
+
+# --- a whole study
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> tuple[Path, Path, str]:
+    folder = tmp_path_factory.mktemp("study")
+    recipe, out = written(folder, RECIPE), folder / "out"
+    code, summary, _ = sirl("study", recipe, "--out", out)
+    assert code == 0
+    return recipe, out, summary
+
+
+def read(out: Path) -> dict:
+    return json.loads((out / "study.json").read_text())
+
+
+def test_every_cell_has_an_outcome(done):
+    _, out, summary = done
+    assert json.loads(summary) == {"done": 3, "failed": 1, "held": 0}
+    cells = {cell["method"]: cell for cell in read(out)["cells"]}
+    assert {name: cell["state"] for name, cell in cells.items()} == {
+        "start": "done",
+        "plain": "done",
+        "unfit": "failed",
+        "best_of_2": "done",
+    }
+    assert "prompt" in cells["unfit"]["failed"]
+    assert not cells["unfit"]["rows"]
+
+
+def test_a_row_says_which_model_it_is_of(done):
+    _, out, _ = done
+    cells = {cell["method"]: cell for cell in read(out)["cells"]}
+    told = {name: [(r["step"], r["of_step"], r["best_of"]) for r in cells[name]["rows"]] for name in cells}
+    assert told == {"start": [(0, 0, 1)], "plain": [(2, 2, 1)], "unfit": [], "best_of_2": [(0, 0, 2)]}
+    config = json.loads((out / "organism-llama/plain/seed-0/at-2/config.json").read_text())
+    assert config["model"] == "organism:llama+sirl"
+    row = cells["plain"]["rows"][0]
+    assert row["dsr"]["per_attack"].keys() == {"direct", "aim"}
+    assert row["dsr"]["n"] == 2
+    assert row["unscored"]["n"] == 2 * 2 + 1 + 1 + 8 + 1 + 3
+    assert row["entropy"]["attacked"]["n"] == 2
+    assert row["entropy"]["benign"]["n"] == 2  # without the extra draws of the open prompt
+
+
+def test_the_start_is_measured_once_and_stands_in_each_table(done):
+    _, out, _ = done
+    assert len(list(out.rglob("at-0"))) == 2  # the start, and the start that answers with the best of two
+    tables = {table["step"]: table["rows"] for table in read(out)["tables"]}
+    assert [row["method"] for row in tables[0]] == ["start", "best_of_2"]
+    assert [row["method"] for row in tables[2]] == ["start", "plain", "unfit", "best_of_2"]
+    assert [row["failed"] for row in tables[2]] == [0, 0, 1, 0]
+    assert tables[2][0]["columns"] == tables[0][0]["columns"]
+
+
+def test_a_finished_study_is_not_done_again(done):
+    recipe, out, summary = done
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.jsonl")}
+    assert sirl("study", recipe, "--out", out)[1] == summary
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.jsonl")} == before
+
+
+def test_a_cell_that_another_process_holds_is_left_to_it(done, tmp_path):
+    recipe, _, _ = done
+    path = tmp_path / "out" / "organism-llama" / "start" / "seed-0"
+    path.mkdir(parents=True)
+    with locked(RunDir(path, KIND, {}, {})):
+        code, summary, error = sirl("study", recipe, "--out", tmp_path / "out", "--only", "start")
+    assert (code, json.loads(summary)) == (0, {"missing": 4, "held": 1})
+    assert "held by another process" in error
+    assert outcome(cells_of(load_study(str(recipe)))[0], tmp_path / "out")["state"] == "missing"
+
+
+def test_other_settings_are_refused(done):
+    recipe, out, _ = done
+    other = written(recipe.parent / "out", recipe.read_text().replace("max_reply_tokens = 16", "budget = 3"))
+    code, _, error = sirl("study", other, "--out", out)
+    assert code == 2
+    assert "holds a run with evaluate = " in error
+
+
+def test_only_and_render(done, tmp_path):
+    recipe, _, _ = done
+    code, summary, _ = sirl("study", recipe, "--out", tmp_path, "--render")
+    assert (code, json.loads(summary)) == (0, {"missing": 4, "held": 0})
+    assert "not measured" in (tmp_path / "study.md").read_text()
+    code, _, error = sirl("study", recipe, "--out", tmp_path, "--only", "nothing")
+    assert code == 2
+    assert "one is organism-llama/start/seed-0" in error
