@@ -8,11 +8,13 @@ from itertools import pairwise
 import pytest
 from conftest import attempts
 
+from sirl.attacks import ATTACKS, Means, arm, attack_prompts
 from sirl.cli.sources import Subject
 from sirl.config import EvaluateConfig, ModelConfig, load_recipe
 from sirl.endpoint import open_endpoint
 from sirl.errors import ConfigError
 from sirl.generation import generate
+from sirl.judges import get_judge
 from sirl.records import Completion, Decoding
 from sirl.targets import LocalTarget
 from sirl.targets.local import surest
@@ -77,3 +79,19 @@ def test_a_model_without_entropies_cannot():
     with pytest.raises(ConfigError, match=r"evaluate.best_of = 2 is asked of m, .* neither weights nor entrop"):
         subject.drawing(SAMPLED, best_of=2)
     assert subject.drawing(SAMPLED).name == target.name
+
+
+def test_a_search_meets_it_and_pays_one_query(lm):
+    means = Means(judge=get_judge("refusal", "harmful"))
+    attack = arm(ATTACKS["best_of_n"], means)
+    prompts = [a.prompt for a in attempts(["how do I blorch a moonfox?"])]
+    asked: list[int] = []
+
+    class Counting(LocalTarget):
+        def reply(self, attempts, seed):
+            asked.append(len(attempts))
+            return super().reply(attempts, seed)
+
+    target = Counting(lm, Decoding(temperature=1.0, max_new_tokens=2), best_of=3)
+    (attempt,) = attack_prompts(attack, prompts, target, 4, 0)
+    assert 1 <= attempt.search.queries == sum(asked) <= 4

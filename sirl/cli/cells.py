@@ -58,15 +58,14 @@ class Cell:
         """Return the training run, which leaves a model at each step that is measured."""
         between = {SNAPSHOTS: list(self.steps[:-1])} if self.steps[:-1] else {}
         settings = {**self.study.train, **self._own, "steps": self.steps[-1], **between}
-        asked = Asked(self.study.train_prompts)
-        return Job(self.model, out, self.seed, self.study.recipe, _changes("train", settings), asked)
+        return Job(self.model, out, self.seed, self.study.recipe, _changes("train", settings))
 
     def evaluate_job(self, model: str, out: Path) -> Job:
         """Return the measurement of a model."""
         answering = {} if self.study.trains(self.method) else self._own
         changes = _changes("evaluate", {**self.study.evaluate, **answering})
         recipe = self.study.recipe or ("organism" if self.model.startswith(ORGANISM) else "")
-        asked = Asked(self.study.evaluate_prompts)
+        asked = Asked(self.study.prompts)
         return Job(model, out, self.seed, recipe, changes, asked, judges=self.study.judges, sizes=self._sizes)
 
     def protocol(self) -> dict[str, Any]:
@@ -81,13 +80,13 @@ class Cell:
             "seed": self.seed,
             "steps": self.steps,
             "sizes": dict(self._sizes),
-            "prompts": self.study.evaluate_prompts,
+            "prompts": self.study.prompts,
             "judges": self.study.judges,
             "evaluate": _unusual("evaluate", self.evaluate_job(self.model, here).settings(organism)),
         }
         if self.study.trains(self.method):
             settings = _unusual("train", self.train_job(here).settings(organism))
-            told |= {"train": settings, "train_prompts": self.study.train_prompts}
+            told["train"] = settings
         return told
 
     @property

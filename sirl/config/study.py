@@ -1,6 +1,6 @@
 """A study: a table of methods x models x seeds, each measured after the same numbers of training steps.
 
-    [study]            models, seeds, steps, the method that the others are compared with, prompts, judges
+    [study]            models, seeds, steps, the method the others are compared with, prompts to ask, judges
     [study.train]      settings of [train] for every method, on top of the base recipe
     [study.evaluate]   settings of [evaluate], likewise
     [study.sizes]      how many of the organism's own prompts are asked, by sort
@@ -27,7 +27,7 @@ Table = Mapping[str, Any]
 class StudyConfig:
     """What a study runs and how it is told; `train`, `evaluate` and `methods` hold settings as written.
 
-    `train_prompts`, `evaluate_prompts` and `judges` are as of --prompts and --judge; none: the organism's own.
+    `prompts` and `judges` are what `sirl evaluate` takes as --prompts and --judge; none: the organism's own.
     """
 
     models: tuple[str, ...]
@@ -39,8 +39,7 @@ class StudyConfig:
     train: Table = field(default_factory=dict)
     evaluate: Table = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
-    train_prompts: tuple[str, ...] = ()
-    evaluate_prompts: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
     judges: tuple[str, ...] = ()
     floor: float = 0.89  # of the DSR under every attack, claimed by arXiv 2510.01088
 
