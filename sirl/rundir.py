@@ -6,6 +6,7 @@
     records.jsonl     one line of evidence an attempt (append-only)
     plan.json         keys of the whole plan, chunk by chunk; of a shard only
     checkpoint/       what training resumes from; gone when it is done
+    snapshots/        the model after some steps, if asked for
     model/            what training made
     summary.json      the numbers, recomputable from the lines above
 

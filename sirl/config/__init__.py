@@ -110,8 +110,19 @@ def _convert(name: str, kind: Any, value: Any) -> Any:
         if isinstance(names, list) and all(isinstance(n, str) for n in names):
             return tuple(n.strip() for n in names)
         raise ConfigError(f"{name} = {value!r}", "a value of type list of text", "change it")
+    if kind == tuple[int, ...]:
+        return _whole_numbers(name, value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"{name} = {value!r}", f"a value of type {kind.__name__}", "change it")
     return value
+
+
+def _whole_numbers(name: str, value: Any) -> tuple[int, ...]:
+    numbers = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    numbers = numbers if isinstance(numbers, list) else [numbers]
+    try:
+        return tuple(int(str(number)) for number in numbers)
+    except ValueError:
+        raise ConfigError(f"{name} = {value!r}", "whole numbers", "for example [30, 100]") from None

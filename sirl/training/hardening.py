@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,13 @@ import torch
 
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError
-from sirl.lm import LM, load_lm, save_lm
+from sirl.lm import LM, load_lm
 from sirl.records import Attempt, Judge
 from sirl.rewards import find_reward
-from sirl.rundir import RunDir
-from sirl.training.checkpoints import rewind
-from sirl.training.instincts import read_instincts
+from sirl.rundir import STEPS, RunDir
+from sirl.training.average import Average
+from sirl.training.checkpoints import Snapshots, load_checkpoint, merged, rewind, write_whole
+from sirl.training.instincts import read_instincts, take_sides
 from sirl.training.progress import StepLog, Watch
 from sirl.training.rollout import Drill, admit, schedule
 from sirl.training.setup import build_trainer, has_own_code
@@ -46,14 +46,15 @@ def harden(
         log = StepLog(lm, config, run, watch, len(attempts) - len(admitted))
         with quiet(), own_randomness():
             newest = rewind(run)
-            used = sorted({i for step in schedule(len(admitted), config, seed) for i in step})
-            texts = [admitted[i].prompt.text for i in used] if judge else []
-            instincts = read_instincts(lm, texts, judge, config, run, seed) if judge else {}
-            drill = Drill(admitted, instincts, judge, seed)
-            trainer = build_trainer(lm, drill, config, _reference(lm, run))
-            trainer.add_callback(log)
+            drill = _drill(lm, admitted, judge, config, run, seed)
+            average = Average(newest) if find_reward(config.reward).scorer == "average" else None
+            trainer = build_trainer(lm, drill, config, _reference(lm, run), average)
+            for callback in filter(
+                None, (average, Snapshots(lm, config, run), log)
+            ):  # the log marks checkpoints whole
+                trainer.add_callback(callback)
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-            _save(trainer.model, lm, folder)
+            write_whole(_kept(trainer, lm, run), lm, folder)
     shutil.rmtree(run.checkpoint, ignore_errors=True)  # the model is whole: nothing is left to continue
     with quiet():
         return load_lm(
@@ -61,9 +62,20 @@ def harden(
         )
 
 
-def _gatekeeper(config: TrainConfig, watch: Watch) -> Judge | None:
-    """Return the judge that the gate asks, None where there is no gate. Raises ConfigError if it is missing."""
+def _drill(
+    lm: LM, admitted: tuple[Attempt, ...], judge: Judge | None, config: TrainConfig, run: RunDir, seed: int
+) -> Drill:
+    """Ask the frozen start about the plain requests that this run will meet, where a gate wants to know."""
     if config.gate == "none":
+        return Drill(admitted, {}, {}, None, seed)
+    used = sorted({i for step in schedule(len(admitted), config, seed) for i in step})
+    instincts = read_instincts(lm, [admitted[i].prompt.text for i in used], judge, config, run, seed)
+    return Drill(admitted, instincts, take_sides(instincts, config.gate), judge, seed)
+
+
+def _gatekeeper(config: TrainConfig, watch: Watch) -> Judge | None:
+    """Return the judge that the gate asks, None where none is asked. Raises ConfigError if it is missing."""
+    if config.gate != "start":
         return None
     if watch.refused is None:
         raise ConfigError(
@@ -89,21 +101,13 @@ def _reference(lm: LM, run: RunDir) -> Path:
     """Write the starting model where TRL can load it: TRL takes the reference from a path, not from memory."""
     folder = run.checkpoint / "reference"
     if not folder.exists():
-        _write_whole(lm.model, lm, folder)
+        write_whole(lm.model, lm, folder)
     return folder
 
 
-def _save(trained: Any, lm: LM, folder: Path) -> None:
-    merged = trained.merge_and_unload() if hasattr(trained, "merge_and_unload") else trained
-    _write_whole(merged, lm, folder)
-
-
-def _write_whole(model: Any, lm: LM, folder: Path) -> None:
-    """Write weights with `lm`'s config and tokenizer as an ordinary folder; a kill leaves none or all of it."""
-    model = copy.copy(model)  # shares the weights; saving writes into the configs, and TRL has set a pad token
-    model.config = copy.deepcopy(lm.model.config)
-    model.generation_config = copy.deepcopy(lm.model.generation_config)
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    save_lm(LM(model, lm.tokenizer, lm.name), part)
-    part.replace(folder)
+def _kept(trainer: Any, lm: LM, run: RunDir) -> Any:
+    """Return the trained model; after a stop, that of the last checkpoint within the budgets, or the start."""
+    kept = run.rows(STEPS)[-1].get("kept_step")
+    if kept is None:
+        return merged(trainer.model)
+    return load_checkpoint(lm, run, kept) if kept else lm.model

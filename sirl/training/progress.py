@@ -1,4 +1,4 @@
-"""What a run says about itself while it trains: one row a step, probes, checkpoints marked whole."""
+"""What a run says about itself while it trains: one row a step, probes, whole checkpoints, when to stop."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sirl.lm import LM
 from sirl.records import Judge
 from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import mark_whole
+from sirl.training.stopping import breach
 from sirl.training.surroundings import at_rest, own_randomness
 
 _COLUMNS = {  # row's name <- TRL's name
@@ -27,7 +28,9 @@ _COLUMNS = {  # row's name <- TRL's name
     "loss": "loss",
     "reply_tokens": "reply/tokens",
     "distinct": "reply/distinct",
+    "repeated": "reply/repeated",
     "truncated": "reply/truncated",
+    "skipped": "reply/skipped",
 }
 _GATED = {"refused_where_refused": "refused/refuse", "refused_where_answered": "refused/answer"}
 
@@ -36,9 +39,9 @@ _GATED = {"refused_where_refused": "refused/refuse", "refused_where_answered": "
 class Watch:
     """Who looks on while a model trains.
 
-    `probe` measures the model every `probe_every` steps and after the last; what it returns goes into the
-    step's row. `on_step` gets each row as it is written. `refused` says which replies refuse, where
-    `train.gate` asks.
+    `probe` measures a model, the frozen start first, then the policy every `save_every` steps and after the
+    last; what it returns goes into the step's row, and `stopping.breach` reads it. `on_step` gets each row as
+    it is written. `refused` says which replies refuse, where `train.gate` asks.
     """
 
     probe: Callable[[LM], Mapping[str, float]] | None = None
@@ -49,12 +52,18 @@ class Watch:
 class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Write one row a step as TRL logs it, before the checkpoint of that step is saved.
 
-    So the rows on disk always reach at least as far as the newest checkpoint.
+    So the rows on disk always reach at least as far as the newest checkpoint. A step whose probe breaks a
+    budget ends the run and is not saved: the checkpoint before it, which was probed too, is what is kept.
     """
 
     def __init__(self, lm: LM, config: TrainConfig, run: RunDir, watch: Watch, left_out: int) -> None:
         self.lm, self.config, self.run, self.watch, self.left_out = lm, config, run, watch, left_out
         self.started = time.perf_counter()
+        self.at_start: Mapping[str, float] = {}
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        if self.watch.probe:
+            self.at_start = self._measure(self.watch.probe, self.lm.model)
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.started = time.perf_counter()
@@ -63,13 +72,20 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         logs = given["logs"]
         if "loss" not in logs:  # TRL's closing line
             return
-        row = {"step": state.global_step, **{ours: logs.get(name) for ours, name in _COLUMNS.items()}}
+        row = {"step": state.global_step, **{ours: _number(logs.get(name)) for ours, name in _COLUMNS.items()}}
         row |= {ours: logs[name] for ours, name in _GATED.items() if name in logs}
         row["seconds"] = round(time.perf_counter() - self.started, 3)
         row["left_out"] = self.left_out
         _refuse_nonfinite(row, logs)
-        if self.watch.probe and (state.global_step % self.config.probe_every == 0 or _last(state)):
-            row |= self._measure(self.watch.probe, given["model"])
+        if self.watch.probe and (state.global_step % self.config.save_every == 0 or _last(state)):
+            now = self._measure(self.watch.probe, given["model"])
+            row |= now
+            if why := breach(self.at_start, now, self.config):
+                row |= {
+                    "stopped": why,
+                    "kept_step": (state.global_step - 1) // self.config.save_every * self.config.save_every,
+                }
+                control.should_training_stop, control.should_save = True, False
         if state.is_world_process_zero:
             self.run.append(STEPS, [row])
         if self.watch.on_step:
@@ -85,6 +101,11 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
 
 def _last(state: Any) -> bool:
     return bool(state.global_step >= state.max_steps)
+
+
+def _number(value: float | None) -> float | None:
+    """Return a logged value; None where it is the mean of nothing, as when a whole step is skipped."""
+    return None if value is None or math.isnan(value) else value
 
 
 def _refuse_nonfinite(row: Mapping[str, Any], logs: Mapping[str, Any]) -> None:

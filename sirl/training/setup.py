@@ -16,17 +16,21 @@ from trl import GRPOConfig, GRPOTrainer
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError
 from sirl.lm import LM
+from sirl.training.average import Average
 from sirl.training.cpu_trainer import CpuGRPOTrainer
-from sirl.training.rollout import Drill, make_reward, make_rollout, schedule
+from sirl.training.rewarding import make_reward
+from sirl.training.rollout import Drill, make_rollout, schedule
 
 _RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
 
 
-def build_trainer(lm: LM, drill: Drill, config: TrainConfig, reference: Path) -> GRPOTrainer:
+def build_trainer(
+    lm: LM, drill: Drill, config: TrainConfig, reference: Path, average: Average | None
+) -> GRPOTrainer:
     """Return TRL's trainer on a copy of `lm`, its frozen starting model read from the folder `reference`.
 
-    Everything TRL writes goes beside that folder. Raises ConfigError if the rows of a step cannot be dealt
-    out evenly.
+    `average` is what scores, where the reward says so. Everything TRL writes goes beside that folder. Raises
+    ConfigError if the rows of a step cannot be dealt out evenly.
     """
     model = copy.deepcopy(lm.model)
     model.config._name_or_path = str(reference)  # TRL loads the reference from where the model says it is from
@@ -34,12 +38,12 @@ def build_trainer(lm: LM, drill: Drill, config: TrainConfig, reference: Path) ->
     kind = CpuGRPOTrainer if _plain_on_cpu(lm) else GRPOTrainer
     trainer = kind(
         model=model,
-        reward_funcs=make_reward(config, drill.judge),
+        reward_funcs=make_reward(config, drill.judge, lm.model.config.get_text_config().vocab_size),
         args=_arguments(lm, config, reference.parent, drill.seed),
         train_dataset=Dataset.from_dict({"prompt": [str(number) for step in steps for number in step]}),
         processing_class=copy.deepcopy(lm.tokenizer),
         peft_config=_adapter(config),
-        rollout_func=make_rollout(lm, drill, config),
+        rollout_func=make_rollout(lm, drill, config, average),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -66,7 +70,7 @@ def _arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> GRPOConf
         epsilon=config.clip,
         num_iterations=1,
         loss_type="grpo",
-        scale_rewards=config.scale_rewards,
+        scale_rewards="none" if config.scale_rewards == "side" else config.scale_rewards,
         learning_rate=config.learning_rate,
         lr_scheduler_type="constant",
         weight_decay=0.0,
