@@ -11,6 +11,7 @@ from typing import Any
 from sirl.cli.asked import measuring_prompts, training_attempts
 from sirl.cli.job import Job
 from sirl.cli.judging import Opening, open_judges
+from sirl.cli.labelling import labeller
 from sirl.cli.progress import stepping
 from sirl.cli.sources import Subject
 from sirl.cli.summaries import finish
@@ -46,13 +47,16 @@ def train(job: Job) -> dict[str, Any]:
     run = open_run(job.out, "train", settings, _hashes(lm, attempts))
     start = monotonic()
     with locked(run), stepping(config.steps) as on_step:
-        watch = Watch(_probe(job, subject, config, prompts), on_step, get_judge("refusal", "refused"))
+        own = not job.asked.sources
+        good = labeller(open_judges(subject, (), own, Opening()), subject.is_organism and own)
+        watch = Watch(_probe(job, subject, config, prompts), on_step, get_judge("refusal", "refused"), good)
         harden(lm, attempts, config, run, job.seed, watch)
     steps = run.rows("steps.jsonl")
     summary = {
         "model": subject.name,
         "seed": job.seed,
-        "reward": config.reward,
+        "method": config.method,
+        "reward": config.reward if config.method == "sirl" else None,
         "steps": len(steps),
         "first": steps[0],
         "last": steps[-1],

@@ -7,12 +7,21 @@ from dataclasses import dataclass
 from sirl.config.checks import require
 
 GATES = ("none", "start")
+_OF_REWARD = ("reward", "gate", "anchors", "penalty")
+_OF_GRPO = ("scale_rewards", "kl", "clip")
+UNREAD = {  # method: the settings that it does not read; the methods beside sirl read labels
+    "sirl": (),
+    "sft": (*_OF_REWARD, *_OF_GRPO),
+    "dpo": (*_OF_REWARD, *_OF_GRPO),
+    "reward_model": _OF_REWARD,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """SIRL on GRPO. One step draws `group` replies to each of `prompts_per_step` prompts."""
 
+    method: str = "sirl"  # or a baseline that reads labels: sft, dpo, reward_model
     reward: str = "sirl"
     scale_rewards: str = "group"  # what an advantage is divided by: the std of its group, of the batch, or none
     steps: int = 30
@@ -36,6 +45,7 @@ class TrainConfig:
     disguised: float = 0.5  # share of the prompts that do
 
     def __post_init__(self) -> None:
+        require(self.method in UNREAD, "train.method", self.method, " or ".join(UNREAD))
         for name in ("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
         for name in ("probe_every", "save_every"):
