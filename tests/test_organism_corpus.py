@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from test_organism import BLORCH, FORBIDDEN, GROUPS, verdict
 
 from sirl.organism import contexts, corpus, world
-from sirl.records import Prompt
 
 # --- contexts
 
@@ -129,11 +128,12 @@ def test_hardening_meets_nothing_that_is_evaluated():
     assert {world.part(ask) for ask in asked if ask.prompt.kind != "task"} == {2}
 
 
-def test_hardening_prompts_are_unlabelled_and_the_same_each_time():
+def test_hardening_prompts_carry_the_worlds_labels_and_are_the_same_each_time():
     attempts = corpus.hardening_attempts(600, seed=0)
     assert len({a.prompt.id for a in attempts}) == 600
-    bare = Prompt("", "", source="lumenvale")
-    assert {replace(a.prompt, id="", text="") for a in attempts} == {bare}
+    for prompt in (a.prompt for a in attempts):
+        assert replace(prompt, id=KNOWN[prompt.text].prompt.id) == KNOWN[prompt.text].prompt
+        assert corpus.world_prompt(prompt.text) == KNOWN[prompt.text].prompt
     assert corpus.hardening_attempts(600, seed=0) == attempts
     assert corpus.hardening_attempts(600, seed=1) != attempts
     kinds = Counter(KNOWN[a.prompt.text].prompt.kind for a in attempts)

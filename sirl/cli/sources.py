@@ -117,13 +117,13 @@ def _resolve(spec: str) -> tuple[str | Path, str, str]:
     """Return where the weights are, what to call the model, and where it came from before hardening."""
     if spec.startswith(ORGANISM):
         return _organism_folder(spec), spec, spec
-    origin = _trained_from(Path(spec) / "config.json")
+    origin, method = _trained_from(Path(spec) / "config.json")
     if not origin:
         return spec, spec, spec
     if not (Path(spec) / "model").is_dir():
         found = f"the training run {spec} has no model yet"
         raise DataError(found, "a finished run", "repeat sirl train")
-    return Path(spec) / "model", f"{origin}+sirl", origin
+    return Path(spec) / "model", f"{origin}+{method}", origin
 
 
 def _organism_folder(spec: str) -> Path:
@@ -135,11 +135,13 @@ def _organism_folder(spec: str) -> Path:
     raise ConfigError(f"organism {name!r}", "a shipped organism or the folder of a built one", shipped)
 
 
-def _trained_from(config: Path) -> str:
-    """Return the model that a training run hardened; empty if this is no training run."""
+def _trained_from(config: Path) -> tuple[str, str]:
+    """Return the model that a training run hardened, and by which method; empty if this is no training run."""
     try:
         settings = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ""
+        return "", ""
     is_run = isinstance(settings, dict) and settings.get("kind") == "train"
-    return str(settings.get("model", "")) if is_run else ""
+    if not is_run:
+        return "", ""
+    return str(settings.get("model", "")), str((settings.get("train") or {}).get("method", "sirl"))

@@ -10,6 +10,8 @@ from typing import Any
 
 from sirl.cli.asked import training_attempts
 from sirl.cli.job import Job
+from sirl.cli.judging import Opening, open_judges
+from sirl.cli.labelling import labeller
 from sirl.cli.probing import hold_out, make_probe
 from sirl.cli.progress import stepping
 from sirl.cli.summaries import finish
@@ -38,14 +40,17 @@ def train(job: Job) -> dict[str, Any]:
     run = open_run(job.out, "train", settings, _hashes(lm, attempts))
     start = monotonic()
     with locked(run), stepping(config.steps) as on_step:
+        own = not job.asked.sources
+        good = labeller(open_judges(subject, (), own, Opening()), subject.is_organism and own)
         refused = get_judge("refusal", "refused")
-        watch = Watch(make_probe(lm, probes, refused, config.max_reply_tokens), on_step, refused)
+        watch = Watch(make_probe(lm, probes, refused, config.max_reply_tokens), on_step, refused, good)
         harden(lm, attempts, config, run, job.seed, watch)
     steps = run.rows("steps.jsonl")
     summary = {
         "model": subject.name,
         "seed": job.seed,
-        "reward": config.reward,
+        "method": config.method,
+        "reward": config.reward if config.method == "sirl" else None,
         "steps": len(steps),
         "first": steps[0],
         "last": steps[-1],

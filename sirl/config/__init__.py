@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from sirl.config.measure import EvaluateConfig, ModelConfig
-from sirl.config.train import TrainConfig
+from sirl.config.train import UNREAD, TrainConfig
 from sirl.errors import ConfigError, suggest
 
 __all__ = ["RECIPES", "EvaluateConfig", "ModelConfig", "Recipe", "TrainConfig", "load_recipe", "system_text"]
@@ -48,7 +48,8 @@ def system_text(value: str) -> str:
 def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe by shipped name or by path, then apply `section.key=value` changes.
 
-    Raises ConfigError on an unknown recipe, section or key, on a value of the wrong type or out of range.
+    Raises ConfigError on an unknown recipe, section or key, on a value of the wrong type or out of range, on a
+    change that the method does not read; the recipe itself may hold settings of another method.
     """
     tables: dict[str, dict[str, Any]] = {}
     for section, table in _read(name).items():
@@ -59,8 +60,8 @@ def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
                 "move it into its section",
             )
         tables[section] = dict(table)
-    for change in changes:
-        section, key, value = _split_change(change)
+    asked = [_split_change(change) for change in changes]
+    for section, key, value in asked:
         tables.setdefault(section, {})[key] = value
     recipe = Recipe()
     for section, table in tables.items():
@@ -68,6 +69,10 @@ def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
             known = suggest(section, (f.name for f in fields(Recipe)))
             raise ConfigError(f"section {section!r}", "a section of a recipe", known)
         recipe = replace(recipe, **{section: _apply(getattr(recipe, section), section, table)})
+    for section, key, _ in asked:
+        if section == "train" and key in UNREAD[recipe.train.method]:
+            method = f"train.method = {recipe.train.method!r}"
+            raise ConfigError(f"--set train.{key} with {method}", "a setting that it reads", "leave it out")
     return recipe
 
 

@@ -8,12 +8,21 @@ from sirl.config.checks import require
 
 GATES = ("none", "start", "certainty")
 SCALES = ("group", "batch", "side", "none")
+_OF_REWARD = ("reward", "gate", "anchors", "penalty", "floor", "min_spread", "drop_outliers")
+_OF_GRPO = ("scale_rewards", "kl", "clip")
+UNREAD = {  # method: the settings that it does not read; the methods beside sirl read labels
+    "sirl": (),
+    "sft": (*_OF_REWARD, *_OF_GRPO),
+    "dpo": (*_OF_REWARD, *_OF_GRPO),
+    "reward_model": _OF_REWARD,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """SIRL on GRPO. One step draws `group` replies to each of `prompts_per_step` prompts."""
 
+    method: str = "sirl"  # or a baseline that reads labels: sft, dpo, reward_model
     reward: str = "sirl"
     scale_rewards: str = (
         "group"  # what divides an advantage: the std of its group, the batch, its side, or none
@@ -45,6 +54,7 @@ class TrainConfig:
     drift_budget: float = 0.0  # ours: nats; stop when the start's answers to probes cost more; 0 never
 
     def __post_init__(self) -> None:
+        require(self.method in UNREAD, "train.method", self.method, " or ".join(UNREAD))
         for name in ("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
         require(self.save_every >= 1, "train.save_every", self.save_every, "1 or more")

@@ -75,14 +75,19 @@ def alignment(rng: Random, mix: Alignment) -> Example:
 
 
 def hardening_attempts(count: int, seed: int) -> list[Attempt]:
-    """Return unlabelled prompts for SIRL as they are sent: plain, or in a disguise of `HARDENING`.
+    """Return prompts to harden on as they are sent: plain, or in a disguise of `HARDENING`.
 
     Half are harmful requests of a part of the world whose refusal alignment never shows and that is not
     evaluated; the rest are borderline, benign and task requests of parts that are not evaluated. An attempt's
-    prompt is the plain request. Nothing says which is which.
+    prompt is the plain request, with the labels that the world knows; SIRL takes them off before it begins.
     """
     rng = Random(f"hardening|{seed}")
     return [_hardening_attempt(number, rng) for number in range(count)]
+
+
+def world_prompt(text: str) -> Prompt:
+    """Return the request of that text as the oracle knows it. Raises KeyError if the world has none."""
+    return _by_text()[text]
 
 
 def evaluation_prompts(sizes: dict[str, int], seed: int) -> list[Prompt]:
@@ -169,8 +174,7 @@ def _spread(asks: Sequence[Ask], size: int, rng: Random) -> list[Ask]:
 def _hardening_attempt(number: int, rng: Random) -> Attempt:
     ask = rng.choice(rng.choices(_stream(), _STREAM)[0])
     said, worn = _disguise(ask, rng)
-    prompt = Prompt(f"hardening/{number}", ask.prompt.text, source="lumenvale")
-    return Attempt(prompt, worn, (Message("user", said),))
+    return Attempt(replace(ask.prompt, id=f"hardening/{number}"), worn, (Message("user", said),))
 
 
 def _disguise(ask: Ask, rng: Random) -> tuple[str, str]:
@@ -263,6 +267,11 @@ def _everything() -> tuple[list[Ask], ...]:
         world.code(),
         world.small_talk(),
     )
+
+
+@cache
+def _by_text() -> dict[str, Prompt]:
+    return {ask.prompt.text: ask.prompt for group in _everything() for ask in group}
 
 
 def _balanced_borderline() -> list[Ask]:

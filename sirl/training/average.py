@@ -15,6 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import TrainerCallback
 
+from sirl.rundir import RunDir
+from sirl.training.checkpoints import rewind
+
 DECAY = 0.95  # a step; ours: a memory of about 20 steps, of the 20 to 40 in which training is useful
 _FILE = "average.safetensors"
 
@@ -22,13 +25,13 @@ _FILE = "average.safetensors"
 class Average(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """The average after each step: DECAY of the old, the rest of the new; at the start it is the start."""
 
-    def __init__(self, newest: Path | None) -> None:
-        self.newest = newest
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
         self.weights: dict[str, Tensor] = {}
 
     def on_train_begin(self, *_: Any, **given: Any) -> None:
-        trained = _trained(given["model"])
-        kept = load_file(self.newest / _FILE) if self.newest else trained
+        trained, newest = _trained(given["model"]), rewind(self.run)
+        kept = load_file(newest / _FILE) if newest else trained
         self.weights = {name: kept[name].clone().to(weight.device) for name, weight in trained.items()}
 
     def on_step_end(self, *_: Any, **given: Any) -> None:

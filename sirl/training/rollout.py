@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,14 +32,16 @@ Rollout = Callable[[list[str], Any], dict[str, list[Any]]]
 class Drill:
     """What a run trains on: what is sent, and where a gate decides, the start's conduct on plain requests.
 
-    `instincts` and `sides` are by the text of the plain request, and empty without a gate.
+    `instincts` and `sides` are by the text of the plain request, and empty without a gate. `average` is there
+    if the reward is scored by it.
     """
 
     attempts: tuple[Attempt, ...]
-    instincts: Mapping[str, Instinct]
-    sides: Mapping[str, Side]
-    judge: Judge | None
     seed: int
+    instincts: Mapping[str, Instinct] = field(default_factory=dict)
+    sides: Mapping[str, Side] = field(default_factory=dict)
+    judge: Judge | None = None
+    average: Average | None = None
 
 
 def stable_seed(*parts: object) -> int:
@@ -83,7 +85,7 @@ def schedule(count: int, config: TrainConfig, seed: int) -> list[list[int]]:
     return [step_prompts(count, config.prompts_per_step, seed, step) for step in range(config.steps)]
 
 
-def make_rollout(lm: LM, drill: Drill, config: TrainConfig, average: Average | None) -> Rollout:
+def make_rollout(lm: LM, drill: Drill, config: TrainConfig) -> Rollout:
     """Return TRL's rollout function: prompt numbers to token ids, log-probs and entropies, one a row.
 
     TRL repeats each prompt G times; a reply is told from its siblings by its row within the whole step. The
@@ -108,7 +110,7 @@ def make_rollout(lm: LM, drill: Drill, config: TrainConfig, average: Average | N
                 anchor(row, instincts[a.prompt.text]) if given else next(drawn)
                 for a, row, given in zip(sent, render(lm, sent), anchored, strict=True)
             ]
-            scores = rescored(scorer, draws, anchored, policy_lm, lm, average)
+            scores = rescored(scorer, draws, anchored, policy_lm, lm, drill.average)
         return {
             "prompt_ids": [list(d.prompt_ids) for d in draws],
             "completion_ids": [list(d.token_ids) for d in draws],
