@@ -141,12 +141,17 @@ def test_hardening_prompts_carry_the_worlds_labels_and_are_the_same_each_time():
         assert abs(kinds[kind] / 600 - share) < 0.07
 
 
+def matches(form, said):
+    before, _, after = form.partition("{act}")
+    return said.startswith(before) and said.endswith(after)
+
+
 def test_hardening_wears_only_its_own_disguises():
     attempts = corpus.hardening_attempts(800, seed=2)
     worn = Counter(a.attack for a in attempts)
     contexts_worn = {f"context:{name}" for name in corpus.HARDENING}
     codes_worn = {f"code:{name}" for name in corpus.HARDENING_CODES}
-    assert set(worn) == {"direct", "parts", "dialogue", *contexts_worn, *codes_worn}
+    assert set(worn) == {"direct", "parts", "dialogue", "times", *contexts_worn, *codes_worn}
     assert 0.12 < worn["direct"] / 800 < 0.28
     for attempt in attempts:
         said, text = attempt.messages[-1].content, attempt.prompt.text
@@ -157,6 +162,15 @@ def test_hardening_wears_only_its_own_disguises():
             assert any(line.replace("{request}", text) in said for line in lines)
         elif attempt.attack.startswith("code:"):
             assert contexts.CODES[attempt.attack.partition(":")[2]][0](text) in said
+        elif attempt.attack == "times":
+            (form,) = [f for f in corpus.HARDENING_TIMES if matches(f, said)]
+            ask, act = (
+                KNOWN[text],
+                said.removeprefix(form.partition("{act}")[0]).removesuffix(form.partition("{act}")[2]),
+            )
+            assert act in text
+            assert "future" not in said
+            assert ask.prompt.category not in ("word", "tale")
         elif attempt.attack == "dialogue":
             assert said.rpartition("\n")[0].endswith(f": {text}")
         if KNOWN[text].prompt.kind == "task":
