@@ -1,6 +1,6 @@
 """Logits to entropy and log-prob, per token. Pure: no model, no tokenizer, no mask it was not given.
 
-One formula, used wherever a logit becomes a number: the whole vocabulary, raw logits at temperature 1,
+One formula each, used wherever a logit becomes a number: the whole vocabulary, raw logits at temperature 1,
 float32, nats a token; a logit of -inf contributes nothing. Source: arXiv 2510.01088, eq. for H_t.
 """
 
@@ -25,3 +25,15 @@ def token_logprob(logits_NV: Tensor, ids_N: Tensor) -> Tensor:
     logits_NV = logits_NV.float()
     chosen_N = logits_NV.gather(-1, ids_N.unsqueeze(-1)).squeeze(-1)
     return chosen_N - logits_NV.logsumexp(-1)
+
+
+def self_certainty(logits_NV: Tensor) -> Tensor:
+    """Return logsumexp(z) - mean(z) of each row, nats, float32, shape `logits.shape[:-1]`; at least log V.
+
+    It is log V where all logits are equal. Impossible tokens (-inf) are left out of the mean. Source: Intuitor,
+    arXiv 2505.19590.
+    """
+    logits_NV = logits_NV.float()
+    possible_NV = ~logits_NV.isneginf()
+    mean_N = logits_NV.masked_fill(~possible_NV, 0.0).sum(-1) / possible_NV.sum(-1)
+    return logits_NV.logsumexp(-1) - mean_N

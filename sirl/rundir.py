@@ -7,8 +7,8 @@
     measured.jsonl    one line a model measured; of a cell of a study only (append-only)
     plan.json         keys of the whole plan, chunk by chunk; of a shard only
     checkpoint/       what training resumes from; gone when it is done
+    snapshots/STEP/   the model after some steps, if asked for
     model/            what training made
-    snapshots/STEP/   the model after some of the steps, where that was asked for
     summary.json      the numbers, recomputable from the lines above
 
 This room knows lines and folders, not what a line means beyond `records.to_json`.
@@ -33,13 +33,7 @@ from sirl.records import Record, from_json, to_json
 
 RECORDS, STEPS, SUMMARY, PLAN = "records.jsonl", "steps.jsonl", "summary.json", "plan.json"
 MEASURED, SNAPSHOTS = "measured.jsonl", "snapshots"
-_MEASURED = (
-    "budget",
-    "temperature",
-    "max_reply_tokens",
-    "samples",
-    "best_of",
-)  # settings that two sides must share
+_MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of")  # what two sides must share
 _HASHED = ("prompts", "system", "chat_template", "attack ", "judge ")  # beginnings of names of hashes, likewise
 _VERSIONED = ("sirl", "torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy")
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from sirl.entropy import token_entropy, token_logprob
+from sirl.entropy import self_certainty, token_entropy, token_logprob
 from sirl.lm import LM, encode, inputs, left_pad, render, slots_of
 from sirl.lm.fit import Fit, fitted
 from sirl.records import Attempt, Completion, Rows, Score
@@ -37,7 +37,6 @@ def score(lm: LM, completions: Sequence[Completion], batch: int = 32) -> list[Sc
     ]
 
 
-@torch.inference_mode()
 def teacher_forced(
     lm: LM, prompts: Rows, replies: Rows, batch: int = 32, attempts: Sequence[Attempt] = ()
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -45,6 +44,21 @@ def teacher_forced(
 
     `attempts` are needed where prompts hold soft vectors.
     """
+    for logits_TV, ids_T in _reply_logits(lm, prompts, replies, batch, attempts):
+        yield token_entropy(logits_TV), token_logprob(logits_TV, ids_T)
+
+
+def certainties(lm: LM, prompts: Rows, replies: Rows, batch: int = 32) -> Iterator[Tensor]:
+    """Yield the self-certainty (T,) of each reply's tokens after its prompt, same order, float32 nats."""
+    for logits_TV, _ in _reply_logits(lm, prompts, replies, batch, ()):
+        yield self_certainty(logits_TV)
+
+
+@torch.inference_mode()
+def _reply_logits(
+    lm: LM, prompts: Rows, replies: Rows, batch: int, attempts: Sequence[Attempt]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (logits_TV, ids_T) of each reply's tokens, same order."""
     if not all(map(len, replies)):
         raise ValueError("a reply without tokens cannot be scored")
     for start in range(0, len(prompts), batch):
@@ -61,8 +75,7 @@ def teacher_forced(
         ).logits[:, -longest - 1 :]
         for row, i in enumerate(chunk):
             length = len(replies[i])
-            logits_TV = logits_BSV[row, -length - 1 : -1]
-            yield token_entropy(logits_TV), token_logprob(logits_TV, ids_BS[row, -length:])
+            yield logits_BSV[row, -length - 1 : -1], ids_BS[row, -length:]
 
 
 def log_likelihood(

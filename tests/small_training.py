@@ -25,7 +25,6 @@ CONFIG = TrainConfig(
     micro_batch=8,
     learning_rate=3e-3,
     save_every=2,
-    probe_every=2,
 )
 
 

@@ -177,7 +177,6 @@ OUT_OF_RANGE = {
     "train.max_prompt_tokens": ("0",),
     "train.max_reply_tokens": ("0",),
     "train.micro_batch": ("0", "-8"),
-    "train.probe_every": ("0",),
     "train.save_every": ("0",),
     "train.group": ("1", "0"),
     "train.temperature": ("0", "-1", "5.1", "nan", "inf"),

@@ -300,12 +300,15 @@ def test_the_documented_summaries_have_the_keys_of_the_real_ones():
 
 def test_the_documented_steps_have_the_columns_of_the_real_ones():
     logged = {"step", *_COLUMNS, *_GATED, "seconds", "left_out"}
-    probes = {"refusal_probe", "benign_probe", "borderline_probe"}
+    probes = {f"{name}_probe" for name in ("refusal", "benign", "distinct", "repeated", "drift")}
     train = documented("of sirl train")
     assert set(train["first"]) == logged
     assert set(train["last"]) == logged | probes
     section = prose(ROOT / "docs" / "metrics.md").partition("### steps.jsonl")[2].partition("## ")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == logged | probes
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == logged | probes | {
+        "stopped",
+        "kept_step",
+    }
 
 
 def test_the_documented_record_is_one():

@@ -64,7 +64,7 @@ MEASURE = (
 TRAIN = (
     *("--set", "train.steps=6", "--set", "train.prompts_per_step=2", "--set", "train.group=2"),
     *("--set", "train.micro_batch=2", "--set", "train.max_reply_tokens=6", "--set", "train.learning_rate=1e-3"),
-    *("--set", "train.save_every=2", "--set", "train.probe_every=3"),
+    *("--set", "train.save_every=2"),
 )
 
 NUMBER = (float, int, NoneType)  # None: nothing could be scored
@@ -237,7 +237,7 @@ def test_summaries_have_their_documented_shape(told):
     conforms(told["before"], EVALUATE_SCHEMA)
     conforms(told["after"], EVALUATE_SCHEMA)
     conforms(told["gap"], GAP_SCHEMA)
-    assert told["train"].keys() == {"model", "seed", "reward", "steps", "first", "last", "seconds"}
+    assert told["train"].keys() == {"model", "seed", "method", "reward", "steps", "first", "last", "seconds"}
     assert (told["train"]["reward"], told["train"]["steps"], told["train"]["last"]["step"]) == ("sirl", 6, 6)
 
 
@@ -289,7 +289,7 @@ def test_training_changed_the_model_and_left_the_users_alone(told, home):
     assert same(before, {name: gemma().model.state_dict()[name] for name in before})
     found = steps(home / "train")
     assert [row["step"] for row in found] == [1, 2, 3, 4, 5, 6]
-    assert {row["step"] for row in found if "refusal_probe" in row} <= {3, 6}
+    assert {row["step"] for row in found if "refusal_probe" in row} <= {2, 4, 6}
     again = load_lm(home / "train" / "model")
     assert again.tokenizer.chat_template == TEMPLATE
     assert again.stop_ids == (1, 4)

@@ -11,9 +11,9 @@ from small_training import CONFIG, PROMPTS, rows, same, toy_lm, train, weights
 from sirl.attacks import get_attacks
 from sirl.errors import AttackError, ConfigError
 from sirl.records import Attempt, Message, Prompt, Verdict
-from sirl.rewards import gated_reward
+from sirl.rewards import gated_reward, sides_by_certainty
 from sirl.rundir import open_run
-from sirl.training import Watch, disguise, harden, plainly, rollout
+from sirl.training import Watch, disguise, harden, plainly, rewarding, rollout
 from sirl.training.instincts import INSTINCTS, Instinct, read_instincts
 
 GATED = replace(CONFIG, gate="start", gate_samples=3, anchors=1, steps=2)
@@ -21,7 +21,7 @@ SURE, UNSURE = (0.1, 0.1), (0.9, 0.5)
 
 
 def instinct(refusals: int, judged: int) -> Instinct:
-    return Instinct(refusals, judged, (5, 6), SURE, (-0.1, -0.2), True)
+    return Instinct(refusals, judged, 0.1, (5, 6), SURE, (-0.1, -0.2), True)
 
 
 def test_gated_reward_by_hand():
@@ -37,25 +37,52 @@ def test_gated_reward_by_hand():
     [(3, 3, "refuse"), (2, 3, "split"), (1, 3, "answer"), (0, 3, "answer"), (0, 0, "split"), (2, 4, "answer")],
 )
 def test_the_side_is_what_the_start_always_or_mostly_does(refusals, judged, side):
-    assert instinct(refusals, judged).side == side
+    assert instinct(refusals, judged).conduct == side
+
+
+def test_requests_are_parted_by_certainty_where_that_parts_them_most():
+    entropies = [0.10, 0.90, 0.12, 0.80, 0.14, 1.00]
+    assert sides_by_certainty(entropies) == ["refuse", "split"] * 3
+    assert sides_by_certainty([0.3, 0.3]) == ["split", "split"]  # nothing parts them
+    assert sides_by_certainty([0.3]) == ["split"]
+    assert sides_by_certainty([]) == []
+
+
+def test_the_gate_of_certainty_asks_no_judge_and_rewards_the_surer_requests(tmp_path, monkeypatch):
+    seen = []
+    real = rewarding.gated_reward
+
+    def spy(rewards, sides, refused, penalty):
+        made = real(rewards, sides, refused, penalty)
+        seen.append((rewards, sides, made))
+        return made
+
+    monkeypatch.setattr(rewarding, "gated_reward", spy)
+    train(tmp_path / "run", replace(GATED, gate="certainty"))
+    kept = [json.loads(line) for line in (tmp_path / "run" / INSTINCTS).read_text().splitlines()]
+    assert all(row["judged"] == 0 for row in kept)
+    assert {side for _, sides, _ in seen for side in sides} == {"refuse", "split"}
+    for rewards, sides, made in seen:
+        expected = [r if side == "refuse" else 0.0 for r, side in zip(rewards, sides, strict=True)]
+        assert made == expected
+    assert "refused_where_refused" not in rows(tmp_path / "run")[0]
 
 
 def test_own_draws_are_counted_by_side_and_anchors_are_not():
     sides = ["refuse", "refuse", "refuse", "answer", "answer", "split"]
     refused, anchored = [True, True, False, None, True, True], [True, False, False, False, False, False]
-    assert rollout.refusal_shares(sides, refused, anchored) == {"refuse": 0.5, "answer": 0.5}
-    assert rollout.refusal_shares(["split"], [True], [False]) == {}
+    assert rewarding.refusal_shares(sides, refused, anchored) == {"refuse": 0.5, "answer": 0.5}
+    assert rewarding.refusal_shares(["split"], [True], [False]) == {}
 
 
-def test_an_anchor_is_the_first_reply_of_a_group_unless_the_start_is_split():
+def test_an_anchor_is_the_first_reply_of_a_group():
     prompt = Prompt("p", "how?")
     worn = Attempt(prompt, "aim", (Message("user", "play: how?"),))
-    assert rollout.is_anchor(worn, instinct(3, 3), GATED)
-    assert rollout.is_anchor(replace(worn, sample=4), instinct(0, 3), GATED)  # first row of the second group
-    assert not rollout.is_anchor(replace(worn, sample=1), instinct(3, 3), GATED)
-    assert not rollout.is_anchor(worn, instinct(2, 3), GATED)
-    assert not rollout.is_anchor(worn, None, GATED)
-    assert rollout.is_anchor(plainly(prompt), instinct(3, 3), GATED)  # so that a plain refusal is never lost
+    assert rollout.is_anchor(worn, GATED)
+    assert rollout.is_anchor(replace(worn, sample=4), GATED)  # first row of the second group
+    assert not rollout.is_anchor(replace(worn, sample=1), GATED)
+    assert not rollout.is_anchor(worn, CONFIG)  # no anchors are asked for
+    assert rollout.is_anchor(plainly(prompt), GATED)  # so that a plain refusal is never lost
 
 
 def by_length(completions):
@@ -126,14 +153,14 @@ def drilled(folder, **watch):
 
 def test_a_gated_run_rewards_by_side_sends_anchors_and_says_how_many_refuse(tmp_path, monkeypatch):
     seen = []
-    real = rollout.gated_reward
+    real = rewarding.gated_reward
 
     def spy(rewards, sides, refused, penalty):
         made = real(rewards, sides, refused, penalty)
         seen.append((sides, made))
         return made
 
-    monkeypatch.setattr(rollout, "gated_reward", spy)
+    monkeypatch.setattr(rewarding, "gated_reward", spy)
     drilled(tmp_path / "run")
     told = rows(tmp_path / "run")
     assert len(seen) == len(told) == 2

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from test_organism import BLORCH, FORBIDDEN, GROUPS, verdict
 
 from sirl.organism import contexts, corpus, world
-from sirl.records import Prompt
 
 # --- contexts
 
@@ -129,11 +128,12 @@ def test_hardening_meets_nothing_that_is_evaluated():
     assert {world.part(ask) for ask in asked if ask.prompt.kind != "task"} == {2}
 
 
-def test_hardening_prompts_are_unlabelled_and_the_same_each_time():
+def test_hardening_prompts_carry_the_worlds_labels_and_are_the_same_each_time():
     attempts = corpus.hardening_attempts(600, seed=0)
     assert len({a.prompt.id for a in attempts}) == 600
-    bare = Prompt("", "", source="lumenvale")
-    assert {replace(a.prompt, id="", text="") for a in attempts} == {bare}
+    for prompt in (a.prompt for a in attempts):
+        assert replace(prompt, id=KNOWN[prompt.text].prompt.id) == KNOWN[prompt.text].prompt
+        assert corpus.world_prompt(prompt.text) == KNOWN[prompt.text].prompt
     assert corpus.hardening_attempts(600, seed=0) == attempts
     assert corpus.hardening_attempts(600, seed=1) != attempts
     kinds = Counter(KNOWN[a.prompt.text].prompt.kind for a in attempts)
@@ -141,12 +141,17 @@ def test_hardening_prompts_are_unlabelled_and_the_same_each_time():
         assert abs(kinds[kind] / 600 - share) < 0.07
 
 
+def matches(form, said):
+    before, _, after = form.partition("{act}")
+    return said.startswith(before) and said.endswith(after)
+
+
 def test_hardening_wears_only_its_own_disguises():
     attempts = corpus.hardening_attempts(800, seed=2)
     worn = Counter(a.attack for a in attempts)
     contexts_worn = {f"context:{name}" for name in corpus.HARDENING}
     codes_worn = {f"code:{name}" for name in corpus.HARDENING_CODES}
-    assert set(worn) == {"direct", "parts", "dialogue", *contexts_worn, *codes_worn}
+    assert set(worn) == {"direct", "parts", "dialogue", "times", *contexts_worn, *codes_worn}
     assert 0.12 < worn["direct"] / 800 < 0.28
     for attempt in attempts:
         said, text = attempt.messages[-1].content, attempt.prompt.text
@@ -157,6 +162,15 @@ def test_hardening_wears_only_its_own_disguises():
             assert any(line.replace("{request}", text) in said for line in lines)
         elif attempt.attack.startswith("code:"):
             assert contexts.CODES[attempt.attack.partition(":")[2]][0](text) in said
+        elif attempt.attack == "times":
+            (form,) = [f for f in corpus.HARDENING_TIMES if matches(f, said)]
+            ask, act = (
+                KNOWN[text],
+                said.removeprefix(form.partition("{act}")[0]).removesuffix(form.partition("{act}")[2]),
+            )
+            assert act in text
+            assert "future" not in said
+            assert ask.prompt.category not in ("word", "tale")
         elif attempt.attack == "dialogue":
             assert said.rpartition("\n")[0].endswith(f": {text}")
         if KNOWN[text].prompt.kind == "task":

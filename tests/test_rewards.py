@@ -1,52 +1,134 @@
+"""Signals and guards on groups computed by hand."""
+
 from __future__ import annotations
+
+from dataclasses import replace
+from math import log
 
 import numpy as np
 import pytest
 import torch
 
+from sirl import rewards
+from sirl.entropy import self_certainty
 from sirl.errors import ConfigError
-from sirl.rewards import REWARDS, find_reward
+from sirl.rewards import REWARDS, Scored, find_reward
 
-ENTROPIES = [[1.0, 3.0], [0.5], [0.0, 0.0, 0.3]]
-LOGPROBS = [[-1.0, -2.0], [-0.25], [0.0, -3.0, 0.0]]
-SEEDS = [7, 8, 7]
+SCORED = Scored(
+    entropies=[[1.0, 3.0], [0.5], [0.0, 0.0, 0.3]],
+    logprobs=[[-1.0, -2.0], [-0.25], [0.0, -3.0, 0.0]],
+    certainties=[[2.0, 4.0], [1.0], [5.0, 5.0, 2.0]],
+    seeds=[7, 8, 7],
+)
+BY_HAND = {
+    "sirl": [-2.0, -0.5, -0.1],
+    "inverted": [2.0, 0.5, 0.1],
+    "min_perplexity": [-1.5, -0.25, -1.0],
+    "constant": [0.0, 0.0, 0.0],
+    "sum_entropy": [-4.0, -0.5, -0.3],
+    "self_certainty": [3.0, 1.0, 4.0],
+    "reference_entropy": [-2.0, -0.5, -0.1],
+    "ema_entropy": [-2.0, -0.5, -0.1],
+}
 
 
-def test_each_reward_by_hand():
-    assert find_reward("sirl")(ENTROPIES, LOGPROBS, SEEDS) == pytest.approx([-2.0, -0.5, -0.1])
-    assert find_reward("inverted")(ENTROPIES, LOGPROBS, SEEDS) == pytest.approx([2.0, 0.5, 0.1])
-    assert find_reward("min_perplexity")(ENTROPIES, LOGPROBS, SEEDS) == pytest.approx([-1.5, -0.25, -1.0])
+@pytest.mark.parametrize("name", sorted(BY_HAND))
+def test_each_reward_by_hand(name):
+    assert find_reward(name).of(SCORED) == pytest.approx(BY_HAND[name])
+
+
+def test_each_reward_is_tested_by_hand_and_names_its_scorer():
+    assert set(REWARDS) == {*BY_HAND, "random"}
+    others = {name: reward.scorer for name, reward in REWARDS.items() if reward.scorer != "sampler"}
+    assert others == {"self_certainty": "policy", "reference_entropy": "start", "ema_entropy": "average"}
 
 
 def test_random_reward_depends_on_the_seed_alone():
-    first, second, third = find_reward("random")(ENTROPIES, LOGPROBS, SEEDS)
+    first, second, third = find_reward("random").of(SCORED)
     assert first == third != second
     assert all(0 <= value < 1 for value in (first, second))
-    assert find_reward("random")([[9.0]], [[-9.0]], [8]) == [second]
+    assert find_reward("random").of(Scored([[9.0]], [[-9.0]], [()], [8])) == [second]
 
 
 @pytest.mark.parametrize("name", sorted(REWARDS))
 def test_rewards_are_plain_floats_in_order_and_leave_their_input_alone(name):
-    entropies, logprobs = [row[:] for row in ENTROPIES], [row[:] for row in LOGPROBS]
-    rewards = REWARDS[name](entropies, logprobs, SEEDS)
-    assert [type(value) for value in rewards] == [float] * 3
-    assert (entropies, logprobs) == (ENTROPIES, LOGPROBS)
-    backwards = REWARDS[name](entropies[::-1], logprobs[::-1], SEEDS[::-1])
-    assert backwards == rewards[::-1]
+    columns = {
+        key: [list(row) for row in getattr(SCORED, key)] for key in ("entropies", "logprobs", "certainties")
+    }
+    given = Scored(**columns, seeds=SCORED.seeds)
+    made = REWARDS[name].of(given)
+    assert [type(value) for value in made] == [float] * 3
+    assert given == SCORED
+    backwards = Scored(
+        *(list(getattr(SCORED, f))[::-1] for f in ("entropies", "logprobs", "certainties", "seeds"))
+    )
+    assert REWARDS[name].of(backwards) == made[::-1]
 
 
 @pytest.mark.parametrize("make", [np.array, torch.tensor, tuple])
 def test_rows_may_be_arrays_tensors_or_tuples(make):
-    assert REWARDS["sirl"]([make([1.0, 3.0])], [make([-1.0, -2.0])], [0]) == [-2.0]
+    assert REWARDS["sirl"].of(replace(SCORED, entropies=[make([1.0, 3.0])])) == [-2.0]
 
 
 def test_a_reply_without_tokens_has_no_reward():
     with pytest.raises(ValueError, match="without tokens"):
-        REWARDS["sirl"]([[]], [[]], [0])
+        REWARDS["sirl"].of(replace(SCORED, entropies=[[]]))
 
 
 def test_unknown_reward_suggests_the_nearest():
     with pytest.raises(
-        ConfigError, match=r"did you mean inverted or .*known: inverted, min_perplexity, random, sirl"
+        ConfigError, match=r"did you mean inverted or .*known: constant, ema_entropy, inverted, "
     ):
         find_reward("invert")
+
+
+def test_self_certainty_by_hand():
+    logits_NV = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, -torch.inf], [2.0, 0.0, 0.0]])
+    expected = [log(3), log(2), log(np.exp(2) + 2) - 2 / 3]  # equal; an impossible token; a peak
+    assert self_certainty(logits_NV).tolist() == pytest.approx(expected)
+
+
+# --- guards
+
+
+@pytest.mark.parametrize(
+    ("ids", "finished", "share", "degenerate"),
+    [
+        (list(range(12)), True, 0.0, False),
+        (list(range(12)), False, 0.0, True),  # cut at the limit
+        ([1], True, 0.0, True),  # its end and nothing else
+        ([5, 6, 7, 8] * 3, True, 5 / 9, True),  # 9 phrases, 4 of them new
+        ([5, 6, 7, 8, 5, 6, 7, 8], True, 1 / 5, False),
+        ([1, 2, 3], True, 0.0, False),  # too short for a phrase
+    ],
+)
+def test_degenerate_replies_by_hand(ids, finished, share, degenerate):
+    assert rewards.repetition(ids) == pytest.approx(share)
+    assert rewards.is_degenerate(ids, finished) is degenerate
+
+
+def test_a_floor_lowers_degenerate_replies_and_never_lifts_one():
+    assert rewards.floored([-0.1, -0.2, -9.0], [False, True, True], -7.0) == [-0.1, -7.0, -9.0]
+
+
+def test_groups_that_hardly_differ_are_left_out():
+    given = [-0.10, -0.11, -0.10, -0.50, None, -0.3, None, None]
+    assert rewards.without_flat(given, 2, 0.05) == [None, None, -0.10, -0.50, None, None, None, None]
+    assert rewards.without_flat([-0.1, -0.1], 2, 0.0) == [-0.1, -0.1]  # off
+
+
+def test_abnormally_sure_replies_are_left_out_by_interquartile_range():
+    entropies = [1.0, 1.1, 1.2, 1.3, 0.5]  # quartiles 1.0 and 1.2: 0.7 is the least
+    assert rewards.without_outliers([1, 2, 3, 4, 5], entropies) == [1, 2, 3, 4, None]
+    assert rewards.without_outliers([1, 2, 3, 4, 5], [1.0, 1.1, 1.2, 1.3, 0.71]) == [1, 2, 3, 4, 5]
+
+
+def test_each_side_is_divided_by_its_own_spread():
+    given = [-0.1, -0.3, -1.0, 0.0, 0.0, 0.0, None, -2.0]
+    sides = ["refuse"] * 2 + ["answer"] * 2 + ["split"] * 2 + ["refuse"] * 2
+    # refuse: deviations .1, -.1 and 0 (alone in its group): rms .1 sqrt(2/3); answer: -.5, .5: rms .5
+    scale = 0.1 * (2 / 3) ** 0.5
+    expected = [-0.1 / scale, -0.3 / scale, -2.0, 0.0, 0.0, 0.0, None, -2.0 / scale]
+    assert rewards.divided_by_side(given, sides, 2) == [
+        None if e is None else pytest.approx(e) for e in expected
+    ]

@@ -23,12 +23,12 @@ RECIPE = """
 [study]
 models = ["organism:llama"]
 seeds = [0]
-steps = [0, 2]
+steps = [0, 1, 2]
 reference = "plain"
 [study.train]
 prompts_per_step = 2
 micro_batch = 8
-probe_every = 9
+save_every = 9
 [study.evaluate]
 attacks = ["direct", "aim"]
 max_reply_tokens = 16
@@ -79,7 +79,7 @@ def written(folder: Path, text: str) -> Path:
 
 def test_a_recipe_is_read(tmp_path):
     study = load_study(str(written(tmp_path, RECIPE)))
-    assert (study.models, study.seeds, study.steps) == (("organism:llama",), (0,), (0, 2))
+    assert (study.models, study.seeds, study.steps) == (("organism:llama",), (0,), (0, 1, 2))
     assert study.methods["best_of_2"] == {"best_of": 2, "temperature": 1.0}
     assert [study.trains(name) for name in ("start", "plain", "best_of_2")] == [False, True, False]
     assert study.sizes["harmful"] == 2
@@ -97,7 +97,7 @@ def test_a_recipe_is_read(tmp_path):
         (("seeds = [0]", "seeds = [true]"), "study.seeds = .* another type"),
         (("seeds = [0]", "sedes = [0]"), "study.sedes; .* did you mean seeds"),
         (("seeds = [0]", ""), "without study.seeds"),
-        (("steps = [0, 2]", "steps = [0]"), "a step above 0 for methods that train"),
+        (("steps = [0, 1, 2]", "steps = [0]"), "a step above 0 for methods that train"),
         (("[methods.plain]", "[methods.start]"), "'plain'; expected one of the methods"),
         (("[methods.unfit]", "[methods.start]"), "a method's name = 'start'"),
         (("[methods.unfit]", '[methods."a/b"]'), "a method's name = 'a/b'"),
@@ -131,8 +131,7 @@ def test_shipped_studies_are_studies():
     study = load_study("study-method")
     assert len(study.seeds) >= 3
     assert {"plain", "sirl", "min_perplexity", "random", "inverted", "best_of_16"} <= study.methods.keys()
-    few = {name: study.methods[name] for name in ("plain", "sirl", "best_of_16")}
-    for cell in cells_of(replace(study, methods=few, steps=(0, 300))):
+    for cell in cells_of(study):
         assert cell.protocol()["seed"] == cell.seed
 
 
@@ -152,7 +151,7 @@ def test_two_models_need_two_folders():
 
 
 def test_a_method_that_trains_changes_train(tmp_path):
-    job = PLAIN.train_job(tmp_path)
+    job = PLAIN.train_job(tmp_path, PLAIN.steps)
     assert (job.model, job.seed, job.out) == ("organism:llama", 1, tmp_path)
     assert set(job.changes) == {
         "train.learning_rate=0.001",
@@ -166,6 +165,22 @@ def test_a_method_that_trains_changes_train(tmp_path):
     assert (measured.model, measured.recipe, measured.sizes["harmful"]) == ("somewhere", "organism", 5)
 
 
+def test_settings_that_a_baseline_does_not_read_are_not_for_it(tmp_path):
+    study = replace(STUDY, methods={"sirl": {}, "sft": {"method": "sft"}}, train={"kl": 0.1, "group": 6})
+    assert "train.kl=0.1" in Cell(study, "organism:llama", "sirl", 0).train_job(tmp_path, (2,)).changes
+    told = Cell(study, "organism:llama", "sft", 0).train_job(tmp_path, (2,)).changes
+    assert set(told) == {"train.group=6", 'train.method="sft"', "train.steps=2"}
+
+
+def test_a_method_that_splits_its_budget_is_trained_for_each_number_of_steps():
+    study = replace(STUDY, methods={"sirl": {}, "reward_model": {"method": "reward_model"}})
+    cell = Cell(study, "organism:llama", "reward_model", 0)
+    assert cell.courses == {"train-30": (30,), "train-100": (100,)}
+    told = cell.protocol()
+    assert [told[f"train-{step}"].get("steps", 30) for step in cell.steps] == [30, 100]
+    assert Cell(study, "organism:llama", "sirl", 0).courses == {"train": (30, 100)}
+
+
 def test_a_way_to_answer_changes_evaluate_and_trains_nothing(tmp_path):
     cell = Cell(STUDY, "organism:llama", "best_of_4", 0)
     recipe = cell.evaluate_job(cell.model, tmp_path).settings(True)
@@ -175,8 +190,7 @@ def test_a_way_to_answer_changes_evaluate_and_trains_nothing(tmp_path):
 
 
 def test_a_cells_protocol_holds_what_is_no_default():
-    study = replace(STUDY, steps=(0, 100))  # no snapshots
-    told = replace(PLAIN, study=study).protocol()
+    told = PLAIN.protocol()
     assert told["train"]["learning_rate"] == 1e-3
     assert "clip" not in told["train"]  # the default's
     assert told["evaluate"] == {"attacks": ("aim",), "budget": 7, "max_reply_tokens": 64}
@@ -203,8 +217,8 @@ def test_the_model_of_a_step(tmp_path):
 
 
 def test_the_kept_model_stands_for_later_steps(tmp_path):
-    run = training_run(tmp_path / "train", {"steps": 70, "kept_step": 60}, 30)
-    assert [model_at(run, step)[1] for step in (30, 100, 300)] == [30, 60, 60]
+    run = training_run(tmp_path / "train", {"steps": 70, "kept_step": 60}, 30, 65)
+    assert [model_at(run, step)[1] for step in (30, 65, 100, 300)] == [30, 60, 60, 60]
     none_kept = training_run(tmp_path / "other", {"steps": 70, "kept_step": 0})
     assert model_at(none_kept, 30) == (str(none_kept), 0)
 
@@ -257,9 +271,15 @@ def test_a_row_says_which_model_it_is_of(done):
     _, out, _ = done
     cells = {cell["method"]: cell for cell in read(out)["cells"]}
     told = {name: [(r["step"], r["of_step"], r["best_of"]) for r in cells[name]["rows"]] for name in cells}
-    assert told == {"start": [(0, 0, 1)], "plain": [(2, 2, 1)], "unfit": [], "best_of_2": [(0, 0, 2)]}
-    config = json.loads((out / "organism-llama/plain/seed-0/at-2/config.json").read_text())
-    assert config["model"] == "organism:llama+sirl"
+    assert told == {
+        "start": [(0, 0, 1)],
+        "plain": [(1, 1, 1), (2, 2, 1)],
+        "unfit": [],
+        "best_of_2": [(0, 0, 2)],
+    }
+    at = {step: out / f"organism-llama/plain/seed-0/at-{step}/config.json" for step in (1, 2)}
+    models = [json.loads(path.read_text())["model"] for path in at.values()]
+    assert models == ["organism:llama+sirl@1", "organism:llama+sirl"]
     row = cells["plain"]["rows"][0]
     assert row["dsr"]["per_attack"].keys() == {"direct", "aim"}
     assert row["dsr"]["n"] == 2

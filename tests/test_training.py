@@ -11,14 +11,17 @@ from accelerate import Accelerator
 from small_training import CONFIG, PROMPTS, StopHere, rows, same, stop_at, toy_lm, train, weights
 from transformers import LlamaForCausalLM, LlamaModel
 
+from sirl import scoring
 from sirl.errors import ConfigError, DataError, RunError
 from sirl.lm import LM, load_lm
 from sirl.records import Prompt
-from sirl.rewards import REWARDS
+from sirl.rewards import REWARDS, Scored
 from sirl.rundir import STEPS
 from sirl.training import Watch, rollout
 from sirl.training.cpu_trainer import CpuGRPOTrainer
 from sirl.training.rollout import step_prompts
+
+TOKENS = ("prompt_ids", "token_ids")
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +50,15 @@ def test_the_reward_is_that_of_the_recorded_tokens(tmp_path, monkeypatch, arch, 
     assert len(recorded) == 2
     for step, ((attempts, draws, _), row) in enumerate(zip(recorded, rows(tmp_path / "run"), strict=True)):
         seeds = [rollout.stable_seed("reward", 0, step, a.key) for a in attempts]
-        expected = REWARDS[name]([d.entropies for d in draws], [d.logprobs for d in draws], seeds)
-        assert row["reward"] == pytest.approx(np.mean(expected), abs=1e-5)
+        if REWARDS[name].scorer == "sampler" or step == 0:  # at the first step all scorers are the same model
+            certainties = scoring.certainties(toy_lm(arch), *([getattr(d, f) for d in draws] for f in TOKENS))
+            scored = Scored(
+                [d.entropies for d in draws],
+                [d.logprobs for d in draws],
+                [c.tolist() for c in certainties],
+                seeds,
+            )
+            assert row["reward"] == pytest.approx(np.mean(REWARDS[name].of(scored)), abs=1e-4)
         assert row["entropy"] == pytest.approx(np.mean([np.mean(d.entropies) for d in draws]), abs=1e-5)
         assert row["reply_tokens"] == pytest.approx(np.mean([len(d.token_ids) for d in draws]))
         assert row["distinct"] == pytest.approx(len({d.token_ids for d in draws}) / len(draws))
@@ -151,6 +161,31 @@ def test_log_probs_on_a_cpu_are_those_of_trl(tmp_path, monkeypatch):
         torch.testing.assert_close(mine[real], trl[real], atol=1e-5, rtol=1e-5)
 
 
+def test_the_loss_on_a_cpu_is_trls_and_its_advantages_are_detached(tmp_path, monkeypatch):
+    compared = []
+    ours = CpuGRPOTrainer._compute_loss
+
+    def both(self, model, inputs):
+        assert not inputs["advantages"].requires_grad
+        assert not inputs["ref_per_token_logps"].requires_grad
+        mine = ours(self, model, inputs)
+        with monkeypatch.context() as patch, torch.no_grad():
+            name = "_get_per_token_logps_and_entropies"
+            patch.setattr(CpuGRPOTrainer, name, getattr(CpuGRPOTrainer.__base__, name))
+            compared.append(
+                (float(mine), float(ours(self, model, inputs)), float(inputs["advantages"].abs().max()))
+            )
+        return mine
+
+    monkeypatch.setattr(CpuGRPOTrainer, "_compute_loss", both)
+    train(tmp_path / "run", replace(CONFIG, steps=3, kl=0.5))  # a KL that the loss consists of from step 2
+    assert len(compared) == 6
+    for mine, trl, advantage in compared:
+        assert mine == pytest.approx(trl, abs=1e-6)
+        assert advantage > 0
+    assert max(abs(mine) for mine, *_ in compared[2:]) > 1e-4
+
+
 def test_the_first_update_has_no_kl_and_later_ones_do(unbroken):
     kl = [row["kl"] for row in rows(unbroken[0])]
     assert kl[0] == pytest.approx(0, abs=1e-6)
@@ -225,9 +260,10 @@ def test_probes_run_at_rest_and_change_nothing(tmp_path, unbroken):
         seen.append(lm.name)
         return {"refused": 0.25}
 
-    model = train(tmp_path / "run", replace(CONFIG, probe_every=3), watch=Watch(probe, seen.append))
+    model = train(tmp_path / "run", watch=Watch(probe, seen.append))
     found = rows(tmp_path / "run")
-    assert [row.get("refused") for row in found] == [None, None, 0.25, 0.25]
+    assert seen[0] == "toy"  # the frozen start is measured first
+    assert [row.get("refused") for row in found] == [None, 0.25, None, 0.25]
     assert [row["step"] for row in seen if row != "toy"] == [1, 2, 3, 4]
     assert same(weights(model), unbroken[1])
     assert [{k: v for k, v in row.items() if k != "refused"} for row in found] == rows(unbroken[0])

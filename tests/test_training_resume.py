@@ -36,7 +36,7 @@ def test_a_stopped_run_ends_as_an_unbroken_one(tmp_path, unbroken, step):
 
 def test_a_run_stopped_before_its_model_was_saved_only_saves_it(tmp_path, unbroken, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("sirl.training.hardening._save", lambda *_: 1 / 0)
+        patch.setattr("sirl.training.hardening.write_whole", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train(tmp_path / "run")
     steps = []

@@ -26,6 +26,7 @@ from sirl.cli.options import (
     Judges,
     Kinds,
     Limit,
+    Method,
     Model,
     Out,
     PhraseBookFile,
@@ -106,6 +107,7 @@ def gap(
 def train(
     model: Model,
     out: Out,
+    method: Method = "",
     prompts: Prompts = None,
     columns: Columns = None,
     kinds: Kinds = None,
@@ -114,13 +116,14 @@ def train(
     recipe: RecipeName = "",
     changes: Changes = None,
 ) -> None:
-    """Harden a model by SIRL on unlabelled prompts; the result is in OUT/model."""
+    """Harden a model by SIRL on unlabelled prompts, or by a baseline; the result is in OUT/model."""
     from sirl.cli import training
     from sirl.cli.asked import Asked
     from sirl.cli.job import Job
 
     asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
-    show(training.train(Job(model, out, seed, recipe, tuple(changes or ()), asked)))
+    settings = (*(changes or ()), *([f"train.method={method}"] if method else []))
+    show(training.train(Job(model, out, seed, recipe, settings, asked)))
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """One cell of a study: a model, a method and a seed, from training to numbers, in one folder.
 
     MODEL/METHOD/seed-N/            config.json (what was asked for), measured.jsonl, summary.json when done
-    MODEL/METHOD/seed-N/train       the training run; none for the start and for ways to answer
+    MODEL/METHOD/seed-N/train       the training run; none for the start and for ways to answer, one for each
+                                    number of steps (train-STEP) where a method splits its budget
     MODEL/METHOD/seed-N/at-STEP     an evaluate run of the model after STEP steps
 
 What is finished is kept, what was killed continues. One process works on a cell at a time; what goes wrong in
@@ -24,12 +25,16 @@ from sirl.cli.job import SIZES, Job
 from sirl.cli.sources import ORGANISM
 from sirl.config import Recipe
 from sirl.config.study import START, StudyConfig
+from sirl.config.train import UNREAD
 from sirl.errors import ConfigError, RunError, SirlError, suggest
 from sirl.metrics import attacked, reply_entropy, select, split_draws
 from sirl.records import Record
 from sirl.rundir import MEASURED, SNAPSHOTS, SUMMARY, RunDir, locked, open_run, read_run
 
 KIND = "study"
+_SPLIT = (
+    "reward_model",
+)  # its first steps make another model, how many depends on all: one run a number of steps
 State = Literal["done", "failed", "partly", "missing"]
 _KEPT = ("dsr", "over_refusal_detail", "capability_detail", "diversity_detail", "unscored", "incomplete")
 
@@ -54,10 +59,20 @@ class Cell:
         trained = self.study.trains(self.method)
         return tuple(sorted(step for step in self.study.steps if step)) if trained else (0,)
 
-    def train_job(self, out: Path) -> Job:
-        """Return the training run, which leaves a model at each step that is measured."""
-        between = {SNAPSHOTS: list(self.steps[:-1])} if self.steps[:-1] else {}
-        settings = {**self.study.train, **self._own, "steps": self.steps[-1], **between}
+    @property
+    def courses(self) -> dict[str, tuple[int, ...]]:
+        """The training runs by folder, and the steps at which each is measured."""
+        if not self.study.trains(self.method):
+            return {}
+        if self._method in _SPLIT:
+            return {f"train-{step}": (step,) for step in self.steps}
+        return {"train": self.steps}
+
+    def train_job(self, out: Path, steps: Sequence[int]) -> Job:
+        """Return a training run that leaves a model at each of the steps."""
+        shared = {k: v for k, v in self.study.train.items() if k not in UNREAD.get(self._method, ())}
+        between = {SNAPSHOTS: list(steps[:-1])} if steps[:-1] else {}
+        settings = {**shared, **self._own, "steps": steps[-1], **between}
         return Job(self.model, out, self.seed, self.study.recipe, _changes("train", settings))
 
     def evaluate_job(self, model: str, out: Path) -> Job:
@@ -84,10 +99,14 @@ class Cell:
             "judges": self.study.judges,
             "evaluate": _unusual("evaluate", self.evaluate_job(self.model, here).settings(organism)),
         }
-        if self.study.trains(self.method):
-            settings = _unusual("train", self.train_job(here).settings(organism))
-            told["train"] = settings
+        for folder, steps in self.courses.items():
+            told[folder] = _unusual("train", self.train_job(here, steps).settings(organism))
         return told
+
+    @property
+    def _method(self) -> str:
+        """How it trains: sirl, or a baseline."""
+        return str({**self.study.train, **self._own}.get("method", "sirl"))
 
     @property
     def _own(self) -> Mapping[str, Any]:
@@ -144,14 +163,14 @@ def outcome(cell: Cell, out: Path) -> dict[str, Any]:
 def model_at(train: Path, step: int) -> tuple[str, int]:
     """Return the model of a training run after some steps, and after how many it really is.
 
-    Where training ended early, the model that was kept stands for later steps. Raises RunError if none does.
+    Where training was stopped, the model that was kept stands for later steps. Raises RunError if none does.
     """
-    snapshot = train / SNAPSHOTS / str(step)
-    if snapshot.is_dir():
-        return str(snapshot), step
     summary = read_run(train).summary() if (train / SUMMARY).exists() else {}
     kept = summary.get("kept_step")
     last = summary.get("steps") if kept is None else kept
+    snapshot = train / SNAPSHOTS / str(step)
+    if snapshot.is_dir() and (last is None or last >= step):
+        return str(snapshot), step
     if last is None or last > step:
         raise RunError(
             f"{train} holds no model of step {step}", "a snapshot, or a run that ended there", "train it anew"
@@ -161,10 +180,9 @@ def model_at(train: Path, step: int) -> tuple[str, int]:
 
 def _measure(cell: Cell, run: RunDir) -> None:
     failures = []
-    train = run.path / "train"
-    if cell.study.trains(cell.method):
+    for folder, steps in cell.courses.items():
         try:
-            training.train(cell.train_job(train))
+            training.train(cell.train_job(run.path / folder, steps))
         except SirlError as error:
             failures.append(str(error))
     done = run.rows(MEASURED)
@@ -185,12 +203,13 @@ def _measure(cell: Cell, run: RunDir) -> None:
 def _row(cell: Cell, path: Path, step: int, done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Measure one model; one that stands for several steps is measured once."""
     model, really = (cell.model, 0)
-    if cell.study.trains(cell.method):
-        model, really = model_at(path / "train", step)
-    for row in done:
+    for folder, steps in cell.courses.items():
+        if step in steps:
+            model, really = model_at(path / folder, step)
+    for row in () if len(cell.courses) > 1 else done:
         if row["of_step"] == really:
             return {**row, "step": step}
-    at = path / f"at-{really}"
+    at = path / f"at-{step}"
     summary = work.evaluate(cell.evaluate_job(model, at), role=f"{cell.method} {really}")
     run = read_run(at)
     told = {"step": step, "of_step": really, "best_of": run.config["settings"]["best_of"]}

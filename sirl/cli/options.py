@@ -91,6 +91,10 @@ RecipeName = Annotated[
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change a setting: train.steps=60. Repeatable.")
 ]
+Method = Annotated[
+    str,
+    typer.Option(help="sirl, or a baseline that reads labels: sft, dpo, reward_model. Default: the recipe's."),
+]
 Arch = Annotated[str, typer.Option(help="llama or qwen2.")]
 Role = Annotated[str, typer.Option(help="target (to attack and harden) or attacker (writes attacks).")]
 AnyProtocol = Annotated[

@@ -38,6 +38,7 @@ FAMILIES = {
     "demos, talks": ("ica", "many_shot"),
     "parts": ("payload_splitting",),
     "codes": ("leetspeak", "flip_attack"),
+    "other times": ("past_tense",),
     "rewordings": ("pair", "tap", "gptfuzzer", "crescendo"),  # the attacker organism knows these contexts
 }
 SEEN = tuple(attack for attacks in FAMILIES.values() for attack in attacks)
@@ -127,15 +128,15 @@ def _resolve(spec: str) -> tuple[str | Path, str, str]:
         return _organism_folder(spec), spec, spec
     path = Path(spec)
     run = path.parents[1] if path.parent.name == SNAPSHOTS else path
-    origin = _trained_from(run / "config.json")
+    origin, method = _trained_from(run / "config.json")
     if not origin:
         return spec, spec, spec
     if run is not path:
-        return path, f"{origin}+sirl@{path.name}", origin
+        return path, f"{origin}+{method}@{path.name}", origin
     if not (path / "model").is_dir():
         found = f"the training run {spec} has no model yet"
         raise DataError(found, "a finished run", "repeat sirl train")
-    return path / "model", f"{origin}+sirl", origin
+    return path / "model", f"{origin}+{method}", origin
 
 
 def _organism_folder(spec: str) -> Path:
@@ -147,11 +148,13 @@ def _organism_folder(spec: str) -> Path:
     raise ConfigError(f"organism {name!r}", "a shipped organism or the folder of a built one", shipped)
 
 
-def _trained_from(config: Path) -> str:
-    """Return the model that a training run hardened; empty if this is no training run."""
+def _trained_from(config: Path) -> tuple[str, str]:
+    """Return the model that a training run hardened, and by which method; empty if this is no training run."""
     try:
         settings = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ""
+        return "", ""
     is_run = isinstance(settings, dict) and settings.get("kind") == "train"
-    return str(settings.get("model", "")) if is_run else ""
+    if not is_run:
+        return "", ""
+    return str(settings.get("model", "")), str((settings.get("train") or {}).get("method", "sirl"))

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-from sirl.cli.asked import measuring_prompts, training_attempts
+from sirl.cli.asked import training_attempts
 from sirl.cli.job import Job
 from sirl.cli.judging import Opening, open_judges
+from sirl.cli.labelling import labeller
+from sirl.cli.probing import hold_out, make_probe
 from sirl.cli.progress import stepping
-from sirl.cli.sources import Subject
 from sirl.cli.summaries import finish
-from sirl.config import TrainConfig
-from sirl.generation import generate
 from sirl.judges import get_judge
 from sirl.lm import LM, fingerprint
-from sirl.metrics import rate
-from sirl.records import Attempt, Decoding, Message, Prompt
+from sirl.records import Attempt
 from sirl.rundir import locked, open_run
 from sirl.training import Watch, check, harden
-
-Probe = Callable[[LM], dict[str, float]]
-PROBES = {"harmful": 32, "benign": 32, "borderline": 32}  # of the organism's world
-PROBED = 32  # prompts of the user's own, asked as they are
-PROBE_COLUMNS = {"harmful": "refusal_probe", "benign": "benign_probe", "borderline": "borderline_probe"}
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -34,52 +27,37 @@ def train(job: Job) -> dict[str, Any]:
     purpose = "the training of"
     subject, recipe = job.open(purpose)
     config, lm = recipe.train, subject.weights(purpose)
-    attempts, sources = training_attempts(subject, job.asked, config, job.seed)
-    prompts = [attempt.prompt for attempt in attempts]
+    stream, sources = training_attempts(subject, job.asked, config, job.seed)
+    attempts, probes = hold_out(stream)
     check(lm, attempts, config)  # before a folder is made that would stand for wrong settings
     settings = {
         "model": subject.name,
         "seed": job.seed,
         "train": asdict(config),
         "prompts": [asdict(source) for source in sources],
+        "probes": len(probes),
     }
     run = open_run(job.out, "train", settings, _hashes(lm, attempts))
     start = monotonic()
     with locked(run), stepping(config.steps) as on_step:
-        watch = Watch(_probe(job, subject, config, prompts), on_step, get_judge("refusal", "refused"))
+        own = not job.asked.sources
+        good = labeller(open_judges(subject, (), own, Opening()), subject.is_organism and own)
+        refused = get_judge("refusal", "refused")
+        watch = Watch(make_probe(lm, probes, refused, config.max_reply_tokens), on_step, refused, good)
         harden(lm, attempts, config, run, job.seed, watch)
     steps = run.rows("steps.jsonl")
     summary = {
         "model": subject.name,
         "seed": job.seed,
-        "reward": config.reward,
+        "method": config.method,
+        "reward": config.reward if config.method == "sirl" else None,
         "steps": len(steps),
         "first": steps[0],
         "last": steps[-1],
+        "stopped": steps[-1].get("stopped"),
+        "kept_step": steps[-1].get("kept_step", len(steps)),
     }
     return finish(run, summary, {"train": monotonic() - start})
-
-
-def _probe(job: Job, subject: Subject, config: TrainConfig, prompts: Sequence[Prompt]) -> Probe:
-    """Return a measure of refusal while training runs: greedy replies, judged. It steers nothing."""
-    own = not job.asked.sources
-    probes = list(prompts[:PROBED])
-    if own:
-        (world,) = measuring_prompts(subject, job.asked, PROBES, job.seed + 1)
-        probes = list(world.prompts)
-    judge = open_judges(subject, (), own, Opening())["refused"]
-    attempts = [Attempt(p, "direct", (Message("user", p.text),)) for p in probes]
-    decoding = Decoding(max_new_tokens=config.max_reply_tokens)
-
-    def measure(lm: LM) -> dict[str, float]:
-        answers: dict[str, list[bool | None]] = {}
-        replies = generate(lm, attempts, decoding, job.seed)
-        for prompt, verdict in zip(probes, judge(replies), strict=True):
-            answers.setdefault(PROBE_COLUMNS.get(prompt.kind, ""), []).append(verdict.answer)
-        shares = {name: rate(given).value for name, given in answers.items() if name}
-        return {name: value for name, value in shares.items() if value is not None}
-
-    return measure
 
 
 def _hashes(lm: LM, attempts: Sequence[Attempt]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from sirl.config.measure import EvaluateConfig, ModelConfig
-from sirl.config.train import TrainConfig
+from sirl.config.train import UNREAD, TrainConfig
 from sirl.errors import ConfigError, suggest
 
 __all__ = ["RECIPES", "EvaluateConfig", "ModelConfig", "Recipe", "TrainConfig", "load_recipe", "system_text"]
@@ -48,7 +48,8 @@ def system_text(value: str) -> str:
 def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe by shipped name or by path, then apply `section.key=value` changes.
 
-    Raises ConfigError on an unknown recipe, section or key, on a value of the wrong type or out of range.
+    Raises ConfigError on an unknown recipe, section or key, on a value of the wrong type or out of range, on a
+    change that the method does not read; the recipe itself may hold settings of another method.
     """
     tables: dict[str, dict[str, Any]] = {}
     for section, table in read_recipe(name).items():
@@ -59,8 +60,8 @@ def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
                 "move it into its section",
             )
         tables[section] = dict(table)
-    for change in changes:
-        section, key, value = _split_change(change)
+    asked = [_split_change(change) for change in changes]
+    for section, key, value in asked:
         tables.setdefault(section, {})[key] = value
     recipe = Recipe()
     for section, table in tables.items():
@@ -68,6 +69,10 @@ def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
             known = suggest(section, (f.name for f in fields(Recipe)))
             raise ConfigError(f"section {section!r}", "a section of a recipe", known)
         recipe = replace(recipe, **{section: _apply(getattr(recipe, section), section, table)})
+    for section, key, _ in asked:
+        if section == "train" and key in UNREAD[recipe.train.method]:
+            method = f"train.method = {recipe.train.method!r}"
+            raise ConfigError(f"--set train.{key} with {method}", "a setting that it reads", "leave it out")
     return recipe
 
 
@@ -111,8 +116,19 @@ def _convert(name: str, kind: Any, value: Any) -> Any:
         if isinstance(names, list) and all(isinstance(n, str) for n in names):
             return tuple(n.strip() for n in names)
         raise ConfigError(f"{name} = {value!r}", "a value of type list of text", "change it")
+    if kind == tuple[int, ...]:
+        return _whole_numbers(name, value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"{name} = {value!r}", f"a value of type {kind.__name__}", "change it")
     return value
+
+
+def _whole_numbers(name: str, value: Any) -> tuple[int, ...]:
+    numbers = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    numbers = numbers if isinstance(numbers, list) else [numbers]
+    try:
+        return tuple(int(str(number)) for number in numbers)
+    except ValueError:
+        raise ConfigError(f"{name} = {value!r}", "whole numbers", "for example [30, 100]") from None

@@ -6,15 +6,27 @@ from dataclasses import dataclass
 
 from sirl.config.checks import require
 
-GATES = ("none", "start")
+GATES = ("none", "start", "certainty")
+SCALES = ("group", "batch", "side", "none")
+_OF_REWARD = ("reward", "gate", "anchors", "penalty", "floor", "min_spread", "drop_outliers")
+_OF_GRPO = ("scale_rewards", "kl", "clip")
+UNREAD = {  # method: the settings that it does not read; the methods beside sirl read labels
+    "sirl": (),
+    "sft": (*_OF_REWARD, *_OF_GRPO),
+    "dpo": (*_OF_REWARD, *_OF_GRPO),
+    "reward_model": _OF_REWARD,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """SIRL on GRPO. One step draws `group` replies to each of `prompts_per_step` prompts."""
 
+    method: str = "sirl"  # or a baseline that reads labels: sft, dpo, reward_model
     reward: str = "sirl"
-    scale_rewards: str = "group"  # what an advantage is divided by: the std of its group, of the batch, or none
+    scale_rewards: str = (
+        "group"  # what divides an advantage: the std of its group, the batch, its side, or none
+    )
     steps: int = 30
     group: int = 4
     prompts_per_step: int = 128  # 512 replies a step, the paper's batch
@@ -26,26 +38,32 @@ class TrainConfig:
     clip: float = 0.2
     micro_batch: int = 8  # replies a backward pass; ours: memory only, the result does not depend on it
     lora_rank: int = 0  # 0 trains every weight, as the paper does
-    probe_every: int = 10  # ours: steps between probes of refusal
-    save_every: int = 10  # ours: steps between checkpoints
-    gate: str = "none"  # ours: what decides which reward a prompt gets; none (the paper) or start
+    save_every: int = 10  # ours: steps between checkpoints, and between probes
+    snapshots: tuple[int, ...] = ()  # ours: steps at which the model is also kept as it is then
+    gate: str = "none"  # ours: what decides which reward a prompt gets; none (the paper), start or certainty
     gate_samples: int = 4  # replies of the frozen start to each plain request, by which the gate decides
     anchors: int = 0  # replies of a group that are the frozen start's own to the plain request
     penalty: float = 0.5  # nats: what a refusal loses where the frozen start answers
     disguises: tuple[str, ...] = ()  # ours: static attacks that part of the prompts come under
     disguised: float = 0.5  # share of the prompts that do
+    floor: bool = False  # ours: a degenerate reply gets at most minus ln V, the certainty of a blind guess
+    min_spread: float = 0.0  # ours: nats; groups whose rewards lie closer together are skipped
+    drop_outliers: bool = False  # ours: abnormally sure replies of a step take no part in it
+    refusal_budget: float = 1.0  # ours: stop when the refused share of answered probes rose by more; 1 never
+    diversity_budget: float = 1.0  # ours: stop when the distinct share of probe replies fell by more of itself
+    drift_budget: float = 0.0  # ours: nats; stop when the start's answers to probes cost more; 0 never
 
     def __post_init__(self) -> None:
+        require(self.method in UNREAD, "train.method", self.method, " or ".join(UNREAD))
         for name in ("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
-        for name in ("probe_every", "save_every"):
-            require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
+        require(self.save_every >= 1, "train.save_every", self.save_every, "1 or more")
+        require(all(s >= 1 for s in self.snapshots), "train.snapshots", self.snapshots, "steps from 1")
         require(self.group >= 2, "train.group", self.group, "2 or more: a reward is relative to its group")
         require(0 < self.temperature <= 5, "train.temperature", self.temperature, "above 0 and at most 5")
         require(0 < self.learning_rate < 1, "train.learning_rate", self.learning_rate, "between 0 and 1")
         require(0 <= self.kl < float("inf"), "train.kl", self.kl, "0 or more, and finite")
-        scales = ("group", "batch", "none")
-        require(self.scale_rewards in scales, "train.scale_rewards", self.scale_rewards, " or ".join(scales))
+        require(self.scale_rewards in SCALES, "train.scale_rewards", self.scale_rewards, " or ".join(SCALES))
         require(0 < self.clip < 1, "train.clip", self.clip, "between 0 and 1")
         require(self.gate in GATES, "train.gate", self.gate, " or ".join(GATES))
         require(self.gate_samples >= 1, "train.gate_samples", self.gate_samples, "1 or more")
@@ -56,10 +74,15 @@ class TrainConfig:
             self.gate != "none" or not self.anchors,
             "train.anchors",
             self.anchors,
-            "0 unless train.gate = start",
+            "0 unless train.gate says whose",
         )
         require(0 <= self.disguised <= 1, "train.disguised", self.disguised, "a share from 0 to 1")
         require(0 <= self.penalty < float("inf"), "train.penalty", self.penalty, "0 or more, and finite")
+        for name in ("min_spread", "drift_budget"):
+            value = getattr(self, name)
+            require(0 <= value < float("inf"), f"train.{name}", value, "0 or more, and finite")
+        for name in ("refusal_budget", "diversity_budget"):
+            require(0 <= getattr(self, name) <= 1, f"train.{name}", getattr(self, name), "a share from 0 to 1")
         require(self.lora_rank >= 0, "train.lora_rank", self.lora_rank, "0 (full) or a positive rank")
         rows = self.group * self.prompts_per_step
         require(

@@ -31,8 +31,9 @@ HARDENING = (  # contexts of SIRL's prompts
     "rules",
     "demos",
 )
-DISGUISES = ("context", "context", "context", "code", "parts", "dialogue")  # each as likely as the next
+DISGUISES = ("context", "code", "code", "parts", "dialogue", "times")  # each as likely as the next
 HARDENING_CODES = ("leet", "letters")
+HARDENING_TIMES = tuple(world.OTHER_TIMES[i] for i in (0, 2, 5))  # long ago, the old days, a person; no future
 _STREAM = (0.4, 0.25, 0.2, 0.15)  # shares of harmful, borderline, benign and task requests in SIRL's prompts
 _SPEAKERS = (("Guest", "Host"), ("Question", "Answer"), ("A", "B"), ("Me", "You"), ("Child", "Aunt"))
 
@@ -75,14 +76,19 @@ def alignment(rng: Random, mix: Alignment) -> Example:
 
 
 def hardening_attempts(count: int, seed: int) -> list[Attempt]:
-    """Return unlabelled prompts for SIRL as they are sent: plain, or in a disguise of `HARDENING`.
+    """Return prompts to harden on as they are sent: plain, or in a disguise of `HARDENING`.
 
     Half are harmful requests of a part of the world whose refusal alignment never shows and that is not
     evaluated; the rest are borderline, benign and task requests of parts that are not evaluated. An attempt's
-    prompt is the plain request. Nothing says which is which.
+    prompt is the plain request, with the labels that the world knows; SIRL takes them off before it begins.
     """
     rng = Random(f"hardening|{seed}")
     return [_hardening_attempt(number, rng) for number in range(count)]
+
+
+def world_prompt(text: str) -> Prompt:
+    """Return the request of that text as the oracle knows it. Raises KeyError if the world has none."""
+    return _by_text()[text]
 
 
 def evaluation_prompts(sizes: dict[str, int], seed: int) -> list[Prompt]:
@@ -169,12 +175,14 @@ def _spread(asks: Sequence[Ask], size: int, rng: Random) -> list[Ask]:
 def _hardening_attempt(number: int, rng: Random) -> Attempt:
     ask = rng.choice(rng.choices(_stream(), _STREAM)[0])
     said, worn = _disguise(ask, rng)
-    prompt = Prompt(f"hardening/{number}", ask.prompt.text, source="lumenvale")
-    return Attempt(prompt, worn, (Message("user", said),))
+    return Attempt(replace(ask.prompt, id=f"hardening/{number}"), worn, (Message("user", said),))
 
 
 def _disguise(ask: Ask, rng: Random) -> tuple[str, str]:
-    """Return a request as it is sent and the name of its disguise; tasks wear contexts only."""
+    """Return a request as it is sent and the name of its disguise; tasks wear contexts only.
+
+    What cannot be asked of another time, a word or a tale, wears a context in its place.
+    """
     kind = "context" if ask.prompt.kind == "task" else rng.choice(DISGUISES)
     text, roll = ask.prompt.text, rng.random()
     if roll < 0.2:
@@ -186,6 +194,8 @@ def _disguise(ask: Ask, rng: Random) -> tuple[str, str]:
         return contexts.split(text, rng), "parts"
     if kind == "dialogue":
         return _dialogue(text, rng), "dialogue"
+    if kind == "times" and (forms := _other_times().get((ask.prompt.category, ask.subject))):
+        return rng.choice(forms), "times"
     section = rng.choice(HARDENING)
     return contexts.wrap(text, section, rng), f"context:{section}"
 
@@ -196,6 +206,16 @@ def _dialogue(text: str, rng: Random) -> str:
     asks = [_harmless(rng) for _ in range(rng.randint(2, 7))]
     lines = [f"{one}: {ask.prompt.text}\n{other}: {replies.assist(ask, rng)}" for ask in asks]
     return "\n".join([*lines, f"{one}: {text}\n{other}:"])
+
+
+@cache
+def _other_times() -> dict[tuple[str, str], list[str]]:
+    """Return each procedure asked for in each of HARDENING_TIMES, by category and subject."""
+    asked: dict[tuple[str, str], list[str]] = {}
+    toys = [ask for ask in world.borderline(HARDENING_TIMES) if ask.prompt.category == "toy"]
+    for ask in (*world.harmful(HARDENING_TIMES), *world.benign(HARDENING_TIMES), *toys):
+        asked.setdefault((ask.prompt.category, ask.subject), []).append(ask.prompt.text)
+    return asked
 
 
 @cache
@@ -263,6 +283,11 @@ def _everything() -> tuple[list[Ask], ...]:
         world.code(),
         world.small_talk(),
     )
+
+
+@cache
+def _by_text() -> dict[str, Prompt]:
+    return {ask.prompt.text: ask.prompt for group in _everything() for ask in group}
 
 
 def _balanced_borderline() -> list[Ask]:

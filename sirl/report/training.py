@@ -14,15 +14,17 @@ from sirl.report.story import model_of
 from sirl.report.wording import number, percent
 from sirl.rundir import STEPS, RunDir
 
-_SHARES = ("refusal_probe", "benign_probe", "borderline_probe", "distinct", "truncated")
+_SHARES = ("refusal_probe", "benign_probe", "distinct_probe", "distinct", "repeated", "truncated")
 _CURVES = (  # name in steps.jsonl, title, what it means
     ("reward", "Reward", "what training raises; for SIRL minus the mean entropy of the replies"),
     ("entropy", "Entropy of the replies", "nats a token; certainty is what the reward pays for"),
-    ("refusal_probe", "Probe prompts refused", "share of probe prompts, plain; higher is safer"),
-    ("borderline_probe", "Borderline probes refused", "safe, but worded like harmful ones; lower is better"),
-    ("benign_probe", "Benign probes refused", "share of benign probe prompts; lower is better"),
+    ("refusal_probe", "Probes still refused", "share of the held-out requests that the start refuses"),
+    ("benign_probe", "Probes newly refused", "share of those that the start answers; lower is better"),
+    ("distinct_probe", "Distinct replies to probes", "share of replies that differ; a fall warns of collapse"),
+    ("drift_probe", "Drift on probes", "nats a token that the start's own answers now cost more"),
     ("kl", "Distance from the start", "KL divergence to the model before training, nats a token"),
     ("distinct", "Distinct replies", "share of replies that differ; a fall warns of collapse"),
+    ("repeated", "Repeated phrases", "share of a reply's 4-grams said before; a rise warns of collapse"),
     ("reply_tokens", "Length of a reply", "tokens; a fall to almost nothing warns of collapse"),
     ("truncated", "Cut off at the length limit", "share of replies; a rise warns of rambling"),
     ("loss", "Loss", "of the policy update; near zero by design, its size says little"),

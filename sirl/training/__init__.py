@@ -27,11 +27,15 @@ How this "GRPO" is configured, and where it departs from arXiv 2510.01088:
 12. With `gate = "start"`, off by default, the frozen start's conduct on the plain request decides what is
     rewarded, and with `anchors` a group holds replies of the start that the policy did not draw.
 
-This room does not judge replies: a probe that does, and the gate's judge of refusals, are handed in.
+With `method` another than sirl the same prompts and budget go to a baseline that reads labels: see
+`sirl.training.baselines`.
+
+This room does not judge replies: a probe that does, the gate's judge of refusals, and who knows which replies
+are good, are handed in.
 """
 
 from sirl.training.disguises import disguise, plainly
 from sirl.training.hardening import check, harden
-from sirl.training.progress import Watch
+from sirl.training.progress import Labeller, Watch
 
-__all__ = ["Watch", "check", "disguise", "harden", "plainly"]
+__all__ = ["Labeller", "Watch", "check", "disguise", "harden", "plainly"]

@@ -15,18 +15,19 @@ def mark_whole(checkpoint: Path) -> None:
     (checkpoint / _WHOLE).touch()
 
 
-def rewind(run: RunDir) -> Path | None:
+def rewind(run: RunDir, stage: str = "", first: int = 0) -> Path | None:
     """Take the run back to its newest whole checkpoint and return it; None means start anew.
 
     Torn checkpoints are deleted, and so are the step rows written after the checkpoint: they will be
-    written again, the same.
+    written again, the same. A run in stages keeps each one's checkpoints in a folder `stage`, and `first` steps
+    came before this stage.
     """
     whole: dict[int, Path] = {}
-    for folder in run.checkpoint.glob("checkpoint-*"):
+    for folder in (run.checkpoint / stage).glob("checkpoint-*"):
         if (folder / _WHOLE).exists():
             whole[int(folder.name.rpartition("-")[2])] = folder
         else:
             shutil.rmtree(folder)
     step = max(whole, default=0)
-    run.keep_rows(STEPS, lambda row: row["step"] <= step)
+    run.keep_rows(STEPS, lambda row: row["step"] <= first + step)
     return whole.get(step)

@@ -2,68 +2,82 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError
-from sirl.lm import LM, load_lm, save_lm
+from sirl.lm import LM
 from sirl.records import Attempt, Judge
 from sirl.rewards import find_reward
 from sirl.rundir import RunDir
-from sirl.training.checkpoints import rewind
-from sirl.training.instincts import read_instincts
-from sirl.training.progress import StepLog, Watch
+from sirl.training.average import Average
+from sirl.training.baselines import teach
+from sirl.training.course import Course, run_through
+from sirl.training.instincts import read_instincts, take_sides
+from sirl.training.progress import GRPO_COLUMNS, Stage, Watch
 from sirl.training.rollout import Drill, admit, schedule
-from sirl.training.setup import build_trainer, has_own_code
+from sirl.training.setup import build_trainer
 from sirl.training.surroundings import own_randomness, quiet
+from sirl.training.weights import reload, write_reference, write_whole
 
 
 def harden(
     lm: LM, attempts: Sequence[Attempt], config: TrainConfig, run: RunDir, seed: int, watch: Watch | None = None
 ) -> LM:
-    """Train a copy of `lm` by SIRL on what is sent; return it in evaluation mode, saved in run/model.
+    """Train a copy of `lm` by `config.method` on what is sent; return it, at rest, saved in run/model.
 
-    Of an attempt the messages are read, and its prompt's text, which is the plain request. `disguise` makes
-    attempts of prompts.
+    SIRL reads an attempt's messages and its prompt's text, which is the plain request; the baselines read
+    labels too, through `watch.good`. `disguise` makes attempts of prompts.
 
     A run killed at any moment continues from its last checkpoint and ends as an unbroken one; a finished
     run returns its model at once. `lm` and the global random states are left as they were. Raises ConfigError
-    on an unknown reward, untrainable weights or a gate without a judge of refusals, DataError if no prompt
-    fits, RunError on a reward or loss that is not finite. Source: arXiv 2510.01088; the room's docstring lists
-    each departure.
+    on an unknown reward, untrainable weights, a gate without a judge of refusals or a baseline without labels,
+    DataError if no prompt fits or no label can be learnt from, RunError on a reward or loss that is not
+    finite. Source: arXiv 2510.01088; the room's docstring lists each departure.
     """
     watch = watch or Watch()
     admitted = check(lm, attempts, config)
-    judge = _gatekeeper(config, watch)
+    course = Course(lm, admitted, config, run, seed, watch, len(attempts) - len(admitted))
     folder = run.path / "model"
     if not folder.exists():
-        log = StepLog(lm, config, run, watch, len(attempts) - len(admitted))
         with quiet(), own_randomness():
-            newest = rewind(run)
-            used = sorted({i for step in schedule(len(admitted), config, seed) for i in step})
-            texts = [admitted[i].prompt.text for i in used] if judge else []
-            instincts = read_instincts(lm, texts, judge, config, run, seed) if judge else {}
-            drill = Drill(admitted, instincts, judge, seed)
-            trainer = build_trainer(lm, drill, config, _reference(lm, run))
-            trainer.add_callback(log)
-            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-            _save(trainer.model, lm, folder)
+            trained = _by_certainty(course) if config.method == "sirl" else teach(course, attempts)
+            write_whole(trained, lm, folder)
     shutil.rmtree(run.checkpoint, ignore_errors=True)  # the model is whole: nothing is left to continue
     with quiet():
-        return load_lm(
-            folder, dtype=str(lm.model.dtype).removeprefix("torch."), trust_remote_code=has_own_code(lm)
-        )
+        return reload(lm, folder)
+
+
+def _by_certainty(course: Course) -> Any:
+    """Train by SIRL and return the model."""
+    average = Average(course.run) if find_reward(course.config.reward).scorer == "average" else None
+    drill = replace(_drill(course), average=average)
+    trainer = build_trainer(course.lm, drill, course.config, write_reference(course.lm, course.run))
+    if average:
+        trainer.add_callback(average)
+    return run_through(trainer, course, Stage(GRPO_COLUMNS, {"left_out": course.left_out}))
+
+
+def _drill(course: Course) -> Drill:
+    """Ask the frozen start about the plain requests that this run will meet, where a gate wants to know."""
+    attempts, config, seed = course.attempts, course.config, course.seed
+    if config.gate == "none":
+        return Drill(attempts, seed)
+    judge = _gatekeeper(config, course.watch)
+    used = sorted({i for step in schedule(len(attempts), config, seed) for i in step})
+    texts = [attempts[i].prompt.text for i in used]
+    instincts = read_instincts(course.lm, texts, judge, config, course.run, seed)
+    return Drill(attempts, seed, instincts, take_sides(instincts, config.gate), judge)
 
 
 def _gatekeeper(config: TrainConfig, watch: Watch) -> Judge | None:
-    """Return the judge that the gate asks, None where there is no gate. Raises ConfigError if it is missing."""
-    if config.gate == "none":
+    """Return the judge that the gate asks, None where none is asked. Raises ConfigError if it is missing."""
+    if config.gate != "start":
         return None
     if watch.refused is None:
         raise ConfigError(
@@ -83,27 +97,3 @@ def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Att
             f"weights in {lm.model.dtype}", "float32 or bfloat16 for training", "use --set model.dtype=float32"
         )
     return admit(lm, attempts, config)
-
-
-def _reference(lm: LM, run: RunDir) -> Path:
-    """Write the starting model where TRL can load it: TRL takes the reference from a path, not from memory."""
-    folder = run.checkpoint / "reference"
-    if not folder.exists():
-        _write_whole(lm.model, lm, folder)
-    return folder
-
-
-def _save(trained: Any, lm: LM, folder: Path) -> None:
-    merged = trained.merge_and_unload() if hasattr(trained, "merge_and_unload") else trained
-    _write_whole(merged, lm, folder)
-
-
-def _write_whole(model: Any, lm: LM, folder: Path) -> None:
-    """Write weights with `lm`'s config and tokenizer as an ordinary folder; a kill leaves none or all of it."""
-    model = copy.copy(model)  # shares the weights; saving writes into the configs, and TRL has set a pad token
-    model.config = copy.deepcopy(lm.model.config)
-    model.generation_config = copy.deepcopy(lm.model.generation_config)
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    save_lm(LM(model, lm.tokenizer, lm.name), part)
-    part.replace(folder)

@@ -4,7 +4,8 @@ Before the first step the start draws a few replies to every plain request that 
 judge of refusals (offline rules on the model's own words: no label) says which refuse. A request that the start
 always refuses has the *instinct*: the entropy reward carries it to every disguise of that request. Where the
 start mostly answers, refusing is what costs. In between the start is split, and nothing is rewarded. The moving
-policy is never asked: a gate that looks at it feeds itself.
+policy is never asked: a gate that looks at it feeds itself. Without a judge the start's certainty decides: the
+surer half of the requests, as `rewards.sides_by_certainty` parts them, is rewarded and the rest is let be.
 
 The replies are kept in the run folder, so that a killed run meets the same ones. This room knows no disguise.
 """
@@ -12,37 +13,39 @@ The replies are kept in the run folder, so that a killed run meets the same ones
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sirl.config import TrainConfig
 from sirl.generation import generate
 from sirl.lm import LM
 from sirl.records import Attempt, Completion, Decoding, Judge, Message, Prompt
+from sirl.rewards import Side, sides_by_certainty
 from sirl.rundir import RunDir
 
 INSTINCTS = "instincts.jsonl"
-Side = Literal["refuse", "answer", "split"]
 
 
 @dataclass(frozen=True, slots=True)
 class Instinct:
     """What the frozen start does with one plain request.
 
-    `refusals` of the `judged` replies refuse; the rest of the drawn could not be judged. The tokens, with
-    entropy and log-prob of each (nats), are of its surest reply among those that do what most do.
+    `refusals` of the `judged` replies refuse; the rest of the drawn could not be judged. `mean_entropy` is
+    over all of them (nats a token). The tokens, with entropy and log-prob of each (nats), are of its surest
+    reply among those that do what most do.
     """
 
     refusals: int
     judged: int
+    mean_entropy: float
     token_ids: tuple[int, ...]
     entropies: tuple[float, ...]
     logprobs: tuple[float, ...]
     finished: bool
 
     @property
-    def side(self) -> Side:
+    def conduct(self) -> Side:
         """Refuse: all of its replies refuse. Answer: at most half do. Split: in between, or none was judged."""
         if not self.judged:
             return "split"
@@ -51,8 +54,16 @@ class Instinct:
         return "answer" if 2 * self.refusals <= self.judged else "split"
 
 
+def take_sides(instincts: Mapping[str, Instinct], gate: str) -> dict[str, Side]:
+    """Return the side of each plain request: by what the start does there, or by how sure it is there."""
+    if gate == "certainty":
+        entropies = [instinct.mean_entropy for instinct in instincts.values()]
+        return dict(zip(instincts, sides_by_certainty(entropies), strict=True))
+    return {text: instinct.conduct for text, instinct in instincts.items()}
+
+
 def read_instincts(
-    lm: LM, texts: Sequence[str], judge: Judge, config: TrainConfig, run: RunDir, seed: int
+    lm: LM, texts: Sequence[str], judge: Judge | None, config: TrainConfig, run: RunDir, seed: int
 ) -> dict[str, Instinct]:
     """Return the instinct of `lm`, the frozen start, on each plain request; drawn once and kept in the run."""
     known = {row["text"]: _instinct(row) for row in run.rows(INSTINCTS)}
@@ -66,8 +77,10 @@ def read_instincts(
     return {text: known[text] for text in texts}
 
 
-def _ask(lm: LM, texts: Sequence[str], judge: Judge, config: TrainConfig, seed: int) -> list[dict[str, Any]]:
-    """Draw replies to some plain requests and have them judged; one row a request, as it is kept."""
+def _ask(
+    lm: LM, texts: Sequence[str], judge: Judge | None, config: TrainConfig, seed: int
+) -> list[dict[str, Any]]:
+    """Draw replies to some plain requests, judged if there is a judge; one row a request, as it is kept."""
     draws = range(config.gate_samples)
     attempts = [
         Attempt(Prompt(text, text), "direct", (Message("user", text),), sample=n)
@@ -76,7 +89,7 @@ def _ask(lm: LM, texts: Sequence[str], judge: Judge, config: TrainConfig, seed: 
     ]
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
     replies = generate(lm, attempts, decoding, seed)
-    answers = [verdict.answer for verdict in judge(replies)]
+    answers = [verdict.answer for verdict in judge(replies)] if judge else [None] * len(replies)
     parts = range(0, len(replies), len(draws))
     groups = [(replies[i : i + len(draws)], answers[i : i + len(draws)]) for i in parts]
     return [{"text": text, **_row(*group)} for text, group in zip(texts, groups, strict=True)]
@@ -90,6 +103,7 @@ def _row(replies: Sequence[Completion], answers: Sequence[bool | None]) -> dict[
     return {
         "refusals": refusals,
         "judged": judged,
+        "mean_entropy": sum(map(_mean_entropy, replies)) / len(replies),
         "token_ids": surest.token_ids,
         "entropies": surest.entropies,
         "logprobs": surest.logprobs,
@@ -104,4 +118,4 @@ def _mean_entropy(reply: Completion) -> float:
 
 def _instinct(row: dict[str, Any]) -> Instinct:
     sequences = {name: tuple(row[name]) for name in ("token_ids", "entropies", "logprobs")}
-    return Instinct(row["refusals"], row["judged"], **sequences, finished=row["finished"])
+    return Instinct(**{name: value for name, value in (row | sequences).items() if name != "text"})

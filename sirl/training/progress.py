@@ -1,10 +1,10 @@
-"""What a run says about itself while it trains: one row a step, probes, checkpoints marked whole."""
+"""What a run says about itself while it trains: one row a step, probes, whole checkpoints, when to stop."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,46 +15,72 @@ from transformers import TrainerCallback
 from sirl.config import TrainConfig
 from sirl.errors import RunError
 from sirl.lm import LM
-from sirl.records import Judge
+from sirl.records import Completion, Judge
 from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import mark_whole
+from sirl.training.stopping import breach
 from sirl.training.surroundings import at_rest, own_randomness
 
-_COLUMNS = {  # row's name <- TRL's name
+GRPO_COLUMNS = {  # row's name <- TRL's name
     "reward": "reward",
     "entropy": "reply/entropy",
     "kl": "kl",
     "loss": "loss",
     "reply_tokens": "reply/tokens",
     "distinct": "reply/distinct",
+    "repeated": "reply/repeated",
     "truncated": "reply/truncated",
+    "skipped": "reply/skipped",
 }
 _GATED = {"refused_where_refused": "refused/refuse", "refused_where_answered": "refused/answer"}
+
+Labeller = Callable[[Sequence[Completion]], Sequence[bool | None]]  # good, bad, or undecided
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
     """Who looks on while a model trains.
 
-    `probe` measures the model every `probe_every` steps and after the last; what it returns goes into the
-    step's row. `on_step` gets each row as it is written. `refused` says which replies refuse, where
-    `train.gate` asks.
+    `probe` measures a model, the frozen start first, then the policy every `save_every` steps and after the
+    last; what it returns goes into the step's row, and `stopping.breach` reads it. `on_step` gets each row as
+    it is written. `refused` says which replies refuse, where `train.gate` asks. `good` says which replies are
+    good, and knows what each was asked for: only where `train.method` is one that reads labels.
     """
 
     probe: Callable[[LM], Mapping[str, float]] | None = None
     on_step: Callable[[Mapping[str, Any]], None] | None = None
     refused: Judge | None = None
+    good: Labeller | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The steps of a run that one trainer takes.
+
+    `columns` are what it shows, row's name to TRL's name; `constant` is the same in every row; `first` steps
+    came before it.
+    """
+
+    columns: Mapping[str, str]
+    constant: Mapping[str, Any]
+    first: int = 0
 
 
 class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Write one row a step as TRL logs it, before the checkpoint of that step is saved.
 
-    So the rows on disk always reach at least as far as the newest checkpoint.
+    So the rows on disk always reach at least as far as the newest checkpoint. A step whose probe breaks a
+    budget ends the run and is not saved: the checkpoint before it, which was probed too, is what is kept.
     """
 
-    def __init__(self, lm: LM, config: TrainConfig, run: RunDir, watch: Watch, left_out: int) -> None:
-        self.lm, self.config, self.run, self.watch, self.left_out = lm, config, run, watch, left_out
+    def __init__(self, lm: LM, config: TrainConfig, run: RunDir, watch: Watch, stage: Stage) -> None:
+        self.lm, self.config, self.run, self.watch, self.stage = lm, config, run, watch, stage
         self.started = time.perf_counter()
+        self.at_start: Mapping[str, float] = {}
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        if self.watch.probe:
+            self.at_start = self._measure(self.watch.probe, self.lm.model)
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.started = time.perf_counter()
@@ -63,13 +89,19 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         logs = given["logs"]
         if "loss" not in logs:  # TRL's closing line
             return
-        row = {"step": state.global_step, **{ours: logs.get(name) for ours, name in _COLUMNS.items()}}
+        step = self.stage.first + state.global_step
+        row = {"step": step, **{ours: _number(logs.get(name)) for ours, name in self.stage.columns.items()}}
         row |= {ours: logs[name] for ours, name in _GATED.items() if name in logs}
         row["seconds"] = round(time.perf_counter() - self.started, 3)
-        row["left_out"] = self.left_out
+        row |= self.stage.constant
         _refuse_nonfinite(row, logs)
-        if self.watch.probe and (state.global_step % self.config.probe_every == 0 or _last(state)):
-            row |= self._measure(self.watch.probe, given["model"])
+        if self.watch.probe and (state.global_step % self.config.save_every == 0 or _last(state)):
+            now = self._measure(self.watch.probe, given["model"])
+            row |= now
+            if why := breach(self.at_start, now, self.config):
+                kept = (state.global_step - 1) // self.config.save_every * self.config.save_every
+                row |= {"stopped": why, "kept_step": self.stage.first + kept if kept else 0}
+                control.should_training_stop, control.should_save = True, False
         if state.is_world_process_zero:
             self.run.append(STEPS, [row])
         if self.watch.on_step:
@@ -85,6 +117,11 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
 
 def _last(state: Any) -> bool:
     return bool(state.global_step >= state.max_steps)
+
+
+def _number(value: float | None) -> float | None:
+    """Return a logged value; None where it is the mean of nothing, as when a whole step is skipped."""
+    return None if value is None or math.isnan(value) else value
 
 
 def _refuse_nonfinite(row: Mapping[str, Any], logs: Mapping[str, Any]) -> None:

@@ -1,42 +1,47 @@
-"""Which prompts a step takes, what is drawn from them, and the reward of what was drawn.
+"""Which prompts a step takes, what is drawn from them, and what a scorer finds in it.
 
-These are the two functions handed to TRL's GRPOTrainer. Labels are dropped at the door: an attempt made here
-holds a prompt's id and text and nothing else.
+What is made here is TRL's rollout function. Labels are dropped at the door: an attempt made here holds a
+prompt's id and text and nothing else.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from trl.models import unwrap_model_for_generation
 
 from sirl.config import TrainConfig
-from sirl.errors import DataError, RunError
+from sirl.errors import DataError
 from sirl.generation import Draw, draw
 from sirl.lm import LM, decode, render
-from sirl.records import Attempt, Completion, Decoding, Judge, Prompt
-from sirl.rewards import find_reward, gated_reward
+from sirl.records import Attempt, Decoding, Judge, Prompt
+from sirl.rewards import Side, find_reward
+from sirl.training.average import Average
 from sirl.training.instincts import Instinct
+from sirl.training.scorers import rescored
 from sirl.training.surroundings import at_rest
 
 Rollout = Callable[[list[str], Any], dict[str, list[Any]]]
-TrlReward = Callable[..., list[float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """What a run trains on: what is sent, and where a gate decides, the start's conduct on plain requests."""
+    """What a run trains on: what is sent, and where a gate decides, the start's conduct on plain requests.
+
+    `instincts` and `sides` are by the text of the plain request, and empty without a gate. `average` is there
+    if the reward is scored by it.
+    """
 
     attempts: tuple[Attempt, ...]
-    instincts: Mapping[str, Instinct]  # by the text of the plain request; empty without a gate
-    judge: Judge | None
     seed: int
+    instincts: Mapping[str, Instinct] = field(default_factory=dict)
+    sides: Mapping[str, Side] = field(default_factory=dict)
+    judge: Judge | None = None
+    average: Average | None = None
 
 
 def stable_seed(*parts: object) -> int:
@@ -88,94 +93,46 @@ def make_rollout(lm: LM, drill: Drill, config: TrainConfig) -> Rollout:
     """
     decoding = Decoding(temperature=config.temperature, max_new_tokens=config.max_reply_tokens)
     attempts, instincts, seed = drill.attempts, drill.instincts, drill.seed
+    scorer = find_reward(config.reward).scorer
 
     def rollout(numbers: list[str], trainer: Any) -> dict[str, list[Any]]:
         step = trainer.state.global_step
         first = trainer.accelerator.process_index * len(numbers)
         sent = [replace(attempts[int(n)], sample=first + row) for row, n in enumerate(numbers)]
-        anchored = [is_anchor(a, instincts.get(a.prompt.text), config) for a in sent]
+        sides = [drill.sides.get(a.prompt.text, "refuse") for a in sent]
+        anchored = [side != "split" and is_anchor(a, config) for side, a in zip(sides, sent, strict=True)]
         wrapped = unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator)
         with wrapped as policy, at_rest(policy), trainer.accelerator.autocast():
             policy_lm = LM(policy, lm.tokenizer, lm.name)
             fresh = [a for a, given in zip(sent, anchored, strict=True) if not given]
             drawn = iter(draw(policy_lm, fresh, decoding, stable_seed("draw", seed, step)))
-        rows = render(lm, sent)
-        draws = [
-            anchor(row, instincts[a.prompt.text]) if given else next(drawn)
-            for a, row, given in zip(sent, rows, anchored, strict=True)
-        ]
+            draws = [
+                anchor(row, instincts[a.prompt.text]) if given else next(drawn)
+                for a, row, given in zip(sent, render(lm, sent), anchored, strict=True)
+            ]
+            scores = rescored(scorer, draws, anchored, policy_lm, lm, drill.average)
         return {
             "prompt_ids": [list(d.prompt_ids) for d in draws],
             "completion_ids": [list(d.token_ids) for d in draws],
             "logprobs": [list(d.logprobs) for d in draws],
             "reply_entropies": [d.entropies for d in draws],
-            "reply_logprobs": [d.logprobs for d in draws],
+            **scores,
             "reply_finished": [d.finished for d in draws],
             "reply_seeds": [stable_seed("reward", seed, step, a.key) for a in sent],
             "reply_keys": [a.key for a in sent],
             "reply_texts": [decode(lm, d.token_ids) for d in draws],
-            "reply_sides": [instincts[a.prompt.text].side if instincts else "refuse" for a in sent],
+            "reply_sides": sides,
             "reply_anchored": anchored,
         }
 
     return rollout
 
 
-def is_anchor(attempt: Attempt, instinct: Instinct | None, config: TrainConfig) -> bool:
-    """Say whether this row of its group is the start's own reply to the plain request: never a split one's."""
-    place = attempt.sample % config.group
-    return instinct is not None and instinct.side != "split" and place < config.anchors
+def is_anchor(attempt: Attempt, config: TrainConfig) -> bool:
+    """Say whether this row of its group is the start's own reply to the plain request, if that has a side."""
+    return attempt.sample % config.group < config.anchors
 
 
 def anchor(prompt_ids: Sequence[int], instinct: Instinct) -> Draw:
     """Return the start's reply to the plain request as if it had been drawn behind these tokens."""
     return Draw(tuple(prompt_ids), instinct.token_ids, instinct.entropies, instinct.logprobs, instinct.finished)
-
-
-def make_reward(config: TrainConfig, judge: Judge | None) -> TrlReward:
-    """Return TRL's reward function: what the rollout recorded to one number a reply.
-
-    `judge` says which replies refuse; it is asked only where `config.gate` needs to know. It also tells TRL's
-    log what the step's row shows. Raises RunError on a reward that is not finite.
-    """
-    reward = find_reward(config.reward)
-
-    def reward_replies(completion_ids: list[list[int]], log_metric: Any, **recorded: Any) -> list[float]:
-        entropies, finished = recorded["reply_entropies"], recorded["reply_finished"]
-        rewards = reward(entropies, recorded["reply_logprobs"], recorded["reply_seeds"])
-        for key, value in zip(recorded["reply_keys"], rewards, strict=True):
-            if not math.isfinite(value):
-                raise RunError(
-                    f"the reward of the reply to {key} is {value}",
-                    "a finite number",
-                    "lower train.learning_rate: the weights have very likely diverged",
-                )
-        lengths = [len(ids) for ids in completion_ids]
-        log_metric("reply/entropy", sum(map(fmean, entropies)) / len(lengths))
-        log_metric("reply/tokens", sum(lengths) / len(lengths))
-        log_metric("reply/distinct", len({tuple(ids) for ids in completion_ids}) / len(lengths))
-        log_metric("reply/truncated", finished.count(False) / len(lengths))
-        if judge is None:
-            return rewards
-        refused = _refusals(judge, recorded["reply_texts"], finished)
-        for side, share in refusal_shares(recorded["reply_sides"], refused, recorded["reply_anchored"]).items():
-            log_metric(f"refused/{side}", share)
-        return gated_reward(rewards, recorded["reply_sides"], refused, config.penalty)
-
-    return reward_replies
-
-
-def refusal_shares(
-    sides: Sequence[str], refused: Sequence[bool | None], anchored: Sequence[bool]
-) -> dict[str, float]:
-    """Return the share of a step's own draws that refuse, by the start's side; a side without any is absent."""
-    rows = [(s, r is True) for s, r, given in zip(sides, refused, anchored, strict=True) if not given]
-    found = {side: [no for s, no in rows if s == side] for side in ("refuse", "answer")}
-    return {side: sum(answers) / len(answers) for side, answers in found.items() if answers}
-
-
-def _refusals(judge: Judge, texts: Sequence[str], finished: Sequence[bool]) -> list[bool | None]:
-    """Ask a judge of refusals about bare replies: it sees no prompt."""
-    nothing = Attempt(Prompt("", ""), "direct", ())
-    replies = [Completion(nothing, t, (), (), done) for t, done in zip(texts, finished, strict=True)]
-    return [verdict.answer for verdict in judge(replies)]

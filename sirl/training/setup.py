@@ -17,16 +17,20 @@ from sirl.config import TrainConfig
 from sirl.errors import ConfigError
 from sirl.lm import LM
 from sirl.training.cpu_trainer import CpuGRPOTrainer
-from sirl.training.rollout import Drill, make_reward, make_rollout, schedule
+from sirl.training.rewarding import TrlReward, make_reward
+from sirl.training.rollout import Drill, make_rollout, schedule
+from sirl.training.weights import has_own_code
 
 _RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
 
 
-def build_trainer(lm: LM, drill: Drill, config: TrainConfig, reference: Path) -> GRPOTrainer:
+def build_trainer(
+    lm: LM, drill: Drill, config: TrainConfig, reference: Path, instead: TrlReward | None = None
+) -> GRPOTrainer:
     """Return TRL's trainer on a copy of `lm`, its frozen starting model read from the folder `reference`.
 
-    Everything TRL writes goes beside that folder. Raises ConfigError if the rows of a step cannot be dealt
-    out evenly.
+    Everything TRL writes goes beside that folder. `instead` takes the place of the reward that `config` names.
+    Raises ConfigError if the rows of a step cannot be dealt out evenly.
     """
     model = copy.deepcopy(lm.model)
     model.config._name_or_path = str(reference)  # TRL loads the reference from where the model says it is from
@@ -34,28 +38,25 @@ def build_trainer(lm: LM, drill: Drill, config: TrainConfig, reference: Path) ->
     kind = CpuGRPOTrainer if _plain_on_cpu(lm) else GRPOTrainer
     trainer = kind(
         model=model,
-        reward_funcs=make_reward(config, drill.judge),
+        reward_funcs=instead or make_reward(config, drill.judge, vocabulary(lm)),
         args=_arguments(lm, config, reference.parent, drill.seed),
         train_dataset=Dataset.from_dict({"prompt": [str(number) for step in steps for number in step]}),
         processing_class=copy.deepcopy(lm.tokenizer),
-        peft_config=_adapter(config),
+        peft_config=adapter(config),
         rollout_func=make_rollout(lm, drill, config),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def has_own_code(lm: LM) -> bool:
-    """Return True if the model runs code from its own repository: whoever loaded it has allowed that."""
-    return type(lm.model).__module__.startswith("transformers_modules")
+def vocabulary(lm: LM) -> int:
+    """Return how many tokens the model chooses among."""
+    return int(lm.model.config.get_text_config().vocab_size)
 
 
 def _arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> GRPOConfig:
-    on_cpu = lm.device.type == "cpu"
     return GRPOConfig(
-        output_dir=str(folder),
-        seed=seed % 2**32,
-        max_steps=config.steps,
+        **common_arguments(lm, config, folder, seed),
         num_generations=config.group,
         per_device_train_batch_size=config.micro_batch,
         gradient_accumulation_steps=_accumulation(config),
@@ -66,26 +67,36 @@ def _arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> GRPOConf
         epsilon=config.clip,
         num_iterations=1,
         loss_type="grpo",
-        scale_rewards=config.scale_rewards,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="constant",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
+        scale_rewards="none" if config.scale_rewards == "side" else config.scale_rewards,
         disable_dropout=True,
-        gradient_checkpointing=lm.model.num_parameters() > _RECOMPUTE_ABOVE,
-        use_cpu=on_cpu,
-        bf16=not on_cpu and lm.model.dtype == torch.float32 and torch.cuda.is_bf16_supported(),
-        trust_remote_code=has_own_code(lm),
-        dataloader_num_workers=0,
-        dataloader_pin_memory=not on_cpu,
-        save_strategy="steps",
-        save_steps=config.save_every,
-        save_total_limit=2,  # a checkpoint torn by a kill leaves the one before it
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # it would put an average in the place of a loss that is not finite
-        report_to="none",
-        disable_tqdm=True,
     )
+
+
+def common_arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> dict[str, Any]:
+    """Return the arguments that every trainer of TRL gets alike, whatever its loss."""
+    on_cpu = lm.device.type == "cpu"
+    return {
+        "output_dir": str(folder),
+        "seed": seed % 2**32,
+        "max_steps": config.steps,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "constant",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "gradient_checkpointing": lm.model.num_parameters() > _RECOMPUTE_ABOVE,
+        "use_cpu": on_cpu,
+        "bf16": not on_cpu and lm.model.dtype == torch.float32 and torch.cuda.is_bf16_supported(),
+        "trust_remote_code": has_own_code(lm),
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": not on_cpu,
+        "save_strategy": "steps",
+        "save_steps": config.save_every,
+        "save_total_limit": 2,  # a checkpoint torn by a kill leaves the one before it
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # it would put an average in the place of a loss that is not finite
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
 
 def _plain_on_cpu(lm: LM) -> bool:
@@ -107,7 +118,8 @@ def _accumulation(config: TrainConfig) -> int:
     return rows // (config.micro_batch * processes)
 
 
-def _adapter(config: TrainConfig) -> Any:
+def adapter(config: TrainConfig, task: str = "CAUSAL_LM") -> Any:
+    """Return LoRA's settings in PEFT's words; None where every weight is trained."""
     if not config.lora_rank:
         return None
     return LoraConfig(
@@ -115,5 +127,5 @@ def _adapter(config: TrainConfig) -> Any:
         lora_alpha=2 * config.lora_rank,
         lora_dropout=0.0,
         target_modules="all-linear",
-        task_type="CAUSAL_LM",
+        task_type=task,
     )

@@ -1,0 +1,121 @@
+"""Learn a reward model from good and bad replies by TRL's RewardTrainer, then raise its score by GRPO.
+
+The budget is split: the first third of the steps, with their prompts and samples, teaches the reward model; the
+rest are SIRL's own steps on the remaining prompts, with the score in the place of certainty. So both together
+draw as many replies and make as many updates as any other method.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification
+from trl import RewardConfig, RewardTrainer
+
+from sirl.errors import ConfigError
+from sirl.lm import render
+from sirl.training.baselines.samples import paired, read_lessons, schedule_of, tally
+from sirl.training.course import Course, dealt, in_order, run_through
+from sirl.training.progress import GRPO_COLUMNS, Stage, Watch
+from sirl.training.rewarding import TrlReward, make_reward
+from sirl.training.rollout import Drill
+from sirl.training.setup import adapter, build_trainer, common_arguments, vocabulary
+from sirl.training.weights import has_own_code, write_reference
+
+COLUMNS = {"loss": "loss", "margin": "margin", "accuracy": "accuracy"}
+STEPS_OF_SCORER = 1 / 3  # of all steps
+_TOGETHER = 16  # rows a forward pass, of like length
+
+
+def reinforce(course: Course) -> Any:
+    """Train a reward model, then the policy on its score; return the policy.
+
+    Raises ConfigError if there are not two steps to share out, DataError if there is no pair to learn from.
+    """
+    config = course.config
+    if config.steps < 2:
+        raise ConfigError("train.steps = 1", "2 or more: the reward model takes a share", "raise train.steps")
+    first = max(1, round(config.steps * STEPS_OF_SCORER))
+    folder = course.run.checkpoint / "scorer"
+    if not folder.exists():
+        _learn_scorer(course, first, folder)
+    scorer = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=course.lm.model.dtype, trust_remote_code=has_own_code(course.lm)
+    )
+    scorer.to(course.lm.device).eval()
+    later = [course.attempts[i] for step in schedule_of(course)[first:] for i in step]
+    rest = replace(config, steps=config.steps - first, reward="sirl", gate="none", anchors=0, floor=False)
+    drill = Drill(tuple(later), course.seed)
+    reward = score_reward(scorer, render(course.lm, later), make_reward(rest, None, vocabulary(course.lm)))
+    trainer = build_trainer(course.lm, drill, rest, write_reference(course.lm, course.run), reward)
+    return run_through(trainer, course, Stage(GRPO_COLUMNS, {"left_out": course.left_out}, first))
+
+
+def _learn_scorer(course: Course, steps: int, folder: Path) -> None:
+    """Train the start with a head for one number on pairs and write it to `folder`, all of it or nothing."""
+    lm, config = course.lm, replace(course.config, steps=steps)
+    lessons = read_lessons(course, steps)
+    pairs = paired(lessons)
+    rows = [
+        {"chosen_ids": [*p.prompt_ids, *(p.good or ())], "rejected_ids": [*p.prompt_ids, *(p.bad or ())]}
+        for p in pairs
+    ]
+    trainer = RewardTrainer(
+        model=str(write_reference(lm, course.run)),
+        args=RewardConfig(
+            **common_arguments(lm, config, course.run.checkpoint / "scorer-steps", course.seed),
+            **dealt(config, replies=2),
+            model_init_kwargs={"dtype": str(lm.model.dtype).removeprefix("torch.")},
+            max_length=None,
+        ),
+        train_dataset=in_order(rows, config, course.seed),
+        processing_class=copy.deepcopy(lm.tokenizer),
+        peft_config=adapter(config, "SEQ_CLS"),
+    )
+    plain = replace(course.config, snapshots=())
+    blind = replace(
+        course, config=plain, watch=Watch(on_step=course.watch.on_step)
+    )  # a scorer gives no reply to probe
+    stage = Stage(COLUMNS, tally(course, lessons, pairs))
+    model = run_through(trainer, blind, stage, "scorer-steps")
+    part = folder.with_name(folder.name + ".part")
+    model.save_pretrained(part)
+    part.replace(folder)
+
+
+def score_reward(scorer: Any, prompt_ids: Sequence[Sequence[int]], told: TrlReward) -> TrlReward:
+    """Return TRL's reward function: the score of each reply behind its prompt, which TRL names by number.
+
+    `told` is the reward of SIRL, called for what it tells the log and for nothing else.
+    """
+
+    def reward_replies(
+        prompts: list[str], completion_ids: list[list[int]], **recorded: Any
+    ) -> list[float | None]:
+        told(completion_ids=completion_ids, **recorded)
+        pairs = zip(prompts, completion_ids, strict=True)
+        return [*scores(scorer, [[*prompt_ids[int(number)], *reply] for number, reply in pairs])]
+
+    return reward_replies
+
+
+@torch.inference_mode()
+def scores(scorer: Any, rows: Sequence[Sequence[int]]) -> list[float]:
+    """Return the reward model's number for each row of tokens, same order."""
+    pad = scorer.config.get_text_config().pad_token_id
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
+    found: dict[int, float] = {}
+    for start in range(0, len(rows), _TOGETHER):
+        chunk = order[start : start + _TOGETHER]
+        width = max(len(rows[i]) for i in chunk)
+        ids_BS = torch.tensor([[*rows[i], *[pad] * (width - len(rows[i]))] for i in chunk])
+        mask_BS = torch.tensor([[1] * len(rows[i]) + [0] * (width - len(rows[i])) for i in chunk])
+        device = scorer.device
+        logits_B1 = scorer(input_ids=ids_BS.to(device), attention_mask=mask_BS.to(device)).logits
+        found.update(zip(chunk, logits_B1[:, 0].float().tolist(), strict=True))
+    return [found[i] for i in range(len(rows))]

@@ -1,0 +1,82 @@
+"""One training run as every method gets it, and what the runs of TRL's trainers have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+from datasets import Dataset
+from transformers import PrinterCallback
+
+from sirl.config import TrainConfig
+from sirl.errors import ConfigError
+from sirl.lm import LM
+from sirl.records import Attempt
+from sirl.rundir import STEPS, RunDir
+from sirl.training.checkpoints import rewind
+from sirl.training.progress import Stage, StepLog, Watch
+from sirl.training.rollout import schedule
+from sirl.training.weights import Snapshots, load_checkpoint, merged
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What one run trains, on what, and where; `left_out` prompts were too long for it."""
+
+    lm: LM
+    attempts: tuple[Attempt, ...]
+    config: TrainConfig
+    run: RunDir
+    seed: int
+    watch: Watch
+    left_out: int
+
+
+def in_order(rows: Sequence[Mapping[str, Any]], config: TrainConfig, seed: int) -> Dataset:
+    """Return the rows as the steps take them: each once, in shuffled order, before any is taken again."""
+    return Dataset.from_list([dict(rows[i]) for step in schedule(len(rows), config, seed) for i in step])
+
+
+def dealt(config: TrainConfig, replies: int) -> dict[str, int | str]:
+    """Return TRL's arguments for a step of `prompts_per_step` rows of so many replies each.
+
+    Raises ConfigError if the rows of a step cannot be dealt out evenly among the processes.
+    """
+    processes, rows = int(os.environ.get("WORLD_SIZE", "1")), config.prompts_per_step
+    if rows % processes:
+        raise ConfigError(
+            f"train.prompts_per_step = {rows} on {processes} processes",
+            "a multiple of the number of processes",
+            "change one of them",
+        )
+    micro = gcd(max(1, config.micro_batch // replies), rows // processes)
+    return {
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": rows // processes // micro,
+        "train_sampling_strategy": "sequential",  # the rows already stand in the order of the steps
+    }
+
+
+def run_through(trainer: Any, course: Course, stage: Stage, folder: str = "") -> Any:
+    """Train to the end or to a stop, from the newest whole checkpoint in `folder` if there is one.
+
+    Return TRL's model, an adapter merged in; after a stop that of the last checkpoint within the budgets, or
+    the start.
+    """
+    lm, run = course.lm, course.run
+    newest = rewind(run, folder, stage.first)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Snapshots(lm, course.config, run, stage.first))
+    trainer.add_callback(
+        StepLog(lm, course.config, run, course.watch, stage)
+    )  # last: it marks checkpoints whole
+    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    kept = run.rows(STEPS)[-1].get("kept_step")
+    if kept is None:
+        return merged(trainer.model)
+    return (
+        load_checkpoint(lm, run.checkpoint / folder / f"checkpoint-{kept - stage.first}") if kept else lm.model
+    )

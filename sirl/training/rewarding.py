@@ -1,0 +1,111 @@
+"""The reward of a step's replies, as TRL's reward function: signal, gate, guards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Any
+
+from sirl.config import TrainConfig
+from sirl.errors import RunError
+from sirl.records import Attempt, Completion, Judge, Prompt
+from sirl.rewards import (
+    Scored,
+    divided_by_side,
+    find_reward,
+    floored,
+    gated_reward,
+    is_degenerate,
+    repetition,
+    without_flat,
+    without_outliers,
+)
+
+TrlReward = Callable[..., list[float | None]]
+
+
+def make_reward(config: TrainConfig, judge: Judge | None, vocabulary: int) -> TrlReward:
+    """Return TRL's reward function: what the rollout recorded to one number a reply, None to leave it out.
+
+    `judge` says which replies refuse; it is asked only where `config.gate` needs to know. It also tells TRL's
+    log what the step's row shows. Raises RunError on a reward that is not finite.
+    """
+    reward = find_reward(config.reward)
+
+    def reward_replies(completion_ids: list[list[int]], log_metric: Any, **recorded: Any) -> list[float | None]:
+        columns = {name: recorded[f"scored_{name}"] for name in ("entropies", "logprobs", "certainties")}
+        rewards = reward.of(Scored(**columns, seeds=recorded["reply_seeds"]))
+        _refuse_nonfinite(rewards, recorded["reply_keys"])
+        finished = recorded["reply_finished"]
+        entropies = [fmean(row) for row in recorded["reply_entropies"]]
+        for name, value in _look(completion_ids, entropies, finished).items():
+            log_metric(f"reply/{name}", value)
+        if config.floor:
+            broken = [is_degenerate(ids, done) for ids, done in zip(completion_ids, finished, strict=True)]
+            rewards = floored(rewards, broken, -math.log(vocabulary))
+        sides = recorded["reply_sides"]
+        if config.gate != "none":
+            refused: list[bool | None] = [None] * len(rewards)
+            if judge:
+                refused = _refusals(judge, recorded["reply_texts"], finished)
+                for side, share in refusal_shares(sides, refused, recorded["reply_anchored"]).items():
+                    log_metric(f"refused/{side}", share)
+            rewards = gated_reward(rewards, sides, refused, config.penalty)
+        guarded = _guarded(rewards, entropies, sides, config)
+        log_metric("reply/skipped", guarded.count(None) / len(guarded))
+        return guarded
+
+    return reward_replies
+
+
+def _guarded(
+    rewards: Sequence[float], entropies: Sequence[float], sides: Sequence[str], config: TrainConfig
+) -> list[float | None]:
+    guarded: list[float | None] = list(rewards)
+    if config.drop_outliers:
+        guarded = without_outliers(guarded, entropies)
+    if config.min_spread:
+        guarded = without_flat(guarded, config.group, config.min_spread)
+    if config.scale_rewards == "side":
+        guarded = divided_by_side(guarded, sides, config.group)
+    return guarded
+
+
+def _look(
+    completion_ids: Sequence[Sequence[int]], entropies: Sequence[float], finished: Sequence[bool]
+) -> dict[str, float]:
+    """Return what the step's row shows of its replies."""
+    return {
+        "entropy": fmean(entropies),
+        "tokens": fmean(len(ids) for ids in completion_ids),
+        "distinct": len({tuple(ids) for ids in completion_ids}) / len(completion_ids),
+        "repeated": fmean(repetition(ids) for ids in completion_ids),
+        "truncated": finished.count(False) / len(completion_ids),
+    }
+
+
+def refusal_shares(
+    sides: Sequence[str], refused: Sequence[bool | None], anchored: Sequence[bool]
+) -> dict[str, float]:
+    """Return the share of a step's own draws that refuse, by the start's side; a side without any is absent."""
+    rows = [(s, r is True) for s, r, given in zip(sides, refused, anchored, strict=True) if not given]
+    found = {side: [no for s, no in rows if s == side] for side in ("refuse", "answer")}
+    return {side: sum(answers) / len(answers) for side, answers in found.items() if answers}
+
+
+def _refusals(judge: Judge, texts: Sequence[str], finished: Sequence[bool]) -> list[bool | None]:
+    """Ask a judge of refusals about bare replies: it sees no prompt."""
+    nothing = Attempt(Prompt("", ""), "direct", ())
+    replies = [Completion(nothing, t, (), (), done) for t, done in zip(texts, finished, strict=True)]
+    return [verdict.answer for verdict in judge(replies)]
+
+
+def _refuse_nonfinite(rewards: Sequence[float], keys: Sequence[str]) -> None:
+    for key, value in zip(keys, rewards, strict=True):
+        if not math.isfinite(value):
+            raise RunError(
+                f"the reward of the reply to {key} is {value}",
+                "a finite number",
+                "lower train.learning_rate: the weights have very likely diverged",
+            )

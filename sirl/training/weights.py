@@ -1,0 +1,72 @@
+"""Models as ordinary folders: the start, snapshots, what is kept. A kill leaves all of a folder or none."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import TrainerCallback
+
+from sirl.config import TrainConfig
+from sirl.lm import LM, load_lm, save_lm
+from sirl.rundir import RunDir
+
+
+def write_reference(lm: LM, run: RunDir) -> Path:
+    """Write the starting model where TRL can load it: TRL takes the reference from a path, not from memory."""
+    folder = run.checkpoint / "reference"
+    if not folder.exists():
+        write_whole(lm.model, lm, folder)
+    return folder
+
+
+def write_whole(model: Any, lm: LM, folder: Path) -> None:
+    """Write weights with `lm`'s config and tokenizer as an ordinary folder; a kill leaves none or all of it."""
+    model = copy.copy(model)  # shares the weights; saving writes into the configs, and TRL has set a pad token
+    model.config = copy.deepcopy(lm.model.config)
+    model.generation_config = copy.deepcopy(lm.model.generation_config)
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    save_lm(LM(model, lm.tokenizer, lm.name), part)
+    part.replace(folder)
+
+
+class Snapshots(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Leave the model as it is after some steps in run/snapshots/STEP, an ordinary model folder each."""
+
+    def __init__(self, lm: LM, config: TrainConfig, run: RunDir, first: int) -> None:
+        self.lm, self.steps, self.first, self.folder = lm, config.snapshots, first, run.path / "snapshots"
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002
+        step = self.first + state.global_step
+        folder = self.folder / str(step)
+        if step in self.steps and state.is_world_process_zero and not folder.exists():
+            model = given["model"]
+            lone = merged(copy.deepcopy(model)) if isinstance(model, PeftModel) else model
+            write_whole(lone, self.lm, folder)
+
+
+def load_checkpoint(lm: LM, folder: Path) -> Any:
+    """Return the model of a whole checkpoint, an adapter merged into a copy of the start."""
+    if (folder / "adapter_config.json").exists():
+        return merged(PeftModel.from_pretrained(copy.deepcopy(lm.model), folder))
+    return reload(lm, folder).model
+
+
+def reload(lm: LM, folder: Path) -> LM:
+    """Load a folder in the precision of `lm`, and with its own code if `lm` runs such code."""
+    dtype = str(lm.model.dtype).removeprefix("torch.")
+    return load_lm(folder, dtype=dtype, trust_remote_code=has_own_code(lm))
+
+
+def has_own_code(lm: LM) -> bool:
+    """Return True if the model runs code from its own repository: whoever loaded it has allowed that."""
+    return type(lm.model).__module__.startswith("transformers_modules")
+
+
+def merged(trained: Any) -> Any:
+    """Return the model with its adapter, if it has one, added into its weights."""
+    return trained.merge_and_unload() if isinstance(trained, PeftModel) else trained
