@@ -181,6 +181,8 @@ def model_at(train: Path, step: int) -> tuple[str, int]:
 def _measure(cell: Cell, run: RunDir) -> None:
     failures = []
     for folder, steps in cell.courses.items():
+        if (run.path / folder / SUMMARY).exists():
+            continue
         try:
             training.train(cell.train_job(run.path / folder, steps))
         except SirlError as error:

@@ -157,10 +157,11 @@ def _curves(table: Row, model: str) -> list[tuple[str, str, Markup]]:
         if trains(table["study"], method) and any(step and row["seeds"] for step, row in points):
             title = f"{method} on {model}"
             last = points[-1][1]["columns"]
-            told = ", ".join(f"{word} {percent(last[column]['mean'])}" for column, word, _ in CURVES)
+            figures = ", ".join(f"{word} {percent(last[column]['mean'])}" for column, word, _ in CURVES)
+            told = f"At step {points[-1][0]}: {figures}."
             lines = [_series(points, *curve) for curve in CURVES]
             axes = Axis("step"), Axis("", percent=True, low=0.0, high=1.0)
-            caption = Caption(title, f"At step {points[-1][0]}: {told}.")
+            caption = Caption(title, told)
             drawn.append((method, told, Markup(charts.line_chart(caption, lines, *axes))))
     return drawn
 
