@@ -313,7 +313,7 @@ def test_what_cannot_be_learnt_from_is_said(tmp_path):
     for method in METHODS:
         with pytest.raises(ConfigError, match=f"'{method}' and no labels"):
             run(tmp_path / f"{method}1", method, Watch())
-        with pytest.raises(DataError, match=r"16 prompts|4 prompts"):
+        with pytest.raises(DataError, match=r"(16|8) prompts"):
             run(tmp_path / f"{method}2", method, Watch(good=lambda cs: [None] * len(cs)))
     with pytest.raises(DataError, match="none of 16 prompts has a good and a bad reply"):
         run(tmp_path / "dpo3", "dpo", Watch(good=lambda cs: [True] * len(cs)))
