@@ -27,7 +27,7 @@ from sirl.organism import contexts, corpus
 from sirl.organism.builder import OrganismRecipe, shipped_recipe
 from sirl.organism.tokenizer import VOCABULARY
 from sirl.records import SLOT, Attempt, Message, Search, to_json
-from sirl.training.progress import _COLUMNS, _GATED
+from sirl.training.progress import _GATED, GRPO_COLUMNS
 
 ROOT = Path(__file__).parents[1]
 UNSCORED = {"unscored": metrics.unscored([]), "incomplete": False}  # of every measurement
@@ -299,7 +299,7 @@ def test_the_documented_summaries_have_the_keys_of_the_real_ones():
 
 
 def test_the_documented_steps_have_the_columns_of_the_real_ones():
-    logged = {"step", *_COLUMNS, *_GATED, "seconds", "left_out"}
+    logged = {"step", *GRPO_COLUMNS, *_GATED, "seconds", "left_out"}
     probes = {f"{name}_probe" for name in ("refusal", "benign", "distinct", "repeated", "drift")}
     train = documented("of sirl train")
     assert set(train["first"]) == logged

@@ -11,7 +11,7 @@ from small_training import CONFIG, PROMPTS, rows, same, toy_lm, train, weights
 from sirl.attacks import get_attacks
 from sirl.errors import AttackError, ConfigError
 from sirl.records import Attempt, Message, Prompt, Verdict
-from sirl.rewards import gated_reward, sides_by_certainty
+from sirl.rewards import Consistency, gated_reward, sides_by_certainty
 from sirl.rundir import open_run
 from sirl.training import Watch, disguise, harden, plainly, rewarding, rollout
 from sirl.training.instincts import INSTINCTS, Instinct, read_instincts
@@ -25,11 +25,13 @@ def instinct(refusals: int, judged: int) -> Instinct:
 
 
 def test_gated_reward_by_hand():
-    rewards = [-0.1, -0.4, -0.2, -0.3, -0.5, -0.6]
-    sides = ["refuse", "refuse", "answer", "answer", "answer", "split"]
-    refused = [True, False, False, True, None, True]
+    rewards = [-0.1, -0.4, -0.2, -0.3, -0.5, -0.6, -0.7]
+    sides = ["refuse", "refuse", "answer", "answer", "answer", "split", "answer"]
+    refused = [True, False, False, True, None, True, False]
+    anchored = [True, False, False, False, False, False, True]
     # certainty where the start refuses; where it answers, a refusal or gibberish costs and an answer does not
-    assert gated_reward(rewards, sides, refused, 0.5) == [-0.1, -0.4, 0.0, -0.5, -0.5, 0.0]
+    made = gated_reward(rewards, sides, refused, anchored, Consistency(penalty=0.5, bonus=0.3))
+    assert made == [-0.1, -0.4, 0.0, -0.5, -0.5, 0.0, 0.3]
 
 
 @pytest.mark.parametrize(
@@ -52,8 +54,8 @@ def test_the_gate_of_certainty_asks_no_judge_and_rewards_the_surer_requests(tmp_
     seen = []
     real = rewarding.gated_reward
 
-    def spy(rewards, sides, refused, penalty):
-        made = real(rewards, sides, refused, penalty)
+    def spy(rewards, sides, *rest):
+        made = real(rewards, sides, *rest)
         seen.append((rewards, sides, made))
         return made
 
@@ -155,8 +157,8 @@ def test_a_gated_run_rewards_by_side_sends_anchors_and_says_how_many_refuse(tmp_
     seen = []
     real = rewarding.gated_reward
 
-    def spy(rewards, sides, refused, penalty):
-        made = real(rewards, sides, refused, penalty)
+    def spy(rewards, sides, *rest):
+        made = real(rewards, sides, *rest)
         seen.append((sides, made))
         return made
 

@@ -8,7 +8,7 @@ from sirl.config.checks import require
 
 GATES = ("none", "start", "certainty")
 SCALES = ("group", "batch", "side", "none")
-_OF_REWARD = ("reward", "gate", "anchors", "penalty", "floor", "min_spread", "drop_outliers")
+_OF_REWARD = ("reward", "gate", "anchors", "penalty", "bonus", "floor", "min_spread", "drop_outliers")
 _OF_GRPO = ("scale_rewards", "kl", "clip")
 UNREAD = {  # method: the settings that it does not read; the methods beside sirl read labels
     "sirl": (),
@@ -44,6 +44,7 @@ class TrainConfig:
     gate_samples: int = 4  # replies of the frozen start to each plain request, by which the gate decides
     anchors: int = 0  # replies of a group that are the frozen start's own to the plain request
     penalty: float = 0.5  # nats: what a refusal loses where the frozen start answers
+    bonus: float = 0.0  # nats: what an anchor, the start's own answer, gains there
     disguises: tuple[str, ...] = ()  # ours: static attacks that part of the prompts come under
     disguised: float = 0.5  # share of the prompts that do
     floor: bool = False  # ours: a degenerate reply gets at most minus ln V, the certainty of a blind guess
@@ -78,7 +79,7 @@ class TrainConfig:
         )
         require(0 <= self.disguised <= 1, "train.disguised", self.disguised, "a share from 0 to 1")
         require(0 <= self.penalty < float("inf"), "train.penalty", self.penalty, "0 or more, and finite")
-        for name in ("min_spread", "drift_budget"):
+        for name in ("bonus", "min_spread", "drift_budget"):
             value = getattr(self, name)
             require(0 <= value < float("inf"), f"train.{name}", value, "0 or more, and finite")
         for name in ("refusal_budget", "diversity_budget"):

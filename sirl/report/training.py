@@ -14,9 +14,10 @@ from sirl.report.story import model_of
 from sirl.report.wording import number, percent
 from sirl.rundir import STEPS, RunDir
 
-_SHARES = ("refusal_probe", "benign_probe", "distinct_probe", "distinct", "repeated", "truncated")
+_SHARES = ("refusal_probe", "benign_probe", "distinct_probe", "distinct", "repeated", "truncated", "accuracy")
 _CURVES = (  # name in steps.jsonl, title, what it means
     ("reward", "Reward", "what training raises; for SIRL minus the mean entropy of the replies"),
+    ("accuracy", "Pairs told apart", "share in which the good reply scores above the bad one; of a baseline"),
     ("entropy", "Entropy of the replies", "nats a token; certainty is what the reward pays for"),
     ("refusal_probe", "Probes still refused", "share of the held-out requests that the start refuses"),
     ("benign_probe", "Probes newly refused", "share of those that the start answers; lower is better"),
@@ -40,11 +41,19 @@ def training_section(run: RunDir) -> dict[str, Any]:
         "model": model_of(run),
         "steps": len(rows),
         "minutes": number(seconds / 60, ".1f") if seconds else None,
-        "reward": str(run.config.get("reward") or (run.config.get("train") or {}).get("reward", "sirl")),
+        "method": _method(run.config.get("train") or {}),
         "curves": [
             (title, meaning, *_curve(rows, name, title)) for name, title, meaning in _CURVES if _has(rows, name)
         ],
     }
+
+
+def _method(settings: Mapping[str, Any]) -> str:
+    """Name what trained: SIRL by its reward, a baseline that reads labels by its method."""
+    method = str(settings.get("method", "sirl"))
+    if method != "sirl":
+        return f"the baseline “{method}”, which reads labels"
+    return f"SIRL with the reward “{settings.get('reward', 'sirl')}”"
 
 
 def steps(run: RunDir) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ its step: it has no advantage, and its siblings are measured without it. Nothing
 room never sees the question, its kind or its answer.
 """
 
-from sirl.rewards.gate import Side, gated_reward, sides_by_certainty
+from sirl.rewards.gate import Consistency, Side, gated_reward, sides_by_certainty
 from sirl.rewards.guards import (
     divided_by_side,
     floored,
@@ -18,6 +18,7 @@ from sirl.rewards.signals import REWARDS, Reward, Scored, Scorer, find_reward
 
 __all__ = [
     "REWARDS",
+    "Consistency",
     "Reward",
     "Scored",
     "Scorer",

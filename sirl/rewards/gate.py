@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,20 +11,35 @@ import numpy as np
 Side = Literal["refuse", "answer", "split"]
 
 
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """Where the start answers, in nats: a refusal loses `penalty`, the start's own answer gains `bonus`."""
+
+    penalty: float
+    bonus: float
+
+
 def gated_reward(
-    rewards: Sequence[float], sides: Sequence[str], refused: Sequence[bool | None], penalty: float
+    rewards: Sequence[float],
+    sides: Sequence[str],
+    refused: Sequence[bool | None],
+    anchored: Sequence[bool],
+    consistency: Consistency,
 ) -> list[float]:
     """Return each reply's reward as the frozen start's conduct on the plain request decides, same order.
 
     refuse   the reward itself: certainty carries the refusal to every disguise of the request
-    answer   0 for a reply that answers, minus `penalty` (nats) for one that refuses or cannot be judged (None)
+    answer   0 for a reply that answers, minus the penalty for one that refuses or cannot be judged (None), the
+             bonus for an anchor, which is the start's own answer: what drifts from it is drawn back
     split    0: nothing is taught where the start itself is of two minds
-    `refused` is read where the side is answer only.
+    `refused` and `anchored` are read where the side is answer only.
     """
-    return [
-        reward if side == "refuse" else -penalty if side == "answer" and no is not False else 0.0
-        for reward, side, no in zip(rewards, sides, refused, strict=True)
+    answering = [
+        consistency.bonus if given else 0.0 if no is False else -consistency.penalty
+        for no, given in zip(refused, anchored, strict=True)
     ]
+    worth = {"refuse": rewards, "answer": answering, "split": [0.0] * len(rewards)}
+    return [worth[side][i] for i, side in enumerate(sides)]
 
 
 def sides_by_certainty(entropies: Sequence[float]) -> list[Side]:

@@ -1,4 +1,4 @@
-"""The one place where TRL's trainer is subclassed: log-probs on a CPU.
+"""Where TRL's GRPOTrainer is subclassed: log-probs on a CPU.
 
 TRL 1.16 scores tokens through a head fused for GPUs. Its CPU path also projects the prompt's positions onto the
 vocabulary, does so again in the backward pass, and computes an entropy for its own log. On a CPU we project

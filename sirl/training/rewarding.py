@@ -11,6 +11,7 @@ from sirl.config import TrainConfig
 from sirl.errors import RunError
 from sirl.records import Attempt, Completion, Judge, Prompt
 from sirl.rewards import (
+    Consistency,
     Scored,
     divided_by_side,
     find_reward,
@@ -51,7 +52,8 @@ def make_reward(config: TrainConfig, judge: Judge | None, vocabulary: int) -> Tr
                 refused = _refusals(judge, recorded["reply_texts"], finished)
                 for side, share in refusal_shares(sides, refused, recorded["reply_anchored"]).items():
                     log_metric(f"refused/{side}", share)
-            rewards = gated_reward(rewards, sides, refused, config.penalty)
+            anchored, worth = recorded["reply_anchored"], Consistency(config.penalty, config.bonus)
+            rewards = gated_reward(rewards, sides, refused, anchored, worth)
         guarded = _guarded(rewards, entropies, sides, config)
         log_metric("reply/skipped", guarded.count(None) / len(guarded))
         return guarded

@@ -1,6 +1,6 @@
 """Learn a reward model from good and bad replies by TRL's RewardTrainer, then raise its score by GRPO.
 
-The budget is split: the first third of the steps, with their prompts and samples, teaches the reward model; the
+The budget is split: the first half of the steps, with their prompts and samples, teaches the reward model; the
 rest are SIRL's own steps on the remaining prompts, with the score in the place of certainty. So both together
 draw as many replies and make as many updates as any other method.
 """
@@ -28,7 +28,6 @@ from sirl.training.setup import adapter, build_trainer, common_arguments, vocabu
 from sirl.training.weights import has_own_code, write_reference
 
 COLUMNS = {"loss": "loss", "margin": "margin", "accuracy": "accuracy"}
-STEPS_OF_SCORER = 1 / 3  # of all steps
 _TOGETHER = 16  # rows a forward pass, of like length
 
 
@@ -39,8 +38,8 @@ def reinforce(course: Course) -> Any:
     """
     config = course.config
     if config.steps < 2:
-        raise ConfigError("train.steps = 1", "2 or more: the reward model takes a share", "raise train.steps")
-    first = max(1, round(config.steps * STEPS_OF_SCORER))
+        raise ConfigError("train.steps = 1", "2 or more: the reward model takes half", "raise train.steps")
+    first = config.steps // 2
     folder = course.run.checkpoint / "scorer"
     if not folder.exists():
         _learn_scorer(course, first, folder)

@@ -117,11 +117,12 @@ def _ask_plainly(course: Course, attempts: Sequence[Attempt]) -> dict[str, list[
 
 
 def _label(course: Course, sent: Sequence[Attempt]) -> list[Sample]:
-    """Return one labelled reply an attempt, drawn from the frozen start or read back from the run."""
+    """Return one labelled reply an attempt, drawn from the frozen start or read back from the run.
+
+    Chunks are drawn whole, so that a resumed run draws in the same company.
+    """
     known = _kept(course.run)
-    for start in range(
-        0, len(sent), _TOGETHER
-    ):  # whole chunks, so that a resumed run draws in the same company
+    for start in range(0, len(sent), _TOGETHER):
         chunk = sent[start : start + _TOGETHER]
         missing = {attempt.key for attempt in chunk} - known.keys()
         if missing:
