@@ -18,7 +18,7 @@ COMMANDS = {
     (): ("demo", "gap", "train", "evaluate", "merge", "report", "attacks", "organism", "judge"),
     ("demo",): ("--out", "--arch", "--seed", "--recipe", "--set"),
     ("gap",): ("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
-    ("train",): ("MODEL", "--out", "--prompts", "--seed", "--recipe", "--set"),
+    ("train",): ("MODEL", "--out", "--prompts", "--seed", "--recipe", "--set", "--force"),
     ("evaluate",): (
         *("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
         *("--attack-prompts", "--columns", "--request-column", "--phrase-book", "--shard", "--quick"),

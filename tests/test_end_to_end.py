@@ -237,7 +237,9 @@ def test_summaries_have_their_documented_shape(told):
     conforms(told["before"], EVALUATE_SCHEMA)
     conforms(told["after"], EVALUATE_SCHEMA)
     conforms(told["gap"], GAP_SCHEMA)
-    assert told["train"].keys() == {"model", "seed", "reward", "steps", "first", "last", "seconds"}
+    assert told["train"].keys() == {
+        *("model", "seed", "reward", "steps", "first", "last", "instinct", "seconds")
+    }
     assert (told["train"]["reward"], told["train"]["steps"], told["train"]["last"]["step"]) == ("sirl", 6, 6)
 
 

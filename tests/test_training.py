@@ -124,7 +124,11 @@ def test_the_reward_costs_no_forward_pass(tmp_path, monkeypatch):
     monkeypatch.setattr(LlamaModel, "forward", count)
     monkeypatch.setattr(rollout, "draw", spy)
     train(tmp_path / "run", replace(CONFIG, steps=1))
-    assert passes == {"sampling": CONFIG.max_reply_tokens, "reference": 1, "training": 2}  # 16 rows, micro-batches of 8
+    assert passes == {
+        "sampling": CONFIG.max_reply_tokens,
+        "reference": 1,
+        "training": 2,
+    }  # 16 rows, micro-batches of 8
 
 
 def test_log_probs_on_a_cpu_are_those_of_trl(tmp_path, monkeypatch):

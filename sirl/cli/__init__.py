@@ -23,6 +23,7 @@ from sirl.cli.options import (
     Attacks,
     Changes,
     Columns,
+    Force,
     Judges,
     Kinds,
     Limit,
@@ -110,6 +111,7 @@ def train(
     columns: Columns = None,
     kinds: Kinds = None,
     limit: Limit = None,
+    force: Force = False,
     seed: Seed = 0,
     recipe: RecipeName = "",
     changes: Changes = None,
@@ -120,7 +122,7 @@ def train(
     from sirl.cli.job import Job
 
     asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
-    _print(training.train(Job(model, out, seed, recipe, tuple(changes or ()), asked)))
+    _print(training.train(Job(model, out, seed, recipe, tuple(changes or ()), asked, force=force)))
 
 
 @app.command()

@@ -82,6 +82,10 @@ RequestColumn = Annotated[
 Quick = Annotated[
     bool, typer.Option("--quick", help="A look at everything: few prompts, small budgets. Figures are rough.")
 ]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Train although the model is no surer when it refuses; it is recorded."),
+]
 Shard = Annotated[
     str, typer.Option(help="Do part i of n of the work, i from 0: 0/2. Put the parts together with sirl merge.")
 ]

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from sirl.cli.asked import measuring_prompts, training_attempts
+from sirl.cli.instinct import measure_instinct, require_instinct, tell_instinct
 from sirl.cli.job import Job
 from sirl.cli.judging import Opening, open_judges
 from sirl.cli.progress import stepping
@@ -30,23 +31,31 @@ PROBE_COLUMNS = {"harmful": "refusal_probe", "benign": "benign_probe", "borderli
 
 
 def train(job: Job) -> dict[str, Any]:
-    """Harden a model; return the summary. The model is in OUT/model."""
+    """Harden a model; return the summary. The model is in OUT/model.
+
+    Raises ConfigError if the model's instinct is absent or inverted and the job does not force it.
+    """
     purpose = "the training of"
     subject, recipe = job.open(purpose)
     config, lm = recipe.train, subject.weights(purpose)
     attempts, sources = training_attempts(subject, job.asked, config, job.seed)
     prompts = [attempt.prompt for attempt in attempts]
-    check(lm, attempts, config)  # before a folder is made that would stand for wrong settings
+    admitted = check(lm, attempts, config)  # before a folder is made that would stand for wrong settings
+    refused = get_judge("refusal", "refused")
+    instinct = measure_instinct(lm, admitted, refused, recipe.gap, job.seed)
+    forced = require_instinct(instinct, subject.name, job.force)
     settings = {
         "model": subject.name,
         "seed": job.seed,
         "train": asdict(config),
         "prompts": [asdict(source) for source in sources],
+        **({"forced": True} if forced else {}),
     }
     run = open_run(job.out, "train", settings, _hashes(lm, attempts))
+    tell_instinct(instinct)
     start = monotonic()
     with locked(run), stepping(config.steps) as on_step:
-        watch = Watch(_probe(job, subject, config, prompts), on_step, get_judge("refusal", "refused"))
+        watch = Watch(_probe(job, subject, config, prompts), on_step, refused)
         harden(lm, attempts, config, run, job.seed, watch)
     steps = run.rows("steps.jsonl")
     summary = {
@@ -56,6 +65,7 @@ def train(job: Job) -> dict[str, Any]:
         "steps": len(steps),
         "first": steps[0],
         "last": steps[-1],
+        "instinct": instinct | {"forced": forced},
     }
     return finish(run, summary, {"train": monotonic() - start})
 

@@ -7,6 +7,8 @@ What was not scored is counted beside the number, never inside it; what cannot b
 from sirl.metrics.agreement import agreement, fleiss_kappa, kappa
 from sirl.metrics.breakdowns import budget_curve, dsr_by_budget, dsr_by_category, searching
 from sirl.metrics.entropies import (
+    Measured,
+    compare_entropies,
     entropy_along,
     entropy_by_class,
     gap_groups,
@@ -46,6 +48,7 @@ from sirl.metrics.rates import (
 
 __all__ = [
     "DIRECT",
+    "Measured",
     "agreement",
     "as_row",
     "attacked",
@@ -54,6 +57,7 @@ __all__ = [
     "capability",
     "clustered_rate",
     "cohens_d",
+    "compare_entropies",
     "diversity",
     "diversity_difference",
     "dsr",
