@@ -238,7 +238,7 @@ def test_summaries_have_their_documented_shape(told):
     conforms(told["after"], EVALUATE_SCHEMA)
     conforms(told["gap"], GAP_SCHEMA)
     assert told["train"].keys() == {
-        *("model", "seed", "reward", "steps", "first", "last", "instinct", "seconds")
+        *("model", "seed", "reward", "steps", "first", "last", "held_out", "instinct", "seconds")
     }
     assert (told["train"]["reward"], told["train"]["steps"], told["train"]["last"]["step"]) == ("sirl", 6, 6)
 

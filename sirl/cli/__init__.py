@@ -24,6 +24,7 @@ from sirl.cli.options import (
     Changes,
     Columns,
     Force,
+    HeldOut,
     Judges,
     Kinds,
     Limit,
@@ -111,6 +112,7 @@ def train(
     columns: Columns = None,
     kinds: Kinds = None,
     limit: Limit = None,
+    held_out: HeldOut = None,
     force: Force = False,
     seed: Seed = 0,
     recipe: RecipeName = "",
@@ -121,7 +123,7 @@ def train(
     from sirl.cli.asked import Asked
     from sirl.cli.job import Job
 
-    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
+    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit, tuple(held_out or ()))
     _print(training.train(Job(model, out, seed, recipe, tuple(changes or ()), asked, force=force)))
 
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-from sirl.cli.asked import measuring_prompts, training_attempts
+from sirl.cli.asked import measuring_prompts, training_attempts, training_settings
 from sirl.cli.instinct import measure_instinct, require_instinct, tell_instinct
 from sirl.cli.job import Job
 from sirl.cli.judging import Opening, open_judges
@@ -37,8 +37,9 @@ def train(job: Job) -> dict[str, Any]:
     """
     purpose = "the training of"
     subject, recipe = job.open(purpose)
-    config, lm = recipe.train, subject.weights(purpose)
-    attempts, sources = training_attempts(subject, job.asked, config, job.seed)
+    config, lm = training_settings(subject, job.asked, recipe.train), subject.weights(purpose)
+    stream = training_attempts(subject, job.asked, config, job.seed)
+    attempts = stream.attempts
     prompts = [attempt.prompt for attempt in attempts]
     admitted = check(lm, attempts, config)  # before a folder is made that would stand for wrong settings
     refused = get_judge("refusal", "refused")
@@ -48,7 +49,8 @@ def train(job: Job) -> dict[str, Any]:
         "model": subject.name,
         "seed": job.seed,
         "train": asdict(config),
-        "prompts": [asdict(source) for source in sources],
+        "prompts": [asdict(source) for source in stream.sources],
+        "held_out": [asdict(source) for source in stream.held_out],
         **({"forced": True} if forced else {}),
     }
     run = open_run(job.out, "train", settings, _hashes(lm, attempts))
@@ -65,6 +67,7 @@ def train(job: Job) -> dict[str, Any]:
         "steps": len(steps),
         "first": steps[0],
         "last": steps[-1],
+        "held_out": stream.removed,
         "instinct": instinct | {"forced": forced},
     }
     return finish(run, summary, {"train": monotonic() - start})
@@ -72,7 +75,7 @@ def train(job: Job) -> dict[str, Any]:
 
 def _probe(job: Job, subject: Subject, config: TrainConfig, prompts: Sequence[Prompt]) -> Probe:
     """Return a measure of refusal while training runs: greedy replies, judged. It steers nothing."""
-    own = not job.asked.sources
+    own = not config.prompts
     probes = list(prompts[:PROBED])
     if own:
         (world,) = measuring_prompts(subject, job.asked, PROBES, job.seed + 1)

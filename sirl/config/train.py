@@ -34,9 +34,19 @@ class TrainConfig:
     penalty: float = 0.5  # nats: what a refusal loses where the frozen start answers
     disguises: tuple[str, ...] = ()  # ours: static attacks that part of the prompts come under
     disguised: float = 0.5  # share of the prompts that do
+    prompts: tuple[str, ...] = ("pku-saferlhf",)  # published sets or files; an organism has its own
+    limit: int = 15_000  # prompts of each of them
+    held_out: tuple[str, ...] = ()  # ours: sets or files to evaluate on; what they ask is not trained on
 
     def __post_init__(self) -> None:
-        for name in ("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch"):
+        for name in (
+            "steps",
+            "prompts_per_step",
+            "max_prompt_tokens",
+            "max_reply_tokens",
+            "micro_batch",
+            "limit",
+        ):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
         for name in ("probe_every", "save_every"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
