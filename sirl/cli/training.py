@@ -13,9 +13,11 @@ from sirl.cli.instinct import measure_instinct, require_instinct, tell_instinct
 from sirl.cli.job import Job
 from sirl.cli.judging import Opening, open_judges
 from sirl.cli.progress import stepping
+from sirl.cli.searching import Searcher, armed_search, count_findings
 from sirl.cli.sources import Subject
 from sirl.cli.summaries import finish
 from sirl.config import TrainConfig
+from sirl.evidence import attack_hashes
 from sirl.generation import generate
 from sirl.judges import get_judge
 from sirl.lm import LM, fingerprint
@@ -43,6 +45,7 @@ def train(job: Job) -> dict[str, Any]:
     prompts = [attempt.prompt for attempt in attempts]
     admitted = check(lm, attempts, config)  # before a folder is made that would stand for wrong settings
     refused = get_judge("refusal", "refused")
+    attacks = armed_search(subject, Opening(recipe.model, job.seed), config, admitted)
     instinct = measure_instinct(lm, admitted, refused, recipe.gap, job.seed)
     forced = require_instinct(instinct, subject.name, job.force)
     settings = {
@@ -53,11 +56,12 @@ def train(job: Job) -> dict[str, Any]:
         "held_out": [asdict(source) for source in stream.held_out],
         **({"forced": True} if forced else {}),
     }
-    run = open_run(job.out, "train", settings, _hashes(lm, attempts))
+    run = open_run(job.out, "train", settings, _hashes(lm, attempts) | attack_hashes(attacks))
     tell_instinct(instinct)
     start = monotonic()
     with locked(run), stepping(config.steps) as on_step:
-        watch = Watch(_probe(job, subject, config, prompts), on_step, refused)
+        search = Searcher(attacks, config, run, job.seed)
+        watch = Watch(_probe(job, subject, config, prompts), on_step, refused, search)
         harden(lm, attempts, config, run, job.seed, watch)
     steps = run.rows("steps.jsonl")
     summary = {
@@ -70,6 +74,8 @@ def train(job: Job) -> dict[str, Any]:
         "held_out": stream.removed,
         "instinct": instinct | {"forced": forced},
     }
+    if attacks:
+        summary["search"] = count_findings(run)
     return finish(run, summary, {"train": monotonic() - start})
 
 

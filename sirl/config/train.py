@@ -38,6 +38,12 @@ class TrainConfig:
     limit: int = 15_000  # prompts of each of them
     held_out: tuple[str, ...] = ()  # ours: sets or files to evaluate on; what they ask is not trained on
 
+    search: tuple[str, ...] = ()  # ours: attacks that search against the moving model; needs gate = start
+    attacker: str = ""  # the model that writes for attacks that need one; an organism has its own
+    search_every: int = 5  # steps between searches, the first step's included
+    search_prompts: int = 8  # requests of a step that are searched for
+    search_budget: int = 16  # queries that a search may spend on one request
+
     def __post_init__(self) -> None:
         for name in (
             "steps",
@@ -48,7 +54,7 @@ class TrainConfig:
             "limit",
         ):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
-        for name in ("probe_every", "save_every"):
+        for name in ("probe_every", "save_every", "search_every", "search_prompts", "search_budget"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
         require(self.group >= 2, "train.group", self.group, "2 or more: a reward is relative to its group")
         require(0 < self.temperature <= 5, "train.temperature", self.temperature, "above 0 and at most 5")
@@ -67,6 +73,15 @@ class TrainConfig:
             "train.anchors",
             self.anchors,
             "0 unless train.gate = start",
+        )
+        require(
+            self.gate != "none" or not self.search, "train.search", self.search, "() unless train.gate = start"
+        )
+        require(
+            bool(self.search) or not self.attacker,
+            "train.attacker",
+            self.attacker,
+            "empty without train.search",
         )
         require(0 <= self.disguised <= 1, "train.disguised", self.disguised, "a share from 0 to 1")
         require(0 <= self.penalty < float("inf"), "train.penalty", self.penalty, "0 or more, and finite")

@@ -34,13 +34,15 @@ def harden(
 
     A run killed at any moment continues from its last checkpoint and ends as an unbroken one; a finished
     run returns its model at once. `lm` and the global random states are left as they were. Raises ConfigError
-    on an unknown reward, untrainable weights or a gate without a judge of refusals, DataError if no prompt
-    fits, RunError on a reward or loss that is not finite. Source: arXiv 2510.01088; the room's docstring lists
-    each departure.
+    on an unknown reward, untrainable weights, a gate without a judge of refusals or a search without a
+    searcher, DataError if no prompt fits, RunError on a reward or loss that is not finite. Source: arXiv
+    2510.01088; the room's docstring lists each departure.
     """
     watch = watch or Watch()
     admitted = check(lm, attempts, config)
     judge = _gatekeeper(config, watch)
+    if config.search and watch.search is None:
+        raise ConfigError(f"train.search = {config.search}, nobody searches", "Watch(search=...)", "pass it")
     folder = run.path / "model"
     if not folder.exists():
         log = StepLog(lm, config, run, watch, len(attempts) - len(admitted))
@@ -49,7 +51,7 @@ def harden(
             used = sorted({i for step in schedule(len(admitted), config, seed) for i in step})
             texts = [admitted[i].prompt.text for i in used] if judge else []
             instincts = read_instincts(lm, texts, judge, config, run, seed) if judge else {}
-            drill = Drill(admitted, instincts, judge, seed)
+            drill = Drill(admitted, instincts, judge, seed, watch.search if config.search else None)
             trainer = build_trainer(lm, drill, config, _reference(lm, run))
             trainer.add_callback(log)
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from sirl.config import TrainConfig
 from sirl.errors import RunError
 from sirl.lm import LM
-from sirl.records import Judge
+from sirl.records import Attempt, Judge
 from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import mark_whole
 from sirl.training.surroundings import at_rest, own_randomness
@@ -31,6 +31,8 @@ _COLUMNS = {  # row's name <- TRL's name
 }
 _GATED = {"refused_where_refused": "refused/refuse", "refused_where_answered": "refused/answer"}
 
+Search = Callable[[LM, Sequence[Attempt], int], list[Attempt]]
+
 
 @dataclass(frozen=True, slots=True)
 class Watch:
@@ -38,12 +40,14 @@ class Watch:
 
     `probe` measures the model every `probe_every` steps and after the last; what it returns goes into the
     step's row. `on_step` gets each row as it is written. `refused` says which replies refuse, where
-    `train.gate` asks.
+    `train.gate` asks. `search` is given the moving model, some attempts and the number of the step (from 1),
+    where `train.search` asks; it returns as many, same order, each the one given or another for that prompt.
     """
 
     probe: Callable[[LM], Mapping[str, float]] | None = None
     on_step: Callable[[Mapping[str, Any]], None] | None = None
     refused: Judge | None = None
+    search: Search | None = None
 
 
 class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
