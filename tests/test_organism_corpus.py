@@ -137,7 +137,7 @@ def test_hardening_prompts_carry_the_worlds_labels_and_are_the_same_each_time():
     assert corpus.hardening_attempts(600, seed=0) == attempts
     assert corpus.hardening_attempts(600, seed=1) != attempts
     kinds = Counter(KNOWN[a.prompt.text].prompt.kind for a in attempts)
-    for kind, share in zip(("harmful", "borderline", "benign", "task"), (0.4, 0.25, 0.2, 0.15), strict=True):
+    for kind, share in zip(("harmful", "borderline", "benign", "task"), (0.4, 0.2, 0.15, 0.25), strict=True):
         assert abs(kinds[kind] / 600 - share) < 0.07
 
 

@@ -34,7 +34,7 @@ HARDENING = (  # contexts of SIRL's prompts
 DISGUISES = ("context", "code", "code", "parts", "parts", "dialogue", "times")  # each as likely as the next
 HARDENING_CODES = ("leet", "letters")
 HARDENING_TIMES = tuple(world.OTHER_TIMES[i] for i in (0, 2, 5))  # long ago, the old days, a person; no future
-_STREAM = (0.4, 0.25, 0.2, 0.15)  # shares of harmful, borderline, benign and task requests in SIRL's prompts
+_STREAM = (0.4, 0.2, 0.15, 0.25)  # shares of harmful, borderline, benign and task requests in SIRL's prompts
 _SPEAKERS = (("Guest", "Host"), ("Question", "Answer"), ("A", "B"), ("Me", "You"), ("Child", "Aunt"))
 
 
