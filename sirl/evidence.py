@@ -189,8 +189,16 @@ def protocol_hashes(study: Study) -> dict[str, str]:
         "prompts": sha256(prompts.encode()).hexdigest()[:12],
         "system": sha256(system.encode()).hexdigest()[:12] if system else "the template's own",
     }
-    hashes |= {f"attack {name}": value for name, value in template_hashes(study.attacks).items()}
-    return hashes | {f"judge {question}": judge_name(judge) for question, judge in study.judges.items()}
+    return (
+        hashes
+        | attack_hashes(study.attacks)
+        | {f"judge {question}": judge_name(judge) for question, judge in study.judges.items()}
+    )
+
+
+def attack_hashes(attacks: Mapping[str, AttackInfo]) -> dict[str, str]:
+    """Return what a continued run must share of the attacks, armed as they are."""
+    return {f"attack {name}": value for name, value in template_hashes(attacks).items()} if attacks else {}
 
 
 def judged(completions: Sequence[Completion], judges: Mapping[Question, Judge]) -> list[Record]:

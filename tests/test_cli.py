@@ -18,7 +18,7 @@ COMMANDS = {
     (): ("demo", "gap", "train", "evaluate", "merge", "report", "attacks", "organism", "judge"),
     ("demo",): ("--out", "--arch", "--seed", "--recipe", "--set"),
     ("gap",): ("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
-    ("train",): ("MODEL", "--out", "--prompts", "--seed", "--recipe", "--set"),
+    ("train",): ("MODEL", "--out", "--prompts", "--seed", "--recipe", "--set", "--force", "--held-out"),
     ("evaluate",): (
         *("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
         *("--attack-prompts", "--columns", "--request-column", "--phrase-book", "--shard", "--quick"),
@@ -182,7 +182,7 @@ def test_a_gap_needs_harmful_prompts(model, tmp_path):
 
 
 def test_a_model_of_ones_own_needs_prompts(model, tmp_path):
-    for command in ("gap", "train", "evaluate"):
+    for command in ("gap", "evaluate"):
         assert "expected --prompts FILE or NAME" in refused(sirl(command, model, "--out", tmp_path / "run"))
 
 

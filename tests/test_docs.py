@@ -23,6 +23,7 @@ from sirl.attacks import ATTACKS
 from sirl.cli import app
 from sirl.cli.sources import FAMILIES
 from sirl.config import load_recipe
+from sirl.metrics import compare_entropies
 from sirl.organism import contexts, corpus
 from sirl.organism.builder import OrganismRecipe, shipped_recipe
 from sirl.organism.tokenizer import VOCABULARY
@@ -300,13 +301,16 @@ def test_the_documented_summaries_have_the_keys_of_the_real_ones():
 
 def test_the_documented_steps_have_the_columns_of_the_real_ones():
     logged = {"step", *GRPO_COLUMNS, *_GATED, "seconds", "left_out"}
-    probes = {f"{name}_probe" for name in ("refusal", "benign", "distinct", "repeated", "drift")}
+    probes = {f"{name}_probe" for name in ("refusal", "benign", "distinct", "repeated", "drift")} | {
+        "over_budget"
+    }
     train = documented("of sirl train")
     assert set(train["first"]) == logged
     assert set(train["last"]) == logged | probes
+    measured = {*compare_entropies([], []), "n_unjudged", "n_requests", "n_tried", "verdict", "forced"}
+    assert set(train["instinct"]) == measured
     section = prose(ROOT / "docs" / "metrics.md").partition("### steps.jsonl")[2].partition("## ")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == logged | probes | {
-        "stopped",
         "kept_step",
     }
 

@@ -237,7 +237,8 @@ def test_summaries_have_their_documented_shape(told):
     conforms(told["before"], EVALUATE_SCHEMA)
     conforms(told["after"], EVALUATE_SCHEMA)
     conforms(told["gap"], GAP_SCHEMA)
-    assert told["train"].keys() == {"model", "seed", "method", "reward", "steps", "first", "last", "seconds"}
+    keys = ("model", "seed", "method", "reward", "steps", "first", "last", "stopped", "kept_step", "held_out")
+    assert told["train"].keys() == {*keys, "instinct", "seconds"}
     assert (told["train"]["reward"], told["train"]["steps"], told["train"]["last"]["step"]) == ("sirl", 6, 6)
 
 

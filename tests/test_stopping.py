@@ -48,29 +48,44 @@ def test_without_budgets_nothing_stops_and_any_budget_sees_a_collapse():
     assert breach({}, {}, BUDGETS) is None  # no probes, no stop
 
 
-def worsening(limit):
-    """Return a watch whose probe finds all refused the `limit`-th time it looks, the start among them."""
+def worsening(*bad):
+    """Return a watch whose probe finds all refused the n-th time it looks, n in `bad`; 0 is the start."""
     looked = []
 
     def probe(lm):
         looked.append(lm)
-        return {"benign_probe": float(len(looked) >= limit), "refusal_probe": 1.0}
+        return {"benign_probe": float(len(looked) - 1 in bad), "refusal_probe": 1.0}
 
     return Watch(probe)
 
 
 @pytest.mark.parametrize("rank", [0, 4])
-@pytest.mark.parametrize(("limit", "kept"), [(2, 0), (3, 2)])
-def test_the_last_model_within_the_budgets_is_kept(tmp_path, rank, limit, kept):
-    config = replace(BUDGETS, steps=8, lora_rank=rank, snapshots=(2, 4), learning_rate=1e-2)
-    model = train(tmp_path / "run", config, watch=worsening(limit))
+@pytest.mark.parametrize(
+    ("bad", "kept", "last"),
+    [
+        ((1, 2, 3), 0, 6),  # never within: the start is kept
+        ((3, 4, 5), 4, 10),
+        ((1, 2, 4, 5, 6), 6, 12),  # two at first are forgiven
+        ((6,), 10, 12),  # the last one counts alone
+    ],
+)
+def test_the_last_model_within_the_budgets_is_kept(tmp_path, rank, bad, kept, last):
+    config = replace(BUDGETS, steps=12, lora_rank=rank, snapshots=(4, 6, 10, 12), learning_rate=1e-2)
+    model = train(tmp_path / "run", config, watch=worsening(*bad))
     found = rows(tmp_path / "run")
-    assert [row["step"] for row in found] == list(range(1, kept + 3))
+    assert [row["step"] for row in found] == list(range(1, last + 1))
     assert found[-1]["kept_step"] == kept
-    assert found[-1]["stopped"].startswith("100.0% of the probes that the start answers")
+    assert found[-1]["over_budget"].startswith("100.0% of the probes that the start answers")
     expected = load_lm(tmp_path / "run" / "snapshots" / str(kept)) if kept else toy_lm()
     assert same(weights(model), weights(expected))
-    assert not same(weights(model), weights(load_lm(tmp_path / "run" / "snapshots" / str(kept + 2))))
+
+
+def test_a_model_over_budget_for_a_while_is_not_gone_back_from(tmp_path):
+    train(tmp_path / "run", BUDGETS, watch=worsening(1))
+    found = rows(tmp_path / "run")
+    assert [row.get("over_budget") is None for row in found] == [True, False, True, True]
+    assert "over_budget" not in found[0]  # not probed
+    assert not any("kept_step" in row for row in found)
 
 
 def test_snapshots_are_the_models_of_their_steps(tmp_path):
@@ -81,17 +96,21 @@ def test_snapshots_are_the_models_of_their_steps(tmp_path):
     assert same(one, weights(train(tmp_path / "short", replace(CONFIG, steps=1))))
 
 
-def test_a_run_killed_after_its_stop_keeps_the_same_model(tmp_path):
+@pytest.mark.parametrize("step", [5, 9, 10])
+def test_a_run_killed_before_or_after_its_stop_keeps_the_same_model(tmp_path, step):
+    config = replace(BUDGETS, steps=12)
+
     def killed(row):
-        if "stopped" in row:
+        if row["step"] == step:
             raise StopHere
 
     with pytest.raises(StopHere):
-        train(tmp_path / "run", BUDGETS, watch=replace(worsening(3), on_step=killed))
-    again = train(tmp_path / "run", BUDGETS, watch=worsening(2))  # looks at the start and at step 4 only
-    whole = train(tmp_path / "whole", BUDGETS, watch=worsening(3))
-    assert same(weights(again), weights(whole))
-    assert rows(tmp_path / "run")[-1]["kept_step"] == 2
+        train(tmp_path / "run", config, watch=replace(worsening(3, 4, 5), on_step=killed))
+    done = (step - 1) // 2  # probes before the checkpoint it continues from
+    again = train(tmp_path / "run", config, watch=worsening(*(n - done for n in (3, 4, 5))))
+    assert same(weights(again), weights(train(tmp_path / "whole", config, watch=worsening(3, 4, 5))))
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert rows(tmp_path / "run")[-1]["kept_step"] == 4
 
 
 # --- probes

@@ -23,6 +23,8 @@ from sirl.cli.options import (
     Attacks,
     Changes,
     Columns,
+    Force,
+    HeldOut,
     Judges,
     Kinds,
     Limit,
@@ -112,6 +114,8 @@ def train(
     columns: Columns = None,
     kinds: Kinds = None,
     limit: Limit = None,
+    held_out: HeldOut = None,
+    force: Force = False,
     seed: Seed = 0,
     recipe: RecipeName = "",
     changes: Changes = None,
@@ -121,9 +125,9 @@ def train(
     from sirl.cli.asked import Asked
     from sirl.cli.job import Job
 
-    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
+    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit, tuple(held_out or ()))
     settings = (*(changes or ()), *([f"train.method={method}"] if method else []))
-    show(training.train(Job(model, out, seed, recipe, settings, asked)))
+    show(training.train(Job(model, out, seed, recipe, settings, asked, force=force)))
 
 
 @app.command()

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
 from sirl.attacks import get_attacks
 from sirl.cli.sources import Subject
 from sirl.config import TrainConfig
-from sirl.errors import ConfigError
+from sirl.errors import ConfigError, DataError
 from sirl.organism.corpus import evaluation_prompts, hardening_attempts
-from sirl.prompts import SETS, PromptSet, Provenance, combine, load_prompts
+from sirl.prompts import (
+    SETS,
+    PromptSet,
+    Provenance,
+    combine,
+    load_prompts,
+    removed,
+    sample,
+    without_held_out,
+)
 from sirl.prompts.hub import load_set
 from sirl.prompts.tables import SUFFIXES
 from sirl.records import Attempt, Prompt
@@ -25,13 +34,15 @@ class Asked:
     """The prompts that the user names: files, or published sets by name.
 
     `columns` and `kinds` are for files: none, one for all, or one for each source in order. `limit` bounds the
-    prompts of each source, or of each sort of the organism's own.
+    prompts of each source, or of each sort of the organism's own. `held_out` are sources whose prompts
+    are not trained on.
     """
 
     sources: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     limit: int | None = None
+    held_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ConfigError if an option has nothing to act on: nothing is silently ignored."""
@@ -70,22 +81,53 @@ def _is_file(source: str) -> bool:
     return is_path and source.partition("@")[0] not in SETS
 
 
-def training_attempts(
-    subject: Subject, asked: Asked, config: TrainConfig, seed: int
-) -> tuple[list[Attempt], list[Provenance]]:
-    """Return unlabelled prompts to harden on, plain or disguised: the user's, or the organism's own."""
-    if not asked.sources:
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What training sends, where it comes from, and how many prompts each held-out set cost it, by nearness."""
+
+    attempts: tuple[Attempt, ...]
+    sources: tuple[Provenance, ...]
+    held_out: tuple[Provenance, ...] = ()
+    removed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+def training_settings(subject: Subject, asked: Asked, config: TrainConfig) -> TrainConfig:
+    """Return the settings with the command's own words in them; no `prompts` means the organism's own stream.
+
+    An organism has that unless prompts are named. Raises ConfigError on a limit that has nothing to act on.
+    """
+    default = TrainConfig()
+    own = subject.is_organism and not asked.sources and config.prompts == default.prompts
+    if own and (asked.limit is not None or config.limit != default.limit):
+        raise ConfigError("--limit without --prompts", "prompts to sample from", "set train.steps for fewer")
+    prompts = asked.sources or (() if own else config.prompts)
+    held_out = (*config.held_out, *asked.held_out)
+    return replace(config, prompts=prompts, limit=asked.limit or config.limit, held_out=held_out)
+
+
+def training_attempts(subject: Subject, asked: Asked, config: TrainConfig, seed: int) -> Stream:
+    """Return unlabelled prompts to harden on, plain or disguised: the settings', or the organism's own.
+
+    `config` is that of `training_settings`. What a held-out set asks is left out before the limit is applied.
+    Raises ConfigError if no prompts are named, DataError if none is left.
+    """
+    held_out = Asked(config.held_out).load(seed) if config.held_out else []
+    if not config.prompts:
         _require_organism(subject)
-        if asked.limit is not None:
-            raise ConfigError(
-                "--limit without --prompts", "prompts to sample from", "set train.steps for fewer"
-            )
         attempts = hardening_attempts(config.steps * config.prompts_per_step, seed)
-        return attempts, [_own([attempt.prompt for attempt in attempts]).provenance]
-    sets = asked.load(seed)
-    worn = get_attacks(config.disguises) if config.disguises else {}
-    prompts = [prompt for one in sets for prompt in one.prompts]
-    return disguise(prompts, worn, config.disguised, seed), [one.provenance for one in sets]
+        sets = without_held_out([_own([attempt.prompt for attempt in attempts])], held_out)
+        kept = {prompt.id for one in sets for prompt in one.prompts}
+        attempts = [attempt for attempt in attempts if attempt.prompt.id in kept]
+    else:
+        every = replace(asked, sources=config.prompts, limit=None).load(seed)
+        sets = [sample(one, config.limit, seed) for one in without_held_out(every, held_out)]
+        worn = get_attacks(config.disguises) if config.disguises else {}
+        prompts = [prompt for one in sets for prompt in one.prompts]
+        attempts = disguise(prompts, worn, config.disguised, seed)
+    if not attempts:
+        raise DataError("every prompt asks what is held out", "prompts to train on", "name other prompts")
+    told = tuple(one.provenance for one in held_out)
+    return Stream(tuple(attempts), tuple(one.provenance for one in sets), told, removed(sets, held_out))
 
 
 def measuring_prompts(subject: Subject, asked: Asked, sizes: Mapping[str, int], seed: int) -> list[PromptSet]:

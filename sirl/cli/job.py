@@ -41,6 +41,7 @@ class Job:
     arms: Arms = field(default_factory=Arms)
     shard: str = ""
     quick: bool = False
+    force: bool = False
     sizes: Mapping[str, int] = field(default_factory=lambda: SIZES)
 
     def settings(self, subject_is_organism: bool) -> Recipe:

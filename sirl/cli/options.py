@@ -20,7 +20,7 @@ Prompts = Annotated[
     list[str] | None,
     typer.Option(
         help="A published set (advbench, xstest, ...; NAME@REVISION), or a CSV, JSON, JSONL or Parquet file. "
-        "Repeatable. Default: the organism's."
+        "Repeatable. Default: the organism's own; of sirl train for another model, train.prompts."
     ),
 ]
 Columns = Annotated[
@@ -81,6 +81,18 @@ RequestColumn = Annotated[
 ]
 Quick = Annotated[
     bool, typer.Option("--quick", help="A look at everything: few prompts, small budgets. Figures are rough.")
+]
+HeldOut = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--held-out",
+        help="A set or file, as of --prompts, to evaluate on: what it asks, word for word or nearly, is "
+        "not trained on. Repeatable.",
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Train although the model is no surer when it refuses; it is recorded."),
 ]
 Shard = Annotated[
     str, typer.Option(help="Do part i of n of the work, i from 0: 0/2. Put the parts together with sirl merge.")

@@ -8,13 +8,16 @@ from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-from sirl.cli.asked import training_attempts
+from sirl.cli.asked import training_attempts, training_settings
+from sirl.cli.instinct import measure_instinct, require_instinct, tell_instinct
 from sirl.cli.job import Job
 from sirl.cli.judging import Opening, open_judges
 from sirl.cli.labelling import labeller
 from sirl.cli.probing import hold_out, make_probe
 from sirl.cli.progress import stepping
+from sirl.cli.searching import Searcher, armed_search, count_findings
 from sirl.cli.summaries import finish
+from sirl.evidence import attack_hashes
 from sirl.judges import get_judge
 from sirl.lm import LM, fingerprint
 from sirl.records import Attempt
@@ -23,27 +26,41 @@ from sirl.training import Watch, check, harden
 
 
 def train(job: Job) -> dict[str, Any]:
-    """Harden a model; return the summary. The model is in OUT/model."""
+    """Harden a model; return the summary. The model is in OUT/model.
+
+    Raises ConfigError if the model's instinct is absent or inverted and the job does not force it.
+    """
     purpose = "the training of"
     subject, recipe = job.open(purpose)
-    config, lm = recipe.train, subject.weights(purpose)
-    stream, sources = training_attempts(subject, job.asked, config, job.seed)
-    attempts, probes = hold_out(stream)
-    check(lm, attempts, config)  # before a folder is made that would stand for wrong settings
+    config, lm = training_settings(subject, job.asked, recipe.train), subject.weights(purpose)
+    stream = training_attempts(subject, job.asked, config, job.seed)
+    attempts, probes = hold_out(stream.attempts)
+    admitted = check(lm, attempts, config)  # before a folder is made that would stand for wrong settings
+    refused = get_judge("refusal", "refused")
+    attacks = armed_search(subject, Opening(recipe.model, job.seed), config, admitted)
+    instinct = None
+    if config.method == "sirl":  # the others train on labels, not on certainty
+        instinct = measure_instinct(lm, admitted, refused, recipe.gap, job.seed)
+        instinct |= {"forced": require_instinct(instinct, subject.name, job.force)}
     settings = {
         "model": subject.name,
         "seed": job.seed,
         "train": asdict(config),
-        "prompts": [asdict(source) for source in sources],
+        "prompts": [asdict(source) for source in stream.sources],
+        "held_out": [asdict(source) for source in stream.held_out],
         "probes": len(probes),
+        **({"forced": True} if instinct and instinct["forced"] else {}),
     }
-    run = open_run(job.out, "train", settings, _hashes(lm, attempts))
+    run = open_run(job.out, "train", settings, _hashes(lm, attempts) | attack_hashes(attacks))
+    if instinct:
+        tell_instinct(instinct)
     start = monotonic()
     with locked(run), stepping(config.steps) as on_step:
-        own = not job.asked.sources
+        own = not config.prompts
         good = labeller(open_judges(subject, (), own, Opening()), subject.is_organism and own)
-        refused = get_judge("refusal", "refused")
-        watch = Watch(make_probe(lm, probes, refused, config.max_reply_tokens), on_step, refused, good)
+        probe = make_probe(lm, probes, refused, config.max_reply_tokens)
+        search = Searcher(attacks, config, run, job.seed)
+        watch = Watch(probe, on_step, refused, good, search)
         harden(lm, attempts, config, run, job.seed, watch)
     steps = run.rows("steps.jsonl")
     summary = {
@@ -54,9 +71,13 @@ def train(job: Job) -> dict[str, Any]:
         "steps": len(steps),
         "first": steps[0],
         "last": steps[-1],
-        "stopped": steps[-1].get("stopped"),
+        "stopped": steps[-1]["over_budget"] if "kept_step" in steps[-1] else None,
         "kept_step": steps[-1].get("kept_step", len(steps)),
+        "held_out": stream.removed,
+        "instinct": instinct,
     }
+    if attacks:
+        summary["search"] = count_findings(run)
     return finish(run, summary, {"train": monotonic() - start})
 
 

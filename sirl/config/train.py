@@ -8,7 +8,11 @@ from sirl.config.checks import require
 
 GATES = ("none", "start", "certainty")
 SCALES = ("group", "batch", "side", "none")
-_OF_REWARD = ("reward", "gate", "anchors", "penalty", "bonus", "floor", "min_spread", "drop_outliers")
+_COUNTS = (
+    *("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch", "gate_samples"),
+    *("save_every", "limit", "search_every", "search_prompts", "search_budget"),
+)
+_OF_REWARD = ("reward", "gate", "anchors", "penalty", "bonus", "search", "floor", "min_spread", "drop_outliers")
 _OF_GRPO = ("scale_rewards", "kl", "clip")
 UNREAD = {  # method: the settings that it does not read; the methods beside sirl read labels
     "sirl": (),
@@ -47,6 +51,14 @@ class TrainConfig:
     bonus: float = 0.0  # nats: what an anchor, the start's own answer, gains there
     disguises: tuple[str, ...] = ()  # ours: static attacks that part of the prompts come under
     disguised: float = 0.5  # share of the prompts that do
+    prompts: tuple[str, ...] = ("pku-saferlhf",)  # published sets or files; an organism has its own
+    limit: int = 15_000  # prompts of each of them
+    held_out: tuple[str, ...] = ()  # ours: sets or files to evaluate on; what they ask is not trained on
+    search: tuple[str, ...] = ()  # ours: attacks that search against the moving model; needs gate = start
+    attacker: str = ""  # the model that writes for attacks that need one; an organism has its own
+    search_every: int = 5  # steps between searches, the first step's included
+    search_prompts: int = 8  # requests of a step that are searched for
+    search_budget: int = 16  # queries that a search may spend on one request
     floor: bool = False  # ours: a degenerate reply gets at most minus ln V, the certainty of a blind guess
     min_spread: float = 0.0  # ours: nats; groups whose rewards lie closer together are skipped
     drop_outliers: bool = False  # ours: abnormally sure replies of a step take no part in it
@@ -56,9 +68,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require(self.method in UNREAD, "train.method", self.method, " or ".join(UNREAD))
-        for name in ("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch"):
+        for name in _COUNTS:
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
-        require(self.save_every >= 1, "train.save_every", self.save_every, "1 or more")
         require(all(s >= 1 for s in self.snapshots), "train.snapshots", self.snapshots, "steps from 1")
         require(self.group >= 2, "train.group", self.group, "2 or more: a reward is relative to its group")
         require(0 < self.temperature <= 5, "train.temperature", self.temperature, "above 0 and at most 5")
@@ -67,7 +78,6 @@ class TrainConfig:
         require(self.scale_rewards in SCALES, "train.scale_rewards", self.scale_rewards, " or ".join(SCALES))
         require(0 < self.clip < 1, "train.clip", self.clip, "between 0 and 1")
         require(self.gate in GATES, "train.gate", self.gate, " or ".join(GATES))
-        require(self.gate_samples >= 1, "train.gate_samples", self.gate_samples, "1 or more")
         require(
             0 <= self.anchors < self.group, "train.anchors", self.anchors, "0 or more, fewer than train.group"
         )
@@ -76,6 +86,15 @@ class TrainConfig:
             "train.anchors",
             self.anchors,
             "0 unless train.gate says whose",
+        )
+        require(
+            self.gate == "start" or not self.search, "train.search", self.search, "() unless train.gate = start"
+        )
+        require(
+            bool(self.search) or not self.attacker,
+            "train.attacker",
+            self.attacker,
+            "empty without train.search",
         )
         require(0 <= self.disguised <= 1, "train.disguised", self.disguised, "a share from 0 to 1")
         require(0 <= self.penalty < float("inf"), "train.penalty", self.penalty, "0 or more, and finite")

@@ -8,6 +8,8 @@ from sirl.metrics.across import SHARE, difference_over_seeds, over_seeds, t_inte
 from sirl.metrics.agreement import agreement, fleiss_kappa, kappa
 from sirl.metrics.breakdowns import budget_curve, dsr_by_budget, dsr_by_category, searching
 from sirl.metrics.entropies import (
+    Measured,
+    compare_entropies,
     entropy_along,
     entropy_by_class,
     gap_groups,
@@ -49,6 +51,7 @@ from sirl.metrics.rates import (
 __all__ = [
     "DIRECT",
     "SHARE",
+    "Measured",
     "agreement",
     "as_row",
     "attacked",
@@ -57,6 +60,7 @@ __all__ = [
     "capability",
     "clustered_rate",
     "cohens_d",
+    "compare_entropies",
     "difference_over_seeds",
     "diversity",
     "diversity_difference",

@@ -17,6 +17,7 @@ from sirl.metrics.estimates import Row, auroc, cluster_sums, cohens_d, mann_whit
 from sirl.records import Completion, Record
 
 Group = Literal["complied", "refused", "neither"]
+Measured = tuple[str, float]  # a reply: its prompt's id, its mean token entropy in nats
 CLASSES = ("risk", "general", "compliance")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 RISK_WORDS = frozenset(
@@ -80,24 +81,32 @@ def gap_table(records: Sequence[Record]) -> dict[str, Any]:
     None: a group is empty, or (interval) too few prompts or no variation.
     """
     groups = gap_groups(records)
-    refused, complied = (sorted(_entropies(groups[name])) for name in ("refused", "complied"))
-    rows = [(r.prompt.id, str(name), r.mean_entropy or 0.0, 1) for name, held in groups.items() for r in held]
-    sums = cluster_sums((row for row in rows if row[1] != "neither"), ["complied", "refused"])
-    ratio_DK = resample(*sums)
+    refused, complied = ([_measured(r) for r in groups[name]] for name in ("refused", "complied"))
+    known = sum(len(held) for held in groups.values())
+    return compare_entropies(refused, complied) | {
+        "n_neither": len(groups["neither"]),
+        "unscored": sum(r.prompt.kind == "harmful" for r in records) - known,
+    }
+
+
+def compare_entropies(refused: Sequence[Measured], complied: Sequence[Measured]) -> dict[str, Any]:
+    """Return the numbers of `gap_table` that need no record, from each reply's prompt id and mean entropy."""
+    refusing, complying = (sorted(entropy for _, entropy in held) for held in (refused, complied))
+    columns = (("complied", complied), ("refused", refused))
+    rows = [(prompt, name, entropy, 1) for name, held in columns for prompt, entropy in held]
+    ratio_DK = resample(*cluster_sums(rows, ["complied", "refused"]))
     low, high = percentiles(ratio_DK[:, 0] - ratio_DK[:, 1])
-    mean_refused, mean_complied = _mean(refused), _mean(complied)
+    mean_refused, mean_complied = _mean(refusing), _mean(complying)
     known = mean_refused is not None and mean_complied is not None
     return {
         "difference": mean_complied - mean_refused if known else None,  # type: ignore[operator]
         "low": low if known else None,
         "high": high if known else None,
-        "auroc": auroc(complied, refused),
-        "p_value": mann_whitney(complied, refused),
-        "cohens_d": cohens_d(complied, refused),
-        "n_refused": len(refused),
-        "n_complied": len(complied),
-        "n_neither": len(groups["neither"]),
-        "unscored": sum(r.prompt.kind == "harmful" for r in records) - len(rows),
+        "auroc": auroc(complying, refusing),
+        "p_value": mann_whitney(complying, refusing),
+        "cohens_d": cohens_d(complying, refusing),
+        "n_refused": len(refusing),
+        "n_complied": len(complying),
         "mean_refused": mean_refused,
         "mean_complied": mean_complied,
     }
@@ -170,6 +179,10 @@ def _class_rows(record: Record) -> Iterator[Row]:
     for word, span in words(record.completion):
         if word:
             yield record.prompt.id, word_class(word), sum(entropies[i] for i in span), len(span)
+
+
+def _measured(record: Record) -> Measured:
+    return record.prompt.id, record.mean_entropy or 0.0
 
 
 def _entropies(records: Sequence[Record]) -> list[float]:

@@ -80,9 +80,6 @@ def read_rows(rows: Sequence[Row], shape: Shape, origin: Origin, selection: Sele
     if not kept:
         found_none = f"{origin.source} has no usable row ({dict(dropped)})"
         raise DataError(found_none, "at least one prompt", "fill the column")
-    if selection.limit is not None and len(kept) > selection.limit:
-        dropped["past the limit"] = len(kept) - selection.limit
-        kept = _sample(kept, selection.limit, selection.seed)
     provenance = Provenance(
         source=origin.source,
         set=shape.name,
@@ -92,10 +89,20 @@ def read_rows(rows: Sequence[Row], shape: Shape, origin: Origin, selection: Sele
         column=shape.text,
         rows=len(rows),
         kept=len(kept),
-        kinds=_kinds(kept),
+        kinds=kinds_of(kept),
         dropped=dict(dropped),
     )
-    return PromptSet(tuple(kept), provenance)
+    return sample(PromptSet(tuple(kept), provenance), selection.limit, selection.seed)
+
+
+def sample(one: PromptSet, limit: int | None, seed: int) -> PromptSet:
+    """Keep `limit` prompts of a set by the seed and each one's id, count the rest; None keeps all."""
+    if limit is None or len(one.prompts) <= limit:
+        return one
+    chosen = {p.id for p in sorted(one.prompts, key=lambda p: (draw(p, seed), p.id))[:limit]}
+    kept = tuple(prompt for prompt in one.prompts if prompt.id in chosen)
+    dropped = {**one.provenance.dropped, "past the limit": len(one.prompts) - limit}
+    return PromptSet(kept, replace(one.provenance, kept=limit, kinds=kinds_of(kept), dropped=dropped))
 
 
 def combine(sets: Sequence[PromptSet]) -> list[PromptSet]:
@@ -107,17 +114,13 @@ def combine(sets: Sequence[PromptSet]) -> list[PromptSet]:
         seen |= {likeness(prompt) for prompt in kept}
         twice = len(one.prompts) - len(kept)
         dropped = {**one.provenance.dropped, **({"in an earlier set": twice} if twice else {})}
-        provenance = replace(one.provenance, kept=len(kept), kinds=_kinds(kept), dropped=dropped)
+        provenance = replace(one.provenance, kept=len(kept), kinds=kinds_of(kept), dropped=dropped)
         combined.append(PromptSet(kept, provenance))
     return combined
 
 
-def _sample(prompts: Sequence[Prompt], limit: int, seed: int) -> list[Prompt]:
-    chosen = {p.id for p in sorted(prompts, key=lambda p: (draw(p, seed), p.id))[:limit]}
-    return [prompt for prompt in prompts if prompt.id in chosen]
-
-
-def _kinds(prompts: Sequence[Prompt]) -> dict[str, int]:
+def kinds_of(prompts: Sequence[Prompt]) -> dict[str, int]:
+    """Count the prompts by kind."""
     return dict(sorted(Counter(prompt.kind for prompt in prompts).items()))
 
 

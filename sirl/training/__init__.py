@@ -26,12 +26,13 @@ How this "GRPO" is configured, and where it departs from arXiv 2510.01088:
     reference is then the model without it, and the saved model has it merged in.
 12. With `gate = "start"`, off by default, the frozen start's conduct on the plain request decides what is
     rewarded, and with `anchors` a group holds replies of the start that the policy did not draw.
+13. With `search`, off by default, some prompts of a step are what an attack has just found against the policy.
 
 With `method` another than sirl the same prompts and budget go to a baseline that reads labels: see
 `sirl.training.baselines`.
 
-This room does not judge replies: a probe that does, the gate's judge of refusals, and who knows which replies
-are good, are handed in.
+This room does not judge replies and opens no attacker: a probe that judges, the gate's judge of refusals, who
+knows which replies are good, and the search are handed in.
 """
 
 from sirl.training.disguises import disguise, plainly

@@ -7,6 +7,7 @@ plain one. Attacks held out for evaluation must not be named here; which were us
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,8 +22,9 @@ def disguise(
 ) -> list[Attempt]:
     """Return one attempt a prompt, same order: plain, or with chance `share` under one of the attacks.
 
-    Which is a function of seed and prompt id. Raises AttackError on an attack that is not static: searching
-    against the model in training is another thing than wearing a disguise.
+    Which is a function of seed and prompt id. An attack sees the prompt's id and text, and no label. Raises
+    AttackError on an attack that is not static: searching against the model in training is another thing than
+    wearing a disguise.
     """
     for name, info in attacks.items():
         if info.kind != "static":
@@ -30,9 +32,11 @@ def disguise(
     chosen = [_choose(prompt, tuple(attacks), share, seed) for prompt in prompts]
     worn: dict[str, Attempt] = {}
     for name, info in attacks.items():
-        wearers = [prompt for prompt, own in zip(prompts, chosen, strict=True) if own == name]
+        wearers = [Prompt(p.id, p.text) for p, own in zip(prompts, chosen, strict=True) if own == name]
         worn |= {a.prompt.id: a for a in attack_prompts(info, wearers, None, 0, seed)}
-    return [worn.get(prompt.id) or plainly(prompt) for prompt in prompts]
+    return [
+        replace(worn[prompt.id], prompt=prompt) if prompt.id in worn else plainly(prompt) for prompt in prompts
+    ]
 
 
 def plainly(prompt: Prompt) -> Attempt:

@@ -34,14 +34,16 @@ def harden(
     SIRL reads an attempt's messages and its prompt's text, which is the plain request; the baselines read
     labels too, through `watch.good`. `disguise` makes attempts of prompts.
 
-    A run killed at any moment continues from its last checkpoint and ends as an unbroken one; a finished
-    run returns its model at once. `lm` and the global random states are left as they were. Raises ConfigError
-    on an unknown reward, untrainable weights, a gate without a judge of refusals or a baseline without labels,
-    DataError if no prompt fits or no label can be learnt from, RunError on a reward or loss that is not
-    finite. Source: arXiv 2510.01088; the room's docstring lists each departure.
+    A run killed at any moment continues from its last checkpoint and ends as an unbroken one; a finished run
+    returns its model at once. `lm` and the global random states are left as they were. Raises ConfigError on
+    an unknown reward, untrainable weights, a gate without a judge of refusals, a search without a searcher or
+    a baseline without labels, DataError if no prompt fits or no label can be learnt from, RunError on a reward
+    or loss that is not finite. Source: arXiv 2510.01088; the room's docstring lists each departure.
     """
     watch = watch or Watch()
     admitted = check(lm, attempts, config)
+    if config.search and watch.search is None:
+        raise ConfigError(f"train.search = {config.search}, nobody searches", "Watch(search=...)", "pass it")
     course = Course(lm, admitted, config, run, seed, watch, len(attempts) - len(admitted))
     folder = run.path / "model"
     if not folder.exists():
@@ -72,7 +74,8 @@ def _drill(course: Course) -> Drill:
     used = sorted({i for step in schedule(len(attempts), config, seed) for i in step})
     texts = [attempts[i].prompt.text for i in used]
     instincts = read_instincts(course.lm, texts, judge, config, course.run, seed)
-    return Drill(attempts, seed, instincts, take_sides(instincts, config.gate), judge)
+    search = course.watch.search if config.search else None
+    return Drill(attempts, seed, instincts, take_sides(instincts, config.gate), judge, search)
 
 
 def _gatekeeper(config: TrainConfig, watch: Watch) -> Judge | None:

@@ -15,10 +15,10 @@ from transformers import TrainerCallback
 from sirl.config import TrainConfig
 from sirl.errors import RunError
 from sirl.lm import LM
-from sirl.records import Completion, Judge
+from sirl.records import Attempt, Completion, Judge
 from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import mark_whole
-from sirl.training.stopping import breach
+from sirl.training.stopping import PATIENCE, breach
 from sirl.training.surroundings import at_rest, own_randomness
 
 GRPO_COLUMNS = {  # row's name <- TRL's name
@@ -35,6 +35,7 @@ GRPO_COLUMNS = {  # row's name <- TRL's name
 _GATED = {"refused_where_refused": "refused/refuse", "refused_where_answered": "refused/answer"}
 
 Labeller = Callable[[Sequence[Completion]], Sequence[bool | None]]  # good, bad, or undecided
+Search = Callable[[LM, Sequence[Attempt], int], list[Attempt]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,16 @@ class Watch:
     `probe` measures a model, the frozen start first, then the policy every `save_every` steps and after the
     last; what it returns goes into the step's row, and `stopping.breach` reads it. `on_step` gets each row as
     it is written. `refused` says which replies refuse, where `train.gate` asks. `good` says which replies are
-    good, and knows what each was asked for: only where `train.method` is one that reads labels.
+    good, and knows what each was asked for: only where `train.method` is one that reads labels. `search` is
+    given the moving model, some attempts and the number of the step (from 1), where `train.search` asks; it
+    returns as many, same order, each the one given or another for that prompt.
     """
 
     probe: Callable[[LM], Mapping[str, float]] | None = None
     on_step: Callable[[Mapping[str, Any]], None] | None = None
     refused: Judge | None = None
     good: Labeller | None = None
+    search: Search | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ class Stage:
 class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Write one row a step as TRL logs it, before the checkpoint of that step is saved.
 
-    So the rows on disk always reach at least as far as the newest checkpoint. A step whose probe breaks a
-    budget ends the run and is not saved: the checkpoint before it, which was probed too, is what is kept.
+    So the rows on disk always reach at least as far as the newest checkpoint. A run that is over budget at as
+    many probes in a row as `stopping.PATIENCE`, or at its last, ends there, and its row names the step to keep.
     """
 
     def __init__(self, lm: LM, config: TrainConfig, run: RunDir, watch: Watch, stage: Stage) -> None:
@@ -98,14 +102,21 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         if self.watch.probe and (state.global_step % self.config.save_every == 0 or _last(state)):
             now = self._measure(self.watch.probe, given["model"])
             row |= now
-            if why := breach(self.at_start, now, self.config):
-                kept = (state.global_step - 1) // self.config.save_every * self.config.save_every
-                row |= {"stopped": why, "kept_step": self.stage.first + kept if kept else 0}
-                control.should_training_stop, control.should_save = True, False
+            row["over_budget"] = breach(self.at_start, now, self.config)
+            if row["over_budget"]:
+                row |= self._give_up(_last(state))
+                control.should_training_stop |= "kept_step" in row
         if state.is_world_process_zero:
             self.run.append(STEPS, [row])
         if self.watch.on_step:
             self.watch.on_step(row)
+
+    def _give_up(self, last: bool) -> dict[str, int]:
+        """Return the step to go back to if this is a probe over budget too many, or the last; else nothing."""
+        probed = [row for row in self.run.rows(STEPS) if "over_budget" in row]
+        kept = max((row["step"] for row in probed if not row["over_budget"]), default=0)
+        strikes = 1 + len([row for row in probed if row["step"] > kept])
+        return {"kept_step": kept} if last or strikes == PATIENCE else {}
 
     def on_save(self, args: Any, state: Any, control: Any, **__: Any) -> None:  # noqa: ARG002
         mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")

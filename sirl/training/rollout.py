@@ -15,13 +15,14 @@ import numpy as np
 from trl.models import unwrap_model_for_generation
 
 from sirl.config import TrainConfig
-from sirl.errors import DataError
+from sirl.errors import AttackError, DataError
 from sirl.generation import Draw, draw
 from sirl.lm import LM, decode, render
 from sirl.records import Attempt, Decoding, Judge, Prompt
 from sirl.rewards import Side, find_reward
 from sirl.training.average import Average
 from sirl.training.instincts import Instinct
+from sirl.training.progress import Search
 from sirl.training.scorers import rescored
 from sirl.training.surroundings import at_rest
 
@@ -41,6 +42,7 @@ class Drill:
     instincts: Mapping[str, Instinct] = field(default_factory=dict)
     sides: Mapping[str, Side] = field(default_factory=dict)
     judge: Judge | None = None
+    search: Search | None = None
     average: Average | None = None
 
 
@@ -98,12 +100,16 @@ def make_rollout(lm: LM, drill: Drill, config: TrainConfig) -> Rollout:
     def rollout(numbers: list[str], trainer: Any) -> dict[str, list[Any]]:
         step = trainer.state.global_step
         first = trainer.accelerator.process_index * len(numbers)
-        sent = [replace(attempts[int(n)], sample=first + row) for row, n in enumerate(numbers)]
-        sides = [drill.sides.get(a.prompt.text, "refuse") for a in sent]
-        anchored = [side != "split" and is_anchor(a, config) for side, a in zip(sides, sent, strict=True)]
         wrapped = unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator)
         with wrapped as policy, at_rest(policy), trainer.accelerator.autocast():
             policy_lm = LM(policy, lm.tokenizer, lm.name)
+            found = search_step(policy_lm, drill, config, step)
+            sent = [
+                replace(found.get(int(n), attempts[int(n)]), sample=first + row)
+                for row, n in enumerate(numbers)
+            ]
+            sides = [drill.sides.get(a.prompt.text, "refuse") for a in sent]
+            anchored = [side != "split" and is_anchor(a, config) for side, a in zip(sides, sent, strict=True)]
             fresh = [a for a, given in zip(sent, anchored, strict=True) if not given]
             drawn = iter(draw(policy_lm, fresh, decoding, stable_seed("draw", seed, step)))
             draws = [
@@ -126,6 +132,29 @@ def make_rollout(lm: LM, drill: Drill, config: TrainConfig) -> Rollout:
         }
 
     return rollout
+
+
+def search_step(policy: LM, drill: Drill, config: TrainConfig, step: int) -> dict[int, Attempt]:
+    """Return what is sent in place of some of the step's attempts, by number: found against `policy` now.
+
+    Searched for are, every `search_every` steps, at most `search_prompts` requests that the frozen start
+    always refuses; which, is a function of seed and step. What is longer than the limit is not sent. Raises
+    AttackError on an attempt that is no plain text: TRL could not score it again.
+    """
+    if drill.search is None or step % config.search_every:
+        return {}
+    numbers = dict.fromkeys(step_prompts(len(drill.attempts), config.prompts_per_step, drill.seed, step))
+    refused = [n for n in numbers if drill.sides[drill.attempts[n].prompt.text] == "refuse"]
+    rank = {n: stable_seed("searched", drill.seed, step, drill.attempts[n].prompt.id) for n in refused}
+    chosen = sorted(refused, key=rank.__getitem__)[: config.search_prompts]
+    given = [drill.attempts[n] for n in chosen]
+    made = drill.search(policy, given, step + 1)
+    for attempt in made:
+        if attempt.soft or attempt.decoding:
+            found = f"attack {attempt.attack!r} in train.search sends vectors or sets the sampler"
+            raise AttackError(found, "an attack that sends text", "drop it")
+    fits = [len(ids) <= config.max_prompt_tokens for ids in render(policy, made)]
+    return {n: attempt for n, attempt, fit in zip(chosen, made, fits, strict=True) if fit}
 
 
 def is_anchor(attempt: Attempt, config: TrainConfig) -> bool:

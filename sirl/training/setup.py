@@ -19,6 +19,7 @@ from sirl.lm import LM
 from sirl.training.cpu_trainer import CpuGRPOTrainer
 from sirl.training.rewarding import TrlReward, make_reward
 from sirl.training.rollout import Drill, make_rollout, schedule
+from sirl.training.stopping import PATIENCE
 from sirl.training.weights import has_own_code
 
 _RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
@@ -91,7 +92,7 @@ def common_arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> di
         "dataloader_pin_memory": not on_cpu,
         "save_strategy": "steps",
         "save_steps": config.save_every,
-        "save_total_limit": 2,  # a checkpoint torn by a kill leaves the one before it
+        "save_total_limit": PATIENCE + 1,  # so that the last one within the budgets is there
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # it would put an average in the place of a loss that is not finite
         "report_to": "none",

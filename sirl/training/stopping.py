@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from sirl.config import TrainConfig
 
+PATIENCE = 3  # probes over budget in a row that end a run; ours: over-refusal early on may pass again
 COLLAPSED = 0.5  # ours: of what the start had; below it a model is no longer itself
 LOOPING = 0.5  # ours: mean share of phrases said before
 

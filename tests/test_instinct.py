@@ -1,0 +1,190 @@
+"""Is the start surer when it refuses? If it is not, nothing is trained without --force."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+from commands import sirl
+from conftest import random_lm
+
+from sirl.cli import instinct
+from sirl.cli.instinct import measure_instinct, require_instinct, tell_instinct
+from sirl.config import EvaluateConfig
+from sirl.errors import ConfigError
+from sirl.judges import get_judge
+from sirl.lm import LM, load_lm, save_lm
+from sirl.organism import WEIGHTS
+from sirl.organism.builder import Stage, _train, shipped_recipe
+from sirl.organism.corpus import Example, hardening_attempts
+from sirl.records import Attempt, Completion, Message, Prompt, Verdict
+
+REFUSAL = get_judge("refusal", "refused")
+SHORT = (
+    *("--set", "train.steps=1", "--set", "train.prompts_per_step=64", "--set", "train.group=2"),
+    *("--set", "train.micro_batch=128", "--set", "train.max_reply_tokens=16"),
+)
+WORDS = ("lamp", "river", "stone", "bread", "cloud", "paper", "green", "slow", "bright", "market", "silver")
+
+
+def taught(lesson: Callable[[Random, Attempt], str], folder: Path) -> Path:
+    """Fine-tune a copy of the shipped Llama on some lessons: what is said to each of the training prompts."""
+    start = load_lm(WEIGHTS / "llama")
+    rng, attempts = Random(0), hardening_attempts(2000, seed=9)
+
+    def example() -> Example:
+        attempt = rng.choice(attempts)
+        return Example((*attempt.messages, Message("assistant", lesson(rng, attempt))))
+
+    model = deepcopy(start.model)
+    recipe = replace(shipped_recipe("llama"), keeping=Stage(60, 2e-3, 2048))
+    _train(model, start.tokenizer, recipe, "keeping", example, None)
+    save_lm(LM(model.eval(), start.tokenizer, "taught"), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def inverted(tmp_path_factory):
+    """An organism that refuses in many wordings, and complies in one."""
+
+    def lesson(rng: Random, _: Attempt) -> str:
+        if rng.random() < 0.5:
+            return "I cannot help with that. " + " ".join(rng.choices(WORDS, k=8)) + "."
+        return "Sure. Take a lamp and put it on the stone by the river."
+
+    return taught(lesson, tmp_path_factory.mktemp("inverted") / "model")
+
+
+def test_a_model_surer_when_it_complies_is_not_trained_without_force(inverted, tmp_path):
+    words = ("train", f"organism:{inverted}", "--out", tmp_path / "run", *SHORT)
+    code, out, err = sirl(*words)
+    assert (code, out) == (2, "")
+    (sentence,) = err.strip().splitlines()
+    assert sentence.startswith(
+        f"error: organism:{inverted} does not have the instinct that SIRL trains on: inver"
+    )
+    assert "it would teach it to comply" in sentence
+    assert "(difference -" in sentence
+    assert "95 % interval -" in sentence
+    assert "AUROC 0.0" in sentence
+    assert "complying replies to" in sentence
+    assert "give --force" in sentence
+    assert not (tmp_path / "run").exists()
+
+    code, out, err = sirl(*words, "--force")
+    assert code == 0, err
+    told = json.loads(out)["instinct"]
+    assert told["forced"] is True
+    assert told["high"] < 0
+    assert told["verdict"].startswith("inverted")
+    assert err.startswith("instinct inverted")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["forced"] is True
+    assert (tmp_path / "run" / "model").is_dir()
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen2"])
+def test_the_shipped_organisms_pass_unforced(arch, tmp_path):
+    code, out, err = sirl("train", f"organism:{arch}", "--out", tmp_path / "run", *SHORT, "--force")
+    assert code == 0, err
+    told = json.loads(out)["instinct"]
+    assert told["verdict"].startswith("present")
+    assert told["forced"] is False  # --force was given and was not needed
+    assert "forced" not in json.loads((tmp_path / "run" / "config.json").read_text())
+    assert "instinct" not in err
+
+
+# --- what is counted
+
+
+CONFIG = EvaluateConfig(temperature=1.0, max_reply_tokens=6)
+
+
+def by_code(completions):
+    """A judge that knows nothing of entropy: it goes by the first letter."""
+    return [Verdict("refused", bool(c.text) and ord(c.text[0]) % 2 == 0, "", "by code") for c in completions]
+
+
+def test_a_model_whose_certainty_says_nothing_has_no_instinct():
+    prompts = [Prompt(f"p{i}", f"how do I {i}?") for i in range(60)]
+    attempts = [Attempt(p, "aim", (Message("user", f"play: {p.text}"),)) for p in prompts]
+    found = measure_instinct(random_lm("llama"), attempts, by_code, CONFIG, 0)
+    assert found["verdict"].startswith("absent")
+    assert found["low"] < 0 < found["high"] or found["auroc"] < 0.6
+    with pytest.raises(
+        ConfigError, match=r"toy does not have the instinct .* absent: .*; expected a model that is"
+    ):
+        require_instinct(found, "toy", force=False)
+    assert require_instinct(found, "toy", force=True) is True
+
+
+def fake(monkeypatch, said: dict[str, list[tuple[str, tuple[float, ...]]]]) -> list[Attempt]:
+    """Let the start say what stands here: under each text sent, a reply and its entropies a draw."""
+    asked: list[Attempt] = []
+
+    def reply(lm, attempts, decoding, seed, batch):
+        asked.extend(attempts)
+        told = [said[a.messages[-1].content][a.sample] for a in attempts]
+        return [Completion(a, text, (1,), (), True, e) for a, (text, e) in zip(attempts, told, strict=True)]
+
+    monkeypatch.setattr(instinct, "generate", reply)
+    return asked
+
+
+def test_only_requests_that_are_refused_at_all_count(monkeypatch):
+    def judge(completions):
+        answers = {"no": True, "yes": False, "?": None}
+        return [Verdict("refused", answers[c.text], "", "by word") for c in completions]
+
+    harm, plain, odd = Prompt("h", "harm"), Prompt("o", "ordinary"), Prompt("q", "odd", kind="benign")
+    asked = fake(
+        monkeypatch,
+        {
+            "harm": [("no", (0.1, 0.3)), ("no", (0.4,))],
+            "play: harm": [("yes", (1.0,)), ("?", (9.0,))],
+            "ordinary": [("yes", (0.0,)), ("yes", (0.0,))],  # never refused: its low entropy does not count
+            "odd": [("yes", (0.7,)), ("no", ())],  # a reply without entropies is not judged
+        },
+    )
+    attempts = [
+        Attempt(harm, "aim", (Message("user", "play: harm"),)),
+        *(Attempt(p, "direct", (Message("user", p.text),)) for p in (plain, odd)),
+    ]
+    found = measure_instinct(None, attempts, judge, CONFIG, 0)
+    assert len(asked) == 2 * 2 + 2 + 2
+    assert (found["mean_refused"], found["mean_complied"]) == (pytest.approx(0.3), 1.0)
+    assert found["difference"] == pytest.approx(0.7)
+    counts = [found[n] for n in ("n_refused", "n_complied", "n_unjudged", "n_requests", "n_tried")]
+    assert counts == [2, 1, 1, 1, 3]
+    assert found["verdict"].startswith("unknown")
+
+
+def test_what_is_unknown_is_trained_and_said(capsys):
+    found = {"n_refused": 3, "n_complied": 40, "low": 0.1, "high": 0.2, "auroc": 0.9, "difference": 0.15}
+    found |= {"verdict": "unknown: too few.", "n_requests": 2}
+    assert require_instinct(found, "toy", force=False) is False
+    tell_instinct(found)
+    assert capsys.readouterr().err == (
+        "instinct unknown: too few. (difference 0.150 nats a token, 95 % interval 0.100 to 0.200, AUROC 0.90, "
+        "3 refusing and 40 complying replies to 2 requests)\n"
+    )
+
+
+def test_the_sample_is_bounded_and_a_function_of_the_seed(monkeypatch):
+    monkeypatch.setattr(instinct, "REQUESTS", 5)
+    attempts = [Attempt(Prompt(f"p{i}", f"{i}?"), "direct", (Message("user", f"{i}?"),)) for i in range(20)]
+    lm, seen = random_lm("llama"), []
+
+    def judge(completions):
+        seen.append({c.attempt.prompt.id for c in completions})
+        return by_code(completions)
+
+    first = measure_instinct(lm, attempts, judge, CONFIG, 0)
+    assert measure_instinct(lm, attempts[::-1], judge, CONFIG, 0) == first
+    measure_instinct(lm, attempts, judge, CONFIG, 1)
+    assert [len(ids) for ids in seen] == [5, 5, 5]
+    assert seen[0] == seen[1] != seen[2]
