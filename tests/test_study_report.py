@@ -93,6 +93,25 @@ def test_differences_to_the_reference_are_paired(table):
     assert at(table, 0, "best_of_4")["differences"] == {}  # before training there is no reference
 
 
+def test_changes_are_from_the_start_of_the_same_seed(table):
+    # borderline at 30: .2 and .3 where the start refuses none; DSR .85 and .95 where it has .5
+    found = at(table, 30, "plain")["changes"]
+    assert found["borderline"]["difference"] == pytest.approx(0.25)
+    assert found["borderline"]["low"] == pytest.approx(0.25 - T1 * 0.05)
+    assert found["dsr"]["difference"] == pytest.approx(0.4)
+    assert at(table, 30, "sirl")["changes"]["dsr"]["n"] == 2
+    assert at(table, 30, "start")["changes"] == {}
+
+
+def test_each_attack_has_its_mean(table):
+    found = at(table, 30, "plain")["attacks"]
+    assert {name: row["mean"] for name, row in found.items()} == pytest.approx(
+        {"direct": 0.0, "aim": 0.9, "ica": 0.9}
+    )
+    assert (found["ica"]["low"], found["ica"]["high"]) == (0.0, 1.0)  # .8 and 1: .9 -+ 12.7 * .1
+    assert found["aim"]["low"] is None
+
+
 def test_who_does_not_train_stands_in_each_table_as_it_is(table):
     for step in (0, 30, 100):
         assert at(table, step, "best_of_4")["columns"]["dsr"]["mean"] == pytest.approx(0.55)
@@ -124,7 +143,7 @@ def test_the_worst_attack_has_a_name_and_what_is_undecided_a_count(table):
 def test_markdown_has_a_table_a_step_and_says_what_failed(table):
     text = markdown(table)
     assert text.count("\n## organism:llama") == 3
-    assert text.count("paired by seed:") == 2
+    assert text.count("Difference to `sirl`, paired by seed:") == text.count("Change from the start") == 2
     assert "| 90.0 [26.5, 100.0] | 85.0 [21.5, 100.0] (ica, aim) | 0.5 [0.0, 6.9] |" in text
     assert "| plain | +7.5 [−24.3, 39.3] |" in text
     assert "sirl (ended at 60)" in text

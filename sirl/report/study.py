@@ -77,7 +77,6 @@ def _table(study: Row, cells: Sequence[Row], model: str, step: int) -> dict[str,
     start, reference = found.get(START), found.get(study["reference"])
     rows = []
     for name, one in found.items():
-        compared = reference if reference is not one else None
         rows.append(
             {
                 "method": name,
@@ -86,11 +85,9 @@ def _table(study: Row, cells: Sequence[Row], model: str, step: int) -> dict[str,
                 "failed": one.failed,
                 "missing": one.missing,
                 "columns": {c.name: over_seeds(one.values(c), c.ends) for c in COLUMNS},
-                "differences": {
-                    c.name: difference_over_seeds(one.values(c), compared.values(c))
-                    for c in COLUMNS
-                    if compared
-                },
+                "attacks": one.attacks(),
+                "differences": one.against(reference),
+                "changes": one.against(start),
                 "worst_attacks": one.worst(),
                 "successes": times_fewer(start.successes() if start else {}, one.successes()),
                 "undecided": sum(row["unscored"]["no_verdict"] for row in one.rows.values()),
@@ -128,6 +125,21 @@ class _Found:
 
     def values(self, column: Column) -> dict[int, float | None]:
         return {seed: _value(row, column.name, self.floor) for seed, row in self.rows.items()}
+
+    def against(self, other: _Found | None) -> dict[str, dict[str, Any]]:
+        """Return the paired difference of each column to another method, none to itself."""
+        if other is None or other is self:
+            return {}
+        return {c.name: difference_over_seeds(self.values(c), other.values(c)) for c in COLUMNS}
+
+    def attacks(self) -> dict[str, dict[str, Any]]:
+        """Return the DSR under each attack over the seeds, the plain request's too."""
+        rates = {seed: row["dsr"]["per_attack"] for seed, row in self.rows.items()}
+        names = sorted({name for attacks in rates.values() for name in attacks})
+        return {
+            name: over_seeds({seed: of[name]["rate"] for seed, of in rates.items() if name in of}, SHARE)
+            for name in names
+        }
 
     def worst(self) -> list[str]:
         """Name the worst attack of each seed, that of most seeds first."""

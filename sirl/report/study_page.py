@@ -25,7 +25,10 @@ def markdown(table: Row) -> str:
     for one in table["tables"]:
         lines += [f"## {one['model']}, {_after(one['step'])}", "", *_figures(one), ""]
         if any(row["differences"] for row in one["rows"]):
-            lines += [f"Difference to `{study['reference']}`, paired by seed:", "", *_differences(one), ""]
+            lines += [f"Difference to `{study['reference']}`, paired by seed:", ""]
+            lines += [*_differences(one, "differences"), ""]
+        if one["step"] and any(row["changes"] for row in one["rows"]):
+            lines += ["Change from the start, paired by seed:", "", *_differences(one, "changes"), ""]
     failures = [cell for cell in table["cells"] if cell["failed"]]
     lines += ["## Failed", ""] * bool(failures)
     lines += [f"- `{cell['path']}`: {' '.join(cell['failed'].split())}" for cell in failures]
@@ -60,11 +63,11 @@ def _figures(one: Row) -> list[str]:
     return _grid(heads, rows)
 
 
-def _differences(one: Row) -> list[str]:
+def _differences(one: Row, to: str) -> list[str]:
     rows = [
-        [row["method"], *(c.figure(row["differences"][c.name], signed=True) for c in COLUMNS)]
+        [row["method"], *(c.figure(row[to][c.name], signed=True) for c in COLUMNS)]
         for row in one["rows"]
-        if row["differences"]
+        if row[to]
     ]
     return _grid(["method", *(c.title for c in COLUMNS)], rows)
 
