@@ -5,6 +5,7 @@ from dataclasses import FrozenInstanceError, asdict
 
 import pytest
 
+from sirl.attacks import ATTACKS
 from sirl.config import RECIPES, EvaluateConfig, ModelConfig, Recipe, TrainConfig, load_recipe, system_text
 from sirl.errors import ConfigError
 
@@ -22,7 +23,7 @@ PAPER = {  # arXiv 2510.01088, settings of training
 }
 
 
-def refused(changes, recipe="default") -> str:
+def refused(changes, recipe="paper") -> str:
     """Return the sentence with which the settings are refused."""
     with pytest.raises(ConfigError) as error:
         load_recipe(recipe, [changes] if isinstance(changes, str) else changes)
@@ -39,7 +40,7 @@ def test_training_defaults_are_the_papers():
 
 
 def test_measuring_is_greedy_and_the_gap_is_sampled():
-    recipe = load_recipe()
+    recipe = load_recipe("paper")
     assert recipe == Recipe(ModelConfig(), EvaluateConfig(temperature=1.0), TrainConfig(), EvaluateConfig())
     assert (recipe.evaluate.temperature, recipe.gap.temperature) == (0.0, 1.0)
     assert (recipe.evaluate.attacks, recipe.evaluate.samples) == (("static",), 1)
@@ -55,8 +56,12 @@ def test_shipped_recipes_load(path):
     assert json.loads(json.dumps(asdict(recipe)))["train"]["steps"] == recipe.train.steps
 
 
-def test_the_default_recipe_changes_nothing():
-    assert load_recipe("default") == Recipe()
+def test_the_papers_recipe_changes_nothing_and_the_default_guards_it():
+    assert load_recipe("paper") == Recipe()
+    ours = load_recipe("default")
+    assert (ours.model, ours.gap, ours.evaluate) == (Recipe().model, Recipe().gap, Recipe().evaluate)
+    assert ours.train.gate == "start"
+    assert set(ours.train.disguises) < set(ATTACKS)
 
 
 def test_a_recipe_file_of_ones_own(tmp_path):
@@ -98,7 +103,7 @@ def test_settings_are_frozen():
 )
 def test_a_change_of_each_type(change, expected):
     section, key = change.split("=")[0].strip().split(".")
-    value = getattr(getattr(load_recipe(changes=[change]), section), key)
+    value = getattr(getattr(load_recipe("paper", changes=[change]), section), key)
     assert value == expected
     assert type(value) is type(expected)
 
@@ -112,9 +117,9 @@ def test_changes_win_over_the_recipe_and_the_last_wins(tmp_path):
 
 def test_changes_that_hold_together_only_are_made_together():
     changes = ["train.group=2", "train.prompts_per_step=3", "train.micro_batch=6"]
-    assert load_recipe(changes=changes).train.micro_batch == 6
+    assert load_recipe("paper", changes=changes).train.micro_batch == 6
     changes = ["evaluate.samples=4", "evaluate.temperature=0.7"]
-    assert load_recipe(changes=changes).evaluate.samples == 4
+    assert load_recipe("paper", changes=changes).evaluate.samples == 4
 
 
 # --- what is refused
@@ -210,14 +215,14 @@ def test_a_value_out_of_range_is_refused(name, value):
 
 def test_the_limits_themselves_are_allowed():
     changes = ["train.temperature=5", "train.group=2", "train.steps=1", "train.kl=0", "evaluate.temperature=5"]
-    assert load_recipe(changes=[*changes, "evaluate.budget=1", "evaluate.batch=1"]).train.group == 2
+    assert load_recipe("paper", changes=[*changes, "evaluate.budget=1", "evaluate.batch=1"]).train.group == 2
 
 
 def test_greedy_replies_are_not_drawn_twice():
     assert "samples = 4; expected 1 at temperature 0: greedy replies do not differ" in refused(
         "evaluate.samples=4"
     )
-    assert load_recipe(changes=["gap.samples=4"]).gap.samples == 4
+    assert load_recipe("paper", changes=["gap.samples=4"]).gap.samples == 4
     assert "samples = 4" in refused(["gap.samples=4", "gap.temperature=0"])
 
 
@@ -254,7 +259,7 @@ def test_a_system_prompt_is_text_or_a_file(tmp_path):
     (tmp_path / "house.txt").write_text("Be kind.\nBe brief.\n")
     assert system_text(str(tmp_path / "house.txt")) == "Be kind.\nBe brief."
     assert system_text(" Be kind. ") == "Be kind."
-    assert system_text("") == load_recipe().evaluate.system == ""
-    assert load_recipe(changes=["evaluate.system=Be kind."]).evaluate.system == "Be kind."
+    assert system_text("") == load_recipe("paper").evaluate.system == ""
+    assert load_recipe("paper", changes=["evaluate.system=Be kind."]).evaluate.system == "Be kind."
     with pytest.raises(ConfigError, match="cannot be read"):
         system_text(str(tmp_path / "absent.txt"))

@@ -97,5 +97,7 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
 
 
 def seen_attacks(job: Job, subject: Subject) -> list[str] | None:
-    """Return the attacks whose kind of context the model met in training; None: its past is not known."""
-    return list(SEEN) if subject.is_organism and not job.asked.sources else None
+    """Return the attacks that training met, or their kind of context; None: the past is not known."""
+    if subject.is_organism and not job.asked.sources:
+        return [*SEEN, *(name for name in subject.met if name not in SEEN)]
+    return list(subject.met) or None

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, replace
 from os import environ
 from pathlib import Path
+from typing import Any
 
 from transformers.utils.logging import disable_progress_bar
 
@@ -56,6 +57,7 @@ class Subject:
     origin: str
     lm: LM | None = None
     dtype: str = "not known"
+    met: tuple[str, ...] = ()  # attacks that sirl trained it on
 
     @property
     def is_organism(self) -> bool:
@@ -107,11 +109,11 @@ def open_subject(spec: str, config: ModelConfig) -> Subject:
     if is_endpoint(spec):
         endpoint = open_endpoint(spec, config, Decoding())
         return Subject(endpoint, endpoint.name, endpoint.name)
-    source, name, origin = _resolve(spec)
+    source, name, origin, met = _resolve(spec)
     if config.engine == "vllm":
-        return Subject(open_vllm(source, name, config, Decoding()), name, origin, dtype=config.dtype)
+        return Subject(open_vllm(source, name, config, Decoding()), name, origin, None, config.dtype, met)
     lm = load_lm(source, name=name, dtype=config.dtype, trust_remote_code=config.trust_remote_code)
-    return Subject(LocalTarget(lm, Decoding()), name, origin, lm, config.dtype)
+    return Subject(LocalTarget(lm, Decoding()), name, origin, lm, config.dtype, met)
 
 
 def open_target(spec: str, config: ModelConfig, decoding: Decoding) -> Target:
@@ -122,21 +124,24 @@ def open_target(spec: str, config: ModelConfig, decoding: Decoding) -> Target:
     return open_subject(spec, replace(config, engine="transformers")).drawing(decoding)
 
 
-def _resolve(spec: str) -> tuple[str | Path, str, str]:
-    """Return where the weights are, what to call the model, and where it came from before hardening."""
+def _resolve(spec: str) -> tuple[str | Path, str, str, tuple[str, ...]]:
+    """Return where the weights are, what to call the model, where it came from, which attacks trained it."""
     if spec.startswith(ORGANISM):
-        return _organism_folder(spec), spec, spec
+        return _organism_folder(spec), spec, spec, ()
     path = Path(spec)
     run = path.parents[1] if path.parent.name == SNAPSHOTS else path
-    origin, method = _trained_from(run / "config.json")
-    if not origin:
-        return spec, spec, spec
+    settings = _training(run / "config.json")
+    if not settings:
+        return spec, spec, spec, ()
+    trained = settings.get("train") or {}
+    origin, method = str(settings["model"]), trained.get("method", "sirl")
+    met = (*trained.get("disguises", ()), *trained.get("search", ()))
     if run is not path:
-        return path, f"{origin}+{method}@{path.name}", origin
+        return path, f"{origin}+{method}@{path.name}", origin, met
     if not (path / "model").is_dir():
         found = f"the training run {spec} has no model yet"
         raise DataError(found, "a finished run", "repeat sirl train")
-    return path / "model", f"{origin}+{method}", origin
+    return path / "model", f"{origin}+{method}", origin, met
 
 
 def _organism_folder(spec: str) -> Path:
@@ -148,13 +153,11 @@ def _organism_folder(spec: str) -> Path:
     raise ConfigError(f"organism {name!r}", "a shipped organism or the folder of a built one", shipped)
 
 
-def _trained_from(config: Path) -> tuple[str, str]:
-    """Return the model that a training run hardened, and by which method; empty if this is no training run."""
+def _training(config: Path) -> dict[str, Any]:
+    """Return the settings of the training run that a config.json is of; empty if it is of none."""
     try:
         settings = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return "", ""
-    is_run = isinstance(settings, dict) and settings.get("kind") == "train"
-    if not is_run:
-        return "", ""
-    return str(settings.get("model", "")), str((settings.get("train") or {}).get("method", "sirl"))
+        return {}
+    is_run = isinstance(settings, dict) and settings.get("kind") == "train" and settings.get("model")
+    return settings if is_run else {}
