@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedTokenizerFast
 
+from sirl.config import load_recipe
 from sirl.lm import LM, load_lm, save_lm
 from sirl.rundir import read_run
 
@@ -235,7 +236,11 @@ def kill_midway(command: list[str], file: Path, lines: int) -> None:
 
 def test_summaries_have_their_documented_shape(told):
     conforms(told["before"], EVALUATE_SCHEMA)
-    conforms(told["after"], EVALUATE_SCHEMA)
+    known = {name: ROW | {"seen_in_training": bool} for name in ATTACKS.split(",")}
+    conforms(told["after"], EVALUATE_SCHEMA | {"dsr": DSR | {"per_attack": known}})
+    rows = told["after"]["dsr"]["per_attack"]
+    seen = {name for name, row in rows.items() if row["seen_in_training"]}
+    assert seen == set(load_recipe("default").train.disguises) & rows.keys()
     conforms(told["gap"], GAP_SCHEMA)
     keys = ("model", "seed", "method", "reward", "steps", "first", "last", "stopped", "kept_step", "held_out")
     assert told["train"].keys() == {*keys, "instinct", "seconds"}
