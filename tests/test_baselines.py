@@ -404,7 +404,7 @@ def test_slips_in_the_method_are_told(tmp_path, model):
     assert code == 2
     assert "train.method = 'stf'" in err
     code, _, err = sirl(
-        "train", model, "--out", tmp_path / "x", *words, "--method", "dpo", "--set", "train.gate=none"
+        "train", model, "--out", tmp_path / "x", *words, "--method", "dpo", "--set", "train.gate=start"
     )
     assert code == 2
     assert "--set train.gate" in err

@@ -113,7 +113,7 @@ def test_the_organism_hardens_on_no_request_that_it_is_measured_on_but_for_tasks
     found = [known.find(attempt.prompt.text) for attempt in hardening_attempts(1440, seed)]
     # sums, programs and small talk are few: those trained on and those measured are the same
     assert {hit for hit in found if hit} == {("task", "word for word")}
-    assert 0.05 < sum(hit is not None for hit in found) / len(found) < 0.2
+    assert 0.15 < sum(hit is not None for hit in found) / len(found) < 0.3
 
 
 # --- the command

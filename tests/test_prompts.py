@@ -1,6 +1,7 @@
 """Prompt sets of every shape, and every way in which one can be wrong."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sirl.errors import DataError
-from sirl.prompts import load_prompts, normalised, split_prompts, without_overlap
+from sirl.prompts import load_prompts, normalised, shuffled_once, split_prompts, without_overlap
 from sirl.records import Prompt
 
 ROWS = [
@@ -202,3 +203,17 @@ def test_the_beginning_of_a_complying_reply_is_read(tmp_path, column):
     path = tmp_path / "set.csv"
     path.write_text(f'goal,{column}\nBlorch a moonfox,"Sure, here is how"\nVexify a newt,\n')
     assert [p.target for p in load_prompts(path).prompts] == ["Sure, here is how", ""]
+
+
+def test_prompts_are_shuffled_and_asked_once_whatever_their_labels():
+    texts = [f"how {i}?" for i in range(20)]
+    prompts = [Prompt(f"p{i}", text) for i, text in enumerate(texts)]
+    order = [prompt.id for prompt in shuffled_once(prompts, 0)]
+    assert sorted(order) == sorted(prompt.id for prompt in prompts)
+    assert order != [prompt.id for prompt in prompts]
+    assert order == [prompt.id for prompt in shuffled_once(prompts[::-1], 0)]
+    assert order != [prompt.id for prompt in shuffled_once(prompts, 1)]
+    twice = [*prompts, Prompt("again", "How 3", answer="another answer")]  # the same request, another label
+    assert len(shuffled_once(twice, 0)) == 20
+    relabelled = [replace(prompt, answer="x", kind="benign") for prompt in twice]
+    assert [p.id for p in shuffled_once(twice, 0)] == [p.id for p in shuffled_once(relabelled, 0)]

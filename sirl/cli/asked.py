@@ -21,6 +21,7 @@ from sirl.prompts import (
     load_prompts,
     removed,
     sample,
+    shuffled_once,
     without_held_out,
 )
 from sirl.prompts.hub import load_set
@@ -122,7 +123,7 @@ def training_attempts(subject: Subject, asked: Asked, config: TrainConfig, seed:
         every = replace(asked, sources=config.prompts, limit=None).load(seed)
         sets = [sample(one, config.limit, seed) for one in without_held_out(every, held_out)]
         worn = get_attacks(config.disguises) if config.disguises else {}
-        prompts = [prompt for one in sets for prompt in one.prompts]
+        prompts = shuffled_once([prompt for one in sets for prompt in one.prompts], seed)
         attempts = disguise(prompts, worn, config.disguised, seed)
     if not attempts:
         raise DataError("every prompt asks what is held out", "prompts to train on", "name other prompts")

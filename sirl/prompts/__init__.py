@@ -15,7 +15,7 @@ from sirl.prompts.contamination import removed, without_held_out
 from sirl.prompts.files import TEXT_COLUMNS, Sheet, load_prompts, load_rows
 from sirl.prompts.rows import PromptSet, Provenance, combine, sample
 from sirl.prompts.sets import SETS
-from sirl.prompts.texts import normalised, split_prompts, without_overlap
+from sirl.prompts.texts import normalised, shuffled_once, split_prompts, without_overlap
 
 __all__ = [
     "SETS",
@@ -29,6 +29,7 @@ __all__ = [
     "normalised",
     "removed",
     "sample",
+    "shuffled_once",
     "split_prompts",
     "without_held_out",
     "without_overlap",

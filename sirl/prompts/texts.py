@@ -32,6 +32,12 @@ def draw(prompt: Prompt, seed: int) -> float:
     return int.from_bytes(sha256(f"{seed}|{prompt.id}".encode()).digest()[:8], "big") / 2**64
 
 
+def shuffled_once(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
+    """Return each text once, nearly alike ones too, in an order of the seed and the ids; no label is read."""
+    order = sorted(prompts, key=lambda prompt: draw(prompt, seed))
+    return list({normalised(prompt.text): prompt for prompt in reversed(order)}.values())[::-1]
+
+
 def split_prompts(prompts: Sequence[Prompt], share: float, seed: int) -> tuple[list[Prompt], list[Prompt]]:
     """Part prompts into about `share` and the rest, each by its own id: adding one never moves another.
 
