@@ -1,10 +1,12 @@
-"""Write docs/results.md from run folders: `python docs/make_results.py NAME=BEFORE,AFTER [...]`.
+"""Write docs/results.md: `python docs/make_results.py study-NAME=FOLDER NAME=BEFORE,AFTER [...]`.
 
-Every number is recomputed from the records of the runs, which are of `sirl evaluate MODEL --attacks all`.
+Every number is recomputed from what runs left behind: folders of `sirl study study-NAME`, and of
+`sirl evaluate MODEL` before and after hardening.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +17,7 @@ from typing import Any
 from sirl import metrics
 from sirl.attacks import ATTACKS, PAPER
 from sirl.records import Record
+from sirl.report.study_page import markdown
 from sirl.rundir import RunDir, read_run
 
 START = ("autodan", "scav", "gptfuzzer", "renellm")  # these begin at a template; the other searches at `direct`
@@ -51,6 +54,13 @@ def model_section(name: str, before: RunDir, after: RunDir) -> str:
         *(_starts(side, when) for side, when in ((old, "before"), (new, "after")) if metrics.searching(side)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def study_section(name: str, folder: Path) -> str:
+    """Return the tables of a study, a level lower than on its own page."""
+    lines = markdown(json.loads((folder / "study.json").read_text(encoding="utf-8"))).splitlines()
+    lower = [f"#{line}" if line.startswith("#") else line for line in lines[1:]]
+    return "\n".join([f"\n## sirl study {name}", *lower]) + "\n"
 
 
 def _plain(run: RunDir) -> list[Record]:
@@ -168,6 +178,9 @@ def page(pairs: Sequence[str]) -> str:
     sections = []
     for pair in pairs:
         name, _, folders = pair.partition("=")
+        if name.startswith("study-"):
+            sections.append(study_section(name, Path(folders)))
+            continue
         before, after = (read_run(Path(folder)) for folder in folders.split(","))
         sections.append(model_section(name, before, after))
     return HEAD + "".join(sections)

@@ -23,12 +23,15 @@ def markdown(table: Row) -> str:
     study = table["study"]
     lines = ["# Study", "", _preface(study), ""]
     for one in table["tables"]:
-        lines += [f"## {one['model']}, {_after(one['step'])}", "", *_figures(one), ""]
-        if any(row["differences"] for row in one["rows"]):
-            lines += [f"Difference to `{study['reference']}`, paired by seed:", ""]
-            lines += [*_differences(one, "differences"), ""]
-        if one["step"] and any(row["changes"] for row in one["rows"]):
-            lines += ["Change from the start, paired by seed:", "", *_differences(one, "changes"), ""]
+        lines += [f"## {one['model']}, {_after(one['step'])}", ""]
+        if figures := _figures(one):
+            lines += [*figures, ""]
+        if missing := [row["method"] for row in one["rows"] if not _is_known(row)]:
+            lines += [f"Not measured yet: {', '.join(missing)}.", ""]
+        if differences := _differences(one, "differences"):
+            lines += [f"Difference to `{study['reference']}`, paired by seed:", "", *differences, ""]
+        if one["step"] and (changes := _differences(one, "changes")):
+            lines += ["Change from the start, paired by seed:", "", *changes, ""]
     failures = [cell for cell in table["cells"] if cell["failed"]]
     lines += ["## Failed", ""] * bool(failures)
     lines += [f"- `{cell['path']}`: {' '.join(cell['failed'].split())}" for cell in failures]
@@ -59,17 +62,21 @@ def _figures(one: Row) -> list[str]:
             f"{row['undecided']} of {row['records']}",
         ]
         for row in one["rows"]
+        if _is_known(row)
     ]
-    return _grid(heads, rows)
+    return _grid(heads, rows) if rows else []
+
+
+def _is_known(row: Row) -> bool:
+    """Say whether anything can be said of a method: it has numbers, or it has failed."""
+    return bool(row["seeds"] or row["failed"])
 
 
 def _differences(one: Row, to: str) -> list[str]:
-    rows = [
-        [row["method"], *(c.figure(row[to][c.name], signed=True) for c in COLUMNS)]
-        for row in one["rows"]
-        if row[to]
-    ]
-    return _grid(["method", *(c.title for c in COLUMNS)], rows)
+    """Return the rows of methods that share a seed with what they are compared to; none, no table."""
+    known = [row for row in one["rows"] if row[to] and any(pair["n"] for pair in row[to].values())]
+    rows = [[row["method"], *(c.figure(row[to][c.name], signed=True) for c in COLUMNS)] for row in known]
+    return _grid(["method", *(c.title for c in COLUMNS)], rows) if rows else []
 
 
 def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
