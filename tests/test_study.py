@@ -328,7 +328,7 @@ def test_only_and_render(done, tmp_path):
     recipe, _, _ = done
     code, summary, _ = sirl("study", recipe, "--out", tmp_path, "--render")
     assert (code, json.loads(summary)) == (0, {"missing": 4, "held": 0})
-    assert "not measured" in (tmp_path / "study.md").read_text()
+    assert "Not measured yet: start, plain, unfit, best_of_2." in (tmp_path / "study.md").read_text()
     code, _, error = sirl("study", recipe, "--out", tmp_path, "--only", "nothing")
     assert code == 2
     assert "one is organism-llama/start/seed-0" in error
