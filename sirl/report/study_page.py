@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from sirl import charts
 from sirl.charts import Axis, Caption, Series
+from sirl.report.grid import grid
 from sirl.report.pages import fill
 from sirl.report.story import ORGANISM
 from sirl.report.study import COLUMNS, START, Column, Row, trains
@@ -60,7 +61,7 @@ def _figures(one: Row) -> list[str]:
         ]
         for row in one["rows"]
     ]
-    return _grid(heads, rows)
+    return grid(heads, rows)
 
 
 def _differences(one: Row, to: str) -> list[str]:
@@ -69,15 +70,7 @@ def _differences(one: Row, to: str) -> list[str]:
         for row in one["rows"]
         if row[to]
     ]
-    return _grid(["method", *(c.title for c in COLUMNS)], rows)
-
-
-def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [_line(heads), _line(["---"] * len(heads)), *map(_line, rows)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    return grid(["method", *(c.title for c in COLUMNS)], rows)
 
 
 def _with_names(row: Row, column: Column) -> str:
