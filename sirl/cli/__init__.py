@@ -203,6 +203,26 @@ def report(
 
 
 @app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(help="A recipe that tells a model's shape, as llama-3.1-8b.")],
+    gpus: Annotated[int, typer.Option(help="GPUs, one process each.", min=1)] = 1,
+    device: Annotated[str, typer.Option(help="a100, h100 or h200.")] = "h100",
+    memory: Annotated[float, typer.Option(help="GiB of each GPU; 0: the device's own.", min=0)] = 0.0,
+    prompt_tokens: Annotated[int, typer.Option(help="Of a prompt, for the time; 0: the limit.", min=0)] = 0,
+    reply_tokens: Annotated[int, typer.Option(help="Of a reply, for the time; 0: the limit.", min=0)] = 0,
+    utilisation: Annotated[float, typer.Option(help="Share of the TFLOP/s reached.", min=0.01, max=1)] = 0.35,
+    streaming: Annotated[float, typer.Option(help="Share of the bandwidth reached.", min=0.01, max=1)] = 0.5,
+    changes: Changes = None,
+) -> None:
+    """Estimate memory and time of training by a recipe, with the arithmetic shown. Opens no model."""
+    from sirl.cli import planning
+    from sirl.plan import Assumed, find_device
+
+    assumed = Assumed(find_device(device, memory), gpus, prompt_tokens, reply_tokens, utilisation, streaming)
+    typer.echo(planning.plan(recipe, changes or (), assumed))
+
+
+@app.command()
 def export(
     model: Annotated[str, typer.Argument(help="A training run, its snapshots/STEP, or a model folder.")],
     out: Annotated[Path, typer.Option(help="Folder of the model to publish: new or empty.")],

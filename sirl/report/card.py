@@ -81,7 +81,8 @@ def _front(release: Release) -> list[str]:
 
 def _start(release: Release) -> str:
     """Name the start; of a folder on the author's machine only the last part of its path."""
-    return Path(release.origin).name if Path(release.origin).exists() else release.origin
+    path = Path(release.origin)
+    return path.name if path.is_absolute() or path.exists() else release.origin
 
 
 def _method(release: Release) -> str:
