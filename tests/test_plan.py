@@ -25,7 +25,8 @@ from trl.kernels import chunked_logprob
 from sirl.config import ModelConfig, Recipe, ShapeConfig, TrainConfig, load_recipe
 from sirl.errors import ConfigError
 from sirl.generation import draw
-from sirl.plan import DRAWN, GIB, TILE, Assumed, Device, adapter_parameters, find_device, make_plan
+from sirl.plan import GIB, Assumed, Device, adapter_parameters, find_device, make_plan
+from sirl.plan.memory import DRAWN, TILE
 from sirl.training.surroundings import quiet
 
 SHAPE = ShapeConfig(
