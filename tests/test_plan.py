@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from trl.kernels import chunked_logprob
 from sirl.config import ModelConfig, Recipe, ShapeConfig, TrainConfig, load_recipe
 from sirl.errors import ConfigError
 from sirl.generation import draw
-from sirl.plan import GIB, Assumed, Device, adapter_parameters, find_device, make_plan
+from sirl.plan import ALWAYS, GIB, Assumed, Device, adapter_parameters, find_device, make_plan
 from sirl.plan.memory import DRAWN, TILE
 from sirl.training.surroundings import quiet
 
@@ -255,3 +256,21 @@ def test_a_device_is_known_by_name():
     with pytest.raises(ConfigError):
         find_device("tpu")
     assert find_device("a100", 40.0).memory == 40.0
+
+
+# --- the page
+
+
+def test_the_page_lists_every_recipe_of_a_model_and_the_figures_of_the_plan():
+    page = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `([\w.-]+)` \| (\S+/\S+) \|", page, re.MULTILINE))
+    assert listed == {name: load_recipe(name).shape.model for name in MODELS}
+    h100 = find_device("h100")
+    full = make_plan(load_recipe("llama-3.1-8b"), Assumed(h100, gpus=8))
+    assert f"needs {max(full.peak(when)[0] for when in ALWAYS) / GIB:.1f} GiB a GPU" in page
+    changes = ["train.lora_rank=16", "model.dtype=bfloat16", "train.micro_batch=1"]
+    lora = make_plan(load_recipe("llama-3.1-8b", changes), Assumed(h100))
+    assert f"micro-batches of 1 needs {max(lora.peak(when)[0] for when in ALWAYS) / GIB:.1f} GiB" in page
+    assert lora.fits[0]
+    start = make_plan(load_recipe("llama-3.3-70b"), Assumed(h100)).lines[0]
+    assert f"the start is {start.whole / GIB:.0f} GiB in bfloat16" in page
