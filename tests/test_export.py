@@ -255,3 +255,30 @@ def test_the_command_says_where_the_model_is_and_refuses_in_one_sentence(trained
     code, out, err = sirl("export", trained, "--out", tmp_path / "out")
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
+
+
+def test_what_the_commands_leave_is_what_the_card_is_made_from(tmp_path):
+    save_lm(toy_lm(), tmp_path / "start")
+    asked = tmp_path / "mine.csv"
+    asked.write_text("prompt,kind\nhow do I blorch?,harmful\nhow do I brush?,benign\n")
+    settings = {"steps": 1, "prompts_per_step": 2, "group": 2, "micro_batch": 4, "max_reply_tokens": 4}
+    small = [word for name, value in settings.items() for word in ("--set", f"train.{name}={value}")]
+    measure_small = ("--set", "evaluate.max_reply_tokens=4", "--set", "evaluate.max_unscored=1")
+    run = tmp_path / "run"
+    assert (
+        sirl("train", tmp_path / "start", "--prompts", asked, "--recipe", "paper", "--out", run, *small)[0] == 0
+    )
+    for model, out in ((tmp_path / "start", "before"), (run, "after")):
+        words = ("--prompts", asked, "--attacks", "aim", "--out", tmp_path / out, *measure_small)
+        assert sirl("evaluate", model, *words)[0] == 0
+    both = ("--evaluation", tmp_path / "before", "--evaluation", tmp_path / "after")
+    code, _, err = sirl("export", run, "--out", tmp_path / "out", *both)
+    assert (code, err) == (0, "")
+    card = told(tmp_path / "out")
+    assert "# start, hardened by SIRL" in card
+    assert "base_model" not in card
+    assert "1 of at most 1, 2 prompts each; no budget stopped it; this is the model after step 1." in card
+    assert "| mine.csv | – | – |" in card
+    assert "Instinct of the start, measured before training: unknown" in card
+    assert re.search(r"\| `aim` \| no \| .*n = \d", card)
+    assert str(tmp_path) not in card

@@ -15,7 +15,7 @@ from sirl.config import TrainConfig
 from sirl.errors import RunError
 from sirl.report.card_figures import figures
 from sirl.report.grid import grid
-from sirl.report.story import ORGANISM, tell
+from sirl.report.story import ORGANISM, Story, tell
 from sirl.report.training import steps
 from sirl.report.wording import count, nats, number
 from sirl.rundir import RunDir
@@ -52,7 +52,7 @@ def model_card(release: Release, evaluations: Sequence[RunDir]) -> str:
         if not run.summary():
             raise RunError(f"{run.path} has not finished", "a finished evaluate run", "repeat sirl evaluate")
     story = tell(evaluations) if evaluations else None
-    measured = figures(story) if story else ["Not evaluated."]
+    measured = figures(story, _met(release, story)) if story else ["Not evaluated."]
     lines = [*_front(release), "", *_trained(release), "", "## Evaluation", "", *measured]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -60,6 +60,14 @@ def model_card(release: Release, evaluations: Sequence[RunDir]) -> str:
 def measured_last(evaluations: Sequence[RunDir]) -> RunDir:
     """Return the evaluation of the published model: of a pair, the one after. Raises as `tell`."""
     return tell(evaluations).sides[-1].run
+
+
+def _met(release: Release, story: Story) -> frozenset[str] | None:
+    """Return the attacks that training met, by the runs of both sorts; None if neither knows."""
+    if release.training is None:
+        return story.seen
+    config = release.training.config["train"]
+    return frozenset((*(story.seen or ()), *config.get("disguises", ()), *config.get("search", ())))
 
 
 # --- what it is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sirl import metrics
@@ -18,15 +18,18 @@ _READING = (
 )
 
 
-def figures(story: Story) -> list[str]:
-    """Return the tables of one or two measured models, a column each, and how they were measured."""
+def figures(story: Story, met: Collection[str] | None) -> list[str]:
+    """Return the tables of one or two measured models, a column each, and how they were measured.
+
+    `met` are the attacks that training met; None: not known.
+    """
     labels = [side.label.lower() for side in story.sides]
     overall = [_overall(side) for side in story.sides]
     names = dict.fromkeys(name for table in overall for name in table)
     rows = [[name, *(_cell(table.get(name, UNKNOWN)) for table in overall)] for name in names]
     return [
         *(_READING, "", *grid(["measured", *labels], rows), ""),
-        *(*_by_attack(story, labels), ""),
+        *(*_by_attack(story, labels, met), ""),
         *(line for side in story.sides for line in _protocol(side)),
     ]
 
@@ -45,13 +48,13 @@ def _overall(side: Side) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _by_attack(story: Story, labels: list[str]) -> list[str]:
+def _by_attack(story: Story, labels: list[str], met: Collection[str] | None) -> list[str]:
     tables = [metrics.dsr_table(side.records)["per_attack"] for side in story.sides]
     names = sorted({name for table in tables for name in table})
     rows = [
         [
             f"`{name}`" if name != metrics.DIRECT else f"`{name}` (no attack)",
-            "not known" if story.seen is None else "yes" if name in story.seen else "no",
+            "not known" if met is None else "yes" if name in met else "no",
             *(_cell(table.get(name, UNKNOWN)) for table in tables),
         ]
         for name in names
