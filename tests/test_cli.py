@@ -15,7 +15,19 @@ from sirl.lm import save_lm
 from sirl.rundir import open_run
 
 COMMANDS = {
-    (): ("demo", "gap", "train", "evaluate", "merge", "report", "attacks", "organism", "judge"),
+    (): (
+        "demo",
+        "gap",
+        "train",
+        "evaluate",
+        "merge",
+        "report",
+        "plan",
+        "export",
+        "attacks",
+        "organism",
+        "judge",
+    ),
     ("demo",): ("--out", "--arch", "--seed", "--recipe", "--set"),
     ("gap",): ("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
     ("train",): ("MODEL", "--out", "--prompts", "--seed", "--recipe", "--set", "--force", "--held-out"),
@@ -25,6 +37,8 @@ COMMANDS = {
     ),
     ("merge",): ("SHARDS", "--out"),
     ("report",): ("RUNS", "--out"),
+    ("plan",): ("RECIPE", "--gpus", "--device", "--memory", "--prompt-tokens", "--reply-tokens", "--set"),
+    ("export",): ("MODEL", "--out", "--evaluation", "--trust-remote-code"),
     ("attacks",): ("check", "export"),
     ("attacks", "check"): ("NAMES",),
     ("attacks", "export"): ("RUN", "--attack", "--out", "--wide"),

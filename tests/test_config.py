@@ -64,6 +64,31 @@ def test_the_papers_recipe_changes_nothing_and_the_default_guards_it():
     assert set(ours.train.disguises) < set(ATTACKS)
 
 
+MODELS = sorted(p.stem for p in RECIPES.glob("*.toml") if "[shape]" in p.read_text())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_recipe_of_a_model_is_the_default_one(name):
+    recipe, default = load_recipe(name), load_recipe("default")
+    assert recipe.shape.model
+    if name == "llama-3.3-70b":  # LoRA
+        assert (recipe.model.dtype, recipe.train.lora_rank) == ("bfloat16", 16)
+        changed = {f for f in asdict(recipe.train) if getattr(recipe.train, f) != getattr(default.train, f)}
+        assert changed == {"lora_rank", "learning_rate", "micro_batch"}
+    else:
+        assert (recipe.model, recipe.train) == (default.model, default.train)
+    assert (recipe.gap, recipe.evaluate) == (default.gap, default.evaluate)
+
+
+def test_thirteen_models_have_a_recipe():
+    papers = {"llama-3.1-8b", "llama-3.2-3b", "qwen2.5-3b", "qwen2.5-7b"}
+    later = {"qwen2.5-14b", "tulu-3-8b", "llama-2-7b-chat", "vicuna-7b"}
+    untried = {"llama-3.3-70b", "qwen3-8b", "gemma-2-9b", "mistral-7b", "phi-4"}
+    assert set(MODELS) == papers | later | untried
+    told = {name: (RECIPES / f"{name}.toml").read_text() for name in MODELS}
+    assert {name for name in MODELS if "Ours and untried" in told[name]} == untried
+
+
 def test_a_recipe_file_of_ones_own(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('[train]\nsteps = 7\nkl = 0\n[evaluate]\nattacks = ["aim", "direct"]\n')
@@ -71,6 +96,27 @@ def test_a_recipe_file_of_ones_own(tmp_path):
     assert (recipe.train.steps, recipe.train.kl, recipe.train.group) == (7, 0.0, 4)
     assert recipe.evaluate.attacks == ("aim", "direct")
     assert recipe.gap == Recipe().gap
+
+
+def test_a_recipe_lies_over_its_base(tmp_path):
+    base, mine = tmp_path / "base.toml", tmp_path / "mine.toml"
+    base.write_text('base = "default"\n[train]\nsteps = 7\ngroup = 8\n')
+    mine.write_text(f'base = "{base}"\n[train]\nsteps = 9\n')
+    recipe, default = load_recipe(str(mine), ["train.kl=0.5"]), load_recipe("default")
+    assert (recipe.train.steps, recipe.train.group, recipe.train.kl) == (9, 8, 0.5)
+    assert recipe.train.anchors == default.train.anchors == 1
+    assert recipe.evaluate == default.evaluate
+
+
+def test_a_base_that_is_no_other_recipe_is_refused(tmp_path):
+    one, two = tmp_path / "one.toml", tmp_path / "two.toml"
+    one.write_text(f'base = "{two}"\n')
+    two.write_text(f'base = "{one}"\n')
+    assert "expected another recipe" in refused([], str(one))
+    one.write_text("base = 3\n")
+    assert "base = 3 in " in refused([], str(one))
+    one.write_text('base = "absent"\n')
+    assert refused([], str(one)).startswith("recipe 'absent'; expected a shipped recipe")
 
 
 def test_settings_are_frozen():
@@ -245,6 +291,10 @@ def test_a_step_is_cut_into_equal_micro_batches():
         (b"[train.more]\nsteps = 3\n", "setting train.more"),
         (b"[[train]]\nsteps = 3\n", "train outside a section"),
         (b"[train]\nsteps = 0\n", "train.steps = 0"),
+        (b"[shape]\nlayer = 3\n", "setting shape.layer"),
+        (b"[shape]\nlayers = 3\n", "shape.parameters = 0"),
+        (b"[shape]\nlayers = -1\n", "shape.parameters = 0"),
+        (b"[shape]\ntied = 1\n", "shape.tied = 1"),
     ],
 )
 def test_a_bad_recipe_is_refused_in_one_sentence(tmp_path, content, sentence):

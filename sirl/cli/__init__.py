@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from sirl.cli.endings import conclude, show
+from sirl.cli.groups import attacks, judge, organism
 from sirl.cli.options import (
     AnyProtocol,
     Arch,
@@ -36,8 +37,6 @@ from sirl.cli.options import (
     Quick,
     RecipeName,
     RequestColumn,
-    RequestsOfReplies,
-    Role,
     Scorer,
     Seed,
     Shard,
@@ -46,11 +45,8 @@ from sirl.cli.options import (
 from sirl.errors import RunError, SirlError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe model.")
 app.add_typer(organism, name="organism")
-attacks_app = typer.Typer()
-app.add_typer(attacks_app, name="attacks")
-judge = typer.Typer(no_args_is_help=True, help="Judges: how well they agree with people; judge a run again.")
+app.add_typer(attacks, name="attacks")
 app.add_typer(judge, name="judge")
 
 
@@ -206,6 +202,44 @@ def report(
     typer.echo(f"wrote {out}")
 
 
+@app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(help="A recipe that tells a model's shape, as llama-3.1-8b.")],
+    gpus: Annotated[int, typer.Option(help="GPUs, one process each.", min=1)] = 1,
+    device: Annotated[str, typer.Option(help="a100, h100 or h200.")] = "h100",
+    memory: Annotated[float, typer.Option(help="GiB of each GPU; 0: the device's own.", min=0)] = 0.0,
+    prompt_tokens: Annotated[int, typer.Option(help="Of a prompt, for the time; 0: the limit.", min=0)] = 0,
+    reply_tokens: Annotated[int, typer.Option(help="Of a reply, for the time; 0: the limit.", min=0)] = 0,
+    utilisation: Annotated[float, typer.Option(help="Share of the TFLOP/s reached.", min=0.01, max=1)] = 0.35,
+    streaming: Annotated[float, typer.Option(help="Share of the bandwidth reached.", min=0.01, max=1)] = 0.5,
+    changes: Changes = None,
+) -> None:
+    """Estimate memory and time of training by a recipe, with the arithmetic shown. Opens no model."""
+    from sirl.cli import planning
+    from sirl.plan import Assumed, find_device
+
+    assumed = Assumed(find_device(device, memory), gpus, prompt_tokens, reply_tokens, utilisation, streaming)
+    typer.echo(planning.plan(recipe, changes or (), assumed))
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A training run, its snapshots/STEP, or a model folder.")],
+    out: Annotated[Path, typer.Option(help="Folder of the model to publish: new or empty.")],
+    evaluation: Annotated[
+        list[Path] | None,
+        typer.Option(help="An evaluate run for the model card. Twice: before, after."),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
+) -> None:
+    """Write a model as an ordinary Hugging Face folder, with a model card of what was done and measured."""
+    from sirl.cli import exporting
+
+    typer.echo(f"wrote {exporting.export(model, out, evaluation or (), trust_remote_code)}")
+
+
 @app.command("export-inspect")
 def export_inspect(
     run: Annotated[Path, typer.Argument(help="A run folder of gap or evaluate.")],
@@ -218,88 +252,6 @@ def export_inspect(
     from sirl.inspect.log import export
 
     typer.echo(f"wrote {export(run, out)}")
-
-
-@attacks_app.callback(invoke_without_command=True)
-def list_attacks(context: typer.Context) -> None:
-    """List the attacks, check one of your own, or export what one sent."""
-    if context.invoked_subcommand is None:
-        from sirl.cli import suite
-
-        suite.show()
-
-
-@attacks_app.command()
-def check(
-    names: Annotated[list[str], typer.Argument(help="my_pkg.mine:attack, or names as of --attacks.")],
-) -> None:
-    """Check attacks, your own above all, against everything that an attack promises."""
-    from sirl.cli import suite
-
-    suite.check(names)
-
-
-@attacks_app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="The folder of a gap or evaluate run.")],
-    attack: Annotated[str, typer.Option(help="The attack whose prompts are written.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")],
-    wide: Annotated[bool, typer.Option(help="A CSV with the attack as a column, for --columns.")] = False,
-) -> None:
-    """Write what an attack sent in a run as a JailbreakBench artefact, or as a CSV; harmful where it was."""
-    from sirl.cli import suite
-
-    suite.export(run, attack, out, wide)
-
-
-@organism.command()
-def build(
-    out: Annotated[Path, typer.Option(help="Folder to write the model to.")],
-    arch: Arch = "llama",
-    seed: Seed = 0,
-    role: Role = "target",
-) -> None:
-    """Train an organism from nothing (minutes on two cores), measure it, and write its model card."""
-    from sirl.cli import birth
-
-    birth.build_organism(arch, out, seed, role)
-
-
-@judge.command("check")
-def judge_check(
-    labels: Annotated[Path, typer.Argument(help="CSV (UTF-8 or latin-1), JSON or JSONL of labelled replies.")],
-    out: Annotated[Path, typer.Option(help="Folder for the summary, the confusion table, the disagreements.")],
-    response_column: Annotated[str, typer.Option(help="Column of the replies.")],
-    label_column: Annotated[str, typer.Option(help="Column of people's labels; several, with commas, vote.")],
-    positive: Annotated[str, typer.Option(help="Label values that mean yes, with commas.")],
-    question: Annotated[str, typer.Option(help="refused or harmful.")],
-    request_column: RequestsOfReplies = "",
-    judges: Judges = None,
-    seed: Seed = 0,
-) -> None:
-    """Measure how far a judge agrees with people's labels."""
-    from sirl.cli import judging
-    from sirl.cli.labels import Columns, write_check
-
-    values = [tuple(part.strip() for part in text.split(",")) for text in (label_column, positive)]
-    columns = Columns(response_column, values[0], values[1], request_column)
-    asked = judging.asked_question(question)
-    checked = judging.check_judge(labels, columns, judges or (), asked, judging.Opening(seed=seed))
-    write_check(out, checked)
-    show(checked.summary)
-
-
-@judge.command("run")
-def judge_run(
-    run: Annotated[Path, typer.Argument(help="A run folder of gap or evaluate; it is not changed.")],
-    out: Out,
-    judges: Judges = None,
-    seed: Seed = 0,
-) -> None:
-    """Judge an existing run again, without generating again, into a new run folder."""
-    from sirl.cli import judging
-
-    show(judging.judge_run(run, judges or (), out, judging.Opening(seed=seed)))
 
 
 def main() -> None:

@@ -109,7 +109,7 @@ def open_subject(spec: str, config: ModelConfig) -> Subject:
     if is_endpoint(spec):
         endpoint = open_endpoint(spec, config, Decoding())
         return Subject(endpoint, endpoint.name, endpoint.name)
-    source, name, origin, met = _resolve(spec)
+    source, name, origin, met = resolve_model(spec)
     if config.engine == "vllm":
         return Subject(open_vllm(source, name, config, Decoding()), name, origin, None, config.dtype, met)
     lm = load_lm(source, name=name, dtype=config.dtype, trust_remote_code=config.trust_remote_code)
@@ -124,12 +124,15 @@ def open_target(spec: str, config: ModelConfig, decoding: Decoding) -> Target:
     return open_subject(spec, replace(config, engine="transformers")).drawing(decoding)
 
 
-def _resolve(spec: str) -> tuple[str | Path, str, str, tuple[str, ...]]:
-    """Return where the weights are, what to call the model, where it came from, which attacks trained it."""
+def resolve_model(spec: str) -> tuple[str | Path, str, str, tuple[str, ...]]:
+    """Return where the weights are, what to call the model, where it came from, which attacks trained it.
+
+    Raises ConfigError or DataError on an organism that is not there or a training run without a model.
+    """
     if spec.startswith(ORGANISM):
         return _organism_folder(spec), spec, spec, ()
     path = Path(spec)
-    run = path.parents[1] if path.parent.name == SNAPSHOTS else path
+    run = run_of(path)
     settings = _training(run / "config.json")
     if not settings:
         return spec, spec, spec, ()
@@ -142,6 +145,11 @@ def _resolve(spec: str) -> tuple[str | Path, str, str, tuple[str, ...]]:
         found = f"the training run {spec} has no model yet"
         raise DataError(found, "a finished run", "repeat sirl train")
     return path / "model", f"{origin}+{method}", origin, met
+
+
+def run_of(path: Path) -> Path:
+    """Return the folder of the run that a folder would belong to: of a snapshot its run, else itself."""
+    return path.parents[1] if path.parent.name == SNAPSHOTS else path
 
 
 def _organism_folder(spec: str) -> Path:

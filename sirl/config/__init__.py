@@ -1,6 +1,7 @@
 """Every setting, with its default and where that comes from.
 
 Settings are frozen dataclasses read from a recipe (TOML) and changed with `--set section.key=value`.
+A recipe may lie over another one, which it names as its `base`.
 An unknown key or a value out of range fails; nothing is silently ignored. Defaults are the paper's
 (arXiv 2510.01088, the settings table of its appendix) unless the comment says otherwise.
 """
@@ -14,10 +15,20 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from sirl.config.measure import EvaluateConfig, ModelConfig
+from sirl.config.shape import ShapeConfig
 from sirl.config.train import UNREAD, TrainConfig
 from sirl.errors import ConfigError, suggest
 
-__all__ = ["RECIPES", "EvaluateConfig", "ModelConfig", "Recipe", "TrainConfig", "load_recipe", "system_text"]
+__all__ = [
+    "RECIPES",
+    "EvaluateConfig",
+    "ModelConfig",
+    "Recipe",
+    "ShapeConfig",
+    "TrainConfig",
+    "load_recipe",
+    "system_text",
+]
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
@@ -29,6 +40,7 @@ class Recipe:
     gap: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(temperature=1.0))
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    shape: ShapeConfig = field(default_factory=ShapeConfig)
 
 
 def system_text(value: str) -> str:
@@ -51,15 +63,7 @@ def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
     Raises ConfigError on an unknown recipe, section or key, on a value of the wrong type or out of range, on a
     change that the method does not read; the recipe itself may hold settings of another method.
     """
-    tables: dict[str, dict[str, Any]] = {}
-    for section, table in read_recipe(name).items():
-        if not isinstance(table, dict):
-            raise ConfigError(
-                f"{section} outside a section in {name}",
-                "settings in [model], [gap], [train] or [evaluate]",
-                "move it into its section",
-            )
-        tables[section] = dict(table)
+    tables = _tables(name)
     asked = [_split_change(change) for change in changes]
     for section, key, value in asked:
         tables.setdefault(section, {})[key] = value
@@ -74,6 +78,24 @@ def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
             method = f"train.method = {recipe.train.method!r}"
             raise ConfigError(f"--set train.{key} with {method}", "a setting that it reads", "leave it out")
     return recipe
+
+
+def _tables(name: str, built_on_it: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+    """Return the sections of a recipe, laid over those of the recipe that it names as its base."""
+    raw = dict(read_recipe(name))
+    base = raw.pop("base", None)
+    if base is not None and (not isinstance(base, str) or base in (name, *built_on_it)):
+        raise ConfigError(f"base = {base!r} in {name}", "another recipe", "name a shipped one or a TOML file")
+    tables = {} if base is None else _tables(base, (name, *built_on_it))
+    for section, table in raw.items():
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"{section} outside a section in {name}",
+                "settings in [model], [gap], [train], [evaluate] or [shape]",
+                "move it into its section",
+            )
+        tables[section] = {**tables.get(section, {}), **table}
+    return tables
 
 
 def read_recipe(name: str) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from sirl.config.checks import require
 
 GATES = ("none", "start", "certainty")
 SCALES = ("group", "batch", "side", "none")
+RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
 _COUNTS = (
     *("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch", "gate_samples"),
     *("save_every", "limit", "search_every", "search_prompts", "search_budget"),

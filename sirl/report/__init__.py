@@ -9,6 +9,8 @@
                  the page
     study, study_page, study.html.j2
                  the table of a study, in Markdown and as a page of its own
+    card, card_figures, grid
+                 the model card of what is exported
 
 Knows no model and no judge: every number is recomputed from the records on disk.
 """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sirl.records import Decoding
+from sirl.records import Decoding, Record
 from sirl.report.story import ORGANISM, Side, Story, model_of
 from sirl.report.wording import count
 
@@ -19,7 +19,7 @@ def protocol(story: Story) -> dict[str, Any]:
     return {
         "runs": [_run(story, i) for i in range(len(story.runs))],
         "prompts": [row for i in range(len(story.runs)) for row in _prompts(story, i)],
-        "judges": [row for side in story.measured for row in _judges(side)],
+        "judges": [row for side in story.measured for row in judges_asked(side)],
         "versions": _table(story, "versions"),
         "hashes": _table(story, "hashes"),
         "columns": [_name(story, i) for i in range(len(story.runs))],
@@ -38,11 +38,16 @@ def decoding_text(decoding: Decoding | None) -> str:
     return f"{', '.join(limits)}, at most {decoding.max_new_tokens} tokens"
 
 
+def decodings(records: Sequence[Record]) -> list[str]:
+    """Say how the replies' tokens were drawn, each way once; of several ways, how many replies each."""
+    ways = Counter(decoding_text(r.attempt.decoding) for r in records)
+    return [f"{text} ({n})" if len(ways) > 1 else text for text, n in sorted(ways.items())]
+
+
 def _run(story: Story, index: int) -> dict[str, Any]:
     run = story.runs[index]
     side = next((s for s in story.measured if s.run is run), None)
     records = (*side.records, *side.draws) if side else ()
-    decodings = Counter(decoding_text(r.attempt.decoding) for r in records)
     return {
         "name": _name(story, index),
         "kind": run.kind,
@@ -53,7 +58,7 @@ def _run(story: Story, index: int) -> dict[str, Any]:
         "steps": len(run.rows("steps.jsonl")) if run.kind == "train" else None,
         "unfinished": sum(not r.completion.finished and not r.completion.error for r in records),
         "no_reply": sum(bool(r.completion.error) for r in records),
-        "decoding": [f"{text} ({n})" if len(decodings) > 1 else text for text, n in sorted(decodings.items())],
+        "decoding": decodings(records),
         "config": json.dumps(run.config, indent=1, ensure_ascii=False, sort_keys=True),
     }
 
@@ -86,7 +91,7 @@ def _name(story: Story, index: int) -> str:
     )
 
 
-def _judges(side: Side) -> list[dict[str, Any]]:
+def judges_asked(side: Side) -> list[dict[str, Any]]:
     """Return one row a question and judge of a run: how often asked, how often undecided, how trusted."""
     asked: Counter[tuple[str, str]] = Counter()
     undecided: Counter[tuple[str, str]] = Counter()

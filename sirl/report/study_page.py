@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from sirl import charts
 from sirl.charts import Axis, Caption, Series
+from sirl.report.grid import grid
 from sirl.report.pages import fill
 from sirl.report.story import ORGANISM
 from sirl.report.study import COLUMNS, START, Column, Row, trains
@@ -64,7 +65,7 @@ def _figures(one: Row) -> list[str]:
         for row in one["rows"]
         if _is_known(row)
     ]
-    return _grid(heads, rows) if rows else []
+    return grid(heads, rows) if rows else []
 
 
 def _is_known(row: Row) -> bool:
@@ -76,15 +77,7 @@ def _differences(one: Row, to: str) -> list[str]:
     """Return the rows of methods that share a seed with what they are compared to; none, no table."""
     known = [row for row in one["rows"] if row[to] and any(pair["n"] for pair in row[to].values())]
     rows = [[row["method"], *(c.figure(row[to][c.name], signed=True) for c in COLUMNS)] for row in known]
-    return _grid(["method", *(c.title for c in COLUMNS)], rows) if rows else []
-
-
-def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [_line(heads), _line(["---"] * len(heads)), *map(_line, rows)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    return grid(["method", *(c.title for c in COLUMNS)], rows) if rows else []
 
 
 def _with_names(row: Row, column: Column) -> str:

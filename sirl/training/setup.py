@@ -14,6 +14,7 @@ from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from sirl.config import TrainConfig
+from sirl.config.train import RECOMPUTE_ABOVE
 from sirl.errors import ConfigError
 from sirl.lm import LM
 from sirl.training.cpu_trainer import CpuGRPOTrainer
@@ -21,8 +22,6 @@ from sirl.training.rewarding import TrlReward, make_reward
 from sirl.training.rollout import Drill, make_rollout, schedule
 from sirl.training.stopping import PATIENCE
 from sirl.training.weights import has_own_code
-
-_RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
 
 
 def build_trainer(
@@ -84,7 +83,7 @@ def common_arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> di
         "lr_scheduler_type": "constant",
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
-        "gradient_checkpointing": lm.model.num_parameters() > _RECOMPUTE_ABOVE,
+        "gradient_checkpointing": lm.model.num_parameters() > RECOMPUTE_ABOVE,
         "use_cpu": on_cpu,
         "bf16": not on_cpu and lm.model.dtype == torch.float32 and torch.cuda.is_bf16_supported(),
         "trust_remote_code": has_own_code(lm),

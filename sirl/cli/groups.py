@@ -1,0 +1,97 @@
+"""The commands that come in groups: sirl attacks, sirl organism, sirl judge. Thin, and a door, as `cli` is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sirl.cli.endings import show
+from sirl.cli.options import Arch, Judges, Out, RequestsOfReplies, Role, Seed
+
+attacks = typer.Typer()
+organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe model.")
+judge = typer.Typer(no_args_is_help=True, help="Judges: how well they agree with people; judge a run again.")
+
+
+@attacks.callback(invoke_without_command=True)
+def list_attacks(context: typer.Context) -> None:
+    """List the attacks, check one of your own, or export what one sent."""
+    if context.invoked_subcommand is None:
+        from sirl.cli import suite
+
+        suite.show()
+
+
+@attacks.command()
+def check(
+    names: Annotated[list[str], typer.Argument(help="my_pkg.mine:attack, or names as of --attacks.")],
+) -> None:
+    """Check attacks, your own above all, against everything that an attack promises."""
+    from sirl.cli import suite
+
+    suite.check(names)
+
+
+@attacks.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder of a gap or evaluate run.")],
+    attack: Annotated[str, typer.Option(help="The attack whose prompts are written.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    wide: Annotated[bool, typer.Option(help="A CSV with the attack as a column, for --columns.")] = False,
+) -> None:
+    """Write what an attack sent in a run as a JailbreakBench artefact, or as a CSV; harmful where it was."""
+    from sirl.cli import suite
+
+    suite.export(run, attack, out, wide)
+
+
+@organism.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Folder to write the model to.")],
+    arch: Arch = "llama",
+    seed: Seed = 0,
+    role: Role = "target",
+) -> None:
+    """Train an organism from nothing (minutes on two cores), measure it, and write its model card."""
+    from sirl.cli import birth
+
+    birth.build_organism(arch, out, seed, role)
+
+
+@judge.command("check")
+def judge_check(
+    labels: Annotated[Path, typer.Argument(help="CSV (UTF-8 or latin-1), JSON or JSONL of labelled replies.")],
+    out: Annotated[Path, typer.Option(help="Folder for the summary, the confusion table, the disagreements.")],
+    response_column: Annotated[str, typer.Option(help="Column of the replies.")],
+    label_column: Annotated[str, typer.Option(help="Column of people's labels; several, with commas, vote.")],
+    positive: Annotated[str, typer.Option(help="Label values that mean yes, with commas.")],
+    question: Annotated[str, typer.Option(help="refused or harmful.")],
+    request_column: RequestsOfReplies = "",
+    judges: Judges = None,
+    seed: Seed = 0,
+) -> None:
+    """Measure how far a judge agrees with people's labels."""
+    from sirl.cli import judging
+    from sirl.cli.labels import Columns, write_check
+
+    values = [tuple(part.strip() for part in text.split(",")) for text in (label_column, positive)]
+    columns = Columns(response_column, values[0], values[1], request_column)
+    asked = judging.asked_question(question)
+    checked = judging.check_judge(labels, columns, judges or (), asked, judging.Opening(seed=seed))
+    write_check(out, checked)
+    show(checked.summary)
+
+
+@judge.command("run")
+def judge_run(
+    run: Annotated[Path, typer.Argument(help="A run folder of gap or evaluate; it is not changed.")],
+    out: Out,
+    judges: Judges = None,
+    seed: Seed = 0,
+) -> None:
+    """Judge an existing run again, without generating again, into a new run folder."""
+    from sirl.cli import judging
+
+    show(judging.judge_run(run, judges or (), out, judging.Opening(seed=seed)))

@@ -1,0 +1,276 @@
+"""`sirl plan`: sums done by hand, the shapes of real architectures, and what cannot be planned."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from commands import sirl
+from peft import LoraConfig, get_peft_model
+from test_config import MODELS
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    LlamaConfig,
+    MistralConfig,
+    Phi3Config,
+    Qwen2Config,
+    Qwen3Config,
+)
+from trl.kernels import chunked_logprob
+
+from sirl.config import ModelConfig, Recipe, ShapeConfig, TrainConfig, load_recipe
+from sirl.errors import ConfigError
+from sirl.generation import draw
+from sirl.plan import ALWAYS, GIB, Assumed, Device, adapter_parameters, find_device, make_plan
+from sirl.plan.memory import DRAWN, TILE
+from sirl.training.surroundings import quiet
+
+SHAPE = ShapeConfig(
+    model="maker/toy",
+    parameters=2_000_000_000,
+    layers=10,
+    hidden=100,
+    heads=5,
+    kv_heads=2,
+    head_dim=20,
+    intermediate=300,
+    vocabulary=1000,
+)
+TRAIN = TrainConfig(
+    steps=3, group=4, prompts_per_step=8, max_prompt_tokens=100, max_reply_tokens=300, micro_batch=2, limit=20
+)
+TOY = Recipe(model=ModelConfig(), train=TRAIN, shape=SHAPE)
+CARD = Device("card", memory=100.0, tflops=2.0, float32=1.0, bandwidth=10.0)  # times 0.5: 1e12, 5e11, 5e9
+ASSUMED = Assumed(CARD, gpus=2, utilisation=0.5, streaming=0.5)
+G = 1e9
+
+
+def held(plan, sharded=False):
+    """Return the bytes of each line, of one name added up."""
+    lines: dict[tuple[str, tuple[str, ...]], float] = {}
+    for line in plan.lines:
+        lines[line.what, line.when] = line.sharded if sharded else line.whole
+    return {what if what != "keys and values" else f"{what} {when[0]}": n for (what, when), n in lines.items()}
+
+
+# --- by hand
+
+
+def test_full_training_in_float32_keeps_three_copies_and_an_optimiser():
+    found = held(make_plan(TOY, ASSUMED))
+    assert found["the start, frozen"] == found["the policy"] == found["the reference of the KL"] == 8 * G
+    assert found["AdamW's two moments"] == 16 * G
+    assert found["gradients"] == 8 * G
+    # 2 rows x 400 tokens; the stream is float32: 800 x 10 layers x 100 x 4 B
+    assert found["inputs of the layers"] == 3_200_000
+    # a token: 8 x 100 + 2 x (5 + 2) x 20 + 4 x 300 = 2,280 values of 2 B
+    assert found["one layer, recomputed"] == 800 * 2280 * 2
+    assert found["a tile of the head's logits"] == 4096 * 1000 * 4
+    # 16 replies a GPU x 400 tokens x 2 x 10 layers x 2 x 20 x 2 B
+    assert found["keys and values drawing"] == 16 * 400 * 800 * 2
+    assert "keys and values asking" not in found  # no gate: the start is not asked
+
+
+def test_sharding_divides_all_but_the_start_and_gathers_the_policy_to_draw():
+    found = held(make_plan(TOY, ASSUMED), sharded=True)
+    assert found["the start, frozen"] == 8 * G
+    assert (
+        found["the policy"] == found["the policy's other shards"] == found["the reference of the KL"] == 4 * G
+    )
+    assert found["AdamW's two moments"] == 8 * G
+    assert found["gradients"] == 4 * G
+    assert found["inputs of the layers"] == 3_200_000
+
+
+def test_the_peaks_add_up_what_is_there_at_the_time():
+    plan = make_plan(TOY, ASSUMED)
+    activations = 3_200_000 + 800 * 2280 * 2 + 4096 * 1000 * 4
+    drawn = 16 * 400 * 800 * 2 + 3 * 16 * 1000 * 4
+    assert plan.peak("training") == (48 * G + activations, 28 * G + activations)
+    assert plan.peak("drawing") == (40 * G + drawn, 28 * G + drawn)
+    assert plan.peak("asking") == (8 * G, 8 * G)
+    assert plan.limit == 0.9 * 100 * GIB
+    assert plan.fits == (True, True)
+    assert (plan.replies, plan.tokens) == (32, 32 * 400)
+
+
+@pytest.mark.parametrize(
+    ("memory", "fits"), [(51.0, (True, True)), (40.0, (False, True)), (20.0, (False, False))]
+)
+def test_it_fits_if_every_peak_is_below_the_limit(memory, fits):
+    assert make_plan(TOY, replace(ASSUMED, device=replace(CARD, memory=memory))).fits == fits
+
+
+def test_lora_in_bfloat16_keeps_two_copies_and_a_small_optimiser():
+    recipe = replace(TOY, model=ModelConfig(dtype="bfloat16"), train=replace(TRAIN, lora_rank=3))
+    found = held(make_plan(recipe, ASSUMED))
+    # a layer: queries 100 + 100, keys and values 2 x (100 + 40), output 100 + 100, three of 100 + 300
+    weights = 3 * 10 * (200 + 280 + 200 + 1200)
+    assert adapter_parameters(SHAPE, 3) == weights
+    assert found["the start, frozen"] == found["the policy"] == 4 * G
+    assert "the reference of the KL" not in found  # the adapter is switched off instead
+    assert found["LoRA of rank 3"] == found["gradients"] == 4 * weights
+    assert found["AdamW's two moments"] == 8 * weights
+    assert found["inputs of the layers"] == 1_600_000
+
+
+def test_without_a_kl_there_is_no_reference():
+    plan = make_plan(replace(TOY, train=replace(TRAIN, kl=0.0)), ASSUMED)
+    assert "the reference of the KL" not in held(plan)
+    assert [phase.what for phase in plan.phases] == ["draw the replies", "train on them"]
+
+
+def test_a_small_model_keeps_its_activations():
+    small = replace(TOY, shape=replace(SHAPE, parameters=1000))
+    plan = make_plan(small, ASSUMED)
+    assert held(plan)["inside the layers"] == 800 * 10 * 2280 * 2
+    assert plan.phases[-1].seconds == pytest.approx(6 * 1000 * 16 * 400 / 1e12)  # nothing is recomputed
+
+
+def test_the_time_of_each_phase():
+    drawing, scoring, training = make_plan(TOY, ASSUMED).phases
+    # prompts: 4e9 FLOP a token x 16 x 100; a token of 16 replies: 64e9 FLOP in .064 s, or 8e9 B and
+    # 16 x (100 + 150) tokens x 1,600 B = 6.4e6 B of cache in 1.60128 s: reading counts
+    assert drawing.seconds == pytest.approx(4e9 * 1600 / 1e12 + 300 * 8.0064e9 / 5e9)
+    assert scoring.seconds == pytest.approx(4e9 * 6400 / 1e12)
+    assert training.seconds == pytest.approx(8 * 2e9 * 6400 / 1e12)
+    lora = make_plan(replace(TOY, train=replace(TRAIN, lora_rank=3)), ASSUMED).phases[-1]
+    assert lora.seconds == pytest.approx(6 * 2e9 * 6400 / 1e12)
+
+
+def test_the_start_is_asked_once_in_its_own_precision():
+    gated = replace(TOY, train=replace(TRAIN, gate="start", gate_samples=4))
+    plan = make_plan(gated, replace(ASSUMED, prompt_tokens=10, reply_tokens=20))
+    asking = plan.phases[-1]
+    assert asking.once
+    # 20 requests, the limit, x 4 = 80 replies in 2 batches of 64 at most; 64 x 4e9 FLOP at 5e11 take .512 s,
+    # 8e9 B and 64 x 20 tokens x 3,200 B at 5e9 take 1.6 s
+    assert asking.seconds == pytest.approx(4e9 * 800 / 5e11 + 2 * 20 * (8e9 + 64 * 20 * 3200) / 5e9)
+    assert held(plan)["keys and values asking"] == 64 * 400 * 800 * 4  # memory is at the limits all the same
+    assert plan.tokens == 32 * 30
+    slow = replace(ASSUMED, device=replace(CARD, float32=0.1))
+    assert make_plan(gated, slow).phases[-1].seconds == pytest.approx(
+        4e9 * 8000 / 5e10 + 2 * 300 * 64 * 4e9 / 5e10
+    )  # computing counts
+
+
+# --- what it rests on
+
+
+ARCHITECTURES = {
+    "qwen2.5": Qwen2Config,
+    "qwen3": Qwen3Config,
+    "gemma-2": Gemma2Config,
+    "mistral": MistralConfig,
+    "phi-4": Phi3Config,
+}
+
+
+def outline(name):
+    """Build the architecture of a recipe's shape without its weights."""
+    shape = load_recipe(name).shape
+    kind = next((kind for start, kind in ARCHITECTURES.items() if name.startswith(start)), LlamaConfig)
+    config = kind(
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        intermediate_size=shape.intermediate,
+        vocab_size=shape.vocabulary,
+        tie_word_embeddings=shape.tied,
+        pad_token_id=0,
+        **({"head_dim": shape.head_dim} if kind in (Gemma2Config, Qwen3Config) else {}),
+    )
+    with torch.device("meta"):
+        return shape, AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_parameters_of_a_recipe_are_those_of_its_architecture(name):
+    shape, model = outline(name)
+    assert model.num_parameters() == shape.parameters
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "qwen2.5-3b", "gemma-2-9b"])
+def test_the_adapters_parameters_are_pefts(name):
+    shape, model = outline(name)
+    with quiet():
+        adapted = get_peft_model(model, LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM"))
+    assert adapted.get_nb_trainable_parameters()[0] == adapter_parameters(shape, 16)
+
+
+def test_the_batches_and_tiles_are_those_of_the_code():
+    assert inspect.signature(draw).parameters["batch"].default == DRAWN
+    assert TILE[0] == chunked_logprob.TOKEN_CHUNK_SIZE
+
+
+# --- the command, and what cannot be planned
+
+
+def test_the_command_shows_every_formula_and_whether_it_fits():
+    code, out, err = sirl("plan", "llama-3.1-8b", "--gpus", "8")
+    assert (code, err) == (0, "")
+    assert "meta-llama/Llama-3.1-8B-Instruct, 8,030,261,248 parameters in float32, on 8 x H100" in out
+    assert re.search(r"the policy +29\.9 +3\.7  drawing, training +8\.03e9 x 4 B", out)
+    assert "Whole copies (DDP): does not fit." in out
+    assert "128 prompts x 4 = 512 replies, 64 a GPU" in out
+    assert "nothing here was measured" in out
+    small = ("--set", "train.lora_rank=16", "--set", "model.dtype=bfloat16", "--set", "train.micro_batch=1")
+    assert "Whole copies (DDP): fits." in sirl("plan", "llama-3.1-8b", *small)[1]
+    assert "Whole copies (DDP): does not fit." in sirl("plan", "llama-3.1-8b", *small, "--memory", "40")[1]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_recipe_of_a_model_can_be_planned(name):
+    plan = make_plan(load_recipe(name), Assumed(find_device("h100"), gpus=8))
+    assert plan.replies == 512
+    assert all(line.formula and line.whole + line.sharded > 0 for line in plan.lines)
+    assert all(phase.seconds > 0 for phase in plan.phases)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("default",), "a recipe without the shape of a model; expected a section [shape]"),
+        (("llama-3.1-8b", "--gpus", "3"), "train.micro_batch = 8 on 3 GPUs; expected a product that divides"),
+        (("llama-3.1-8b", "--device", "h10"), "device 'h10'; expected a known GPU; did you mean h100"),
+        (
+            ("llama-3.1-8b", "--set", "model.dtype=float16"),
+            "model.dtype = 'float16'; expected float32 or bfloat16",
+        ),
+        (("llama-3.1",), "recipe 'llama-3.1'; expected a shipped recipe"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_in_a_sentence(words, sentence):
+    code, out, err = sirl("plan", *words)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {sentence}")
+
+
+def test_a_device_is_known_by_name():
+    with pytest.raises(ConfigError):
+        find_device("tpu")
+    assert find_device("a100", 40.0).memory == 40.0
+
+
+# --- the page
+
+
+def test_the_page_lists_every_recipe_of_a_model_and_the_figures_of_the_plan():
+    page = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `([\w.-]+)` \| (\S+/\S+) \|", page, re.MULTILINE))
+    assert listed == {name: load_recipe(name).shape.model for name in MODELS}
+    h100 = find_device("h100")
+    full = make_plan(load_recipe("llama-3.1-8b"), Assumed(h100, gpus=8))
+    assert f"needs {max(full.peak(when)[0] for when in ALWAYS) / GIB:.1f} GiB a GPU" in page
+    changes = ["train.lora_rank=16", "model.dtype=bfloat16", "train.micro_batch=1"]
+    lora = make_plan(load_recipe("llama-3.1-8b", changes), Assumed(h100))
+    assert f"micro-batches of 1 needs {max(lora.peak(when)[0] for when in ALWAYS) / GIB:.1f} GiB" in page
+    assert lora.fits[0]
+    start = make_plan(load_recipe("llama-3.3-70b"), Assumed(h100)).lines[0]
+    assert f"the start is {start.whole / GIB:.0f} GiB in bfloat16" in page
