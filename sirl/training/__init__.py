@@ -27,8 +27,8 @@ How this "GRPO" is configured, and where it departs from arXiv 2510.01088:
 12. With `gate = "start"`, off by default, the frozen start's conduct on the plain request decides what is
     rewarded, and with `anchors` a group holds replies of the start that the policy did not draw.
 13. With `search`, off by default, some prompts of a step are what an attack has just found against the policy.
-14. With budgets, off by default, a run ends where held-out probes say so, and goes back to the last model within
-    them; the paper trains about 30 steps.
+14. With budgets, off by default, a run ends where held-out probes say so, and goes back to the last model
+    within them; the paper trains about 30 steps.
 
 With `method` another than sirl the same prompts and budget go to a baseline that reads labels: see
 `sirl.training.baselines`.
