@@ -48,7 +48,7 @@ def _summary(done: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "model": before["model"],
         "seed": before["seed"],
-        "reward": done["train"]["reward"],
+        "method": done["train"]["method"],
         "steps": done["train"]["steps"],
         "gap": {name: done["gap"]["gap"][name] for name in gap_fields},
         **{
