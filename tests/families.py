@@ -53,7 +53,9 @@ class Family:
     model: type
     tokenizer: Callable[[], Any]
     template: str
-    stops: tuple[str, ...]  # what ends a reply by the generation config; the tokenizer's own is among them or not
+    stops: tuple[
+        str, ...
+    ]  # what ends a reply by the generation config; the tokenizer's own is among them or not
     prompt: str  # how a lone user turn "hi" is rendered, start of text and generation prompt included
     chat: str  # how system S, user A, assistant B, user C are rendered
     rows: int = 0
@@ -146,7 +148,9 @@ def gemma_tokenizer() -> Any:
 
 def mistral_tokenizer() -> Any:
     """As Gemma's, but a space is put before the first word; no padding token; adds the start of text."""
-    return known(LlamaTokenizer(**learned(MISTRAL_SPECIAL, byte_level=False), add_bos_token=True), MISTRAL_SPECIAL)
+    return known(
+        LlamaTokenizer(**learned(MISTRAL_SPECIAL, byte_level=False), add_bos_token=True), MISTRAL_SPECIAL
+    )
 
 
 def phi_tokenizer() -> Any:

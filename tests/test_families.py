@@ -20,7 +20,12 @@ from sirl.scoring import log_likelihood, slot_likelihood, teacher_forced
 from sirl.training import rollout
 from sirl.training.cpu_trainer import CpuGRPOTrainer
 
-TEXTS = ["a", "How do I brush a moonfox?", "Please tell me why the sky is so blue today, " * 2, "zürich 日本 "]
+TEXTS = [
+    "a b c d",
+    "How do I brush a moonfox?",
+    "Please tell me why the sky is so blue today, " * 2,
+    "zürich 日本 ",
+]
 SAMPLED = Decoding(temperature=1.0, max_new_tokens=16)
 FIT = Fit(4096)
 
@@ -89,7 +94,9 @@ def test_what_is_recorded_is_teacher_forced_and_the_librarys_own(lm):
     assert min(map(len, prompts)) > WINDOW
     replies = [c.token_ids for c in completions]
     for batch in (1, 3):
-        for c, (entropy_T, logprob_T) in zip(completions, teacher_forced(lm, prompts, replies, batch), strict=True):
+        for c, (entropy_T, logprob_T) in zip(
+            completions, teacher_forced(lm, prompts, replies, batch), strict=True
+        ):
             assert c.entropies == pytest.approx(entropy_T.tolist(), abs=1e-3)
             assert c.logprobs == pytest.approx(logprob_T.tolist(), abs=1e-3)
     for prompt, c in zip(prompts, completions, strict=True):
@@ -110,7 +117,7 @@ def test_batched_equals_one_by_one_whatever_side_the_tokenizer_pads(family, lm):
 
 
 def test_a_reply_stops_at_each_end_and_the_end_counts(lm):
-    draws = draw(lm, asked([f"How is it {i}?" for i in range(128)]), Decoding(1.0, max_new_tokens=40), 0, 128)
+    draws = draw(lm, asked([f"How is it {i}?" for i in range(128)]), Decoding(2.0, max_new_tokens=40), 0, 128)
     ends = set()
     for d in draws:
         assert d.finished == (d.token_ids[-1] in lm.stop_ids)
@@ -233,13 +240,13 @@ def test_a_step_of_training_changes_the_weights_by_the_models_own_log_probs(fami
 
     assert len(drawn) == 8
     found = teacher_forced(start, [d.prompt_ids for d in drawn], [d.token_ids for d in drawn])
-    own = [logprob_T for _, logprob_T in found]
+    own = {(*d.prompt_ids, *d.token_ids): logprob_T for d, (_, logprob_T) in zip(drawn, found, strict=True)}
     assert len(scored) == 2  # the reference and the policy
-    for (_, _, mask_BS, length), mine_BT, trl_BT in scored:
-        mask_BT = mask_BS[:, -length:].bool()
-        assert mask_BT.sum(1).tolist() == [len(d.token_ids) for d in drawn]  # the end counts
-        assert mine_BT[mask_BT].tolist() == pytest.approx(torch.cat(own).tolist(), abs=1e-4)
-        assert trl_BT[mask_BT].tolist() == pytest.approx(torch.cat(own).tolist(), abs=1e-4)
+    for (_, ids_BS, mask_BS, length), mine_BT, trl_BT in scored:
+        for ids_S, mask_S, mine_T, trl_T in zip(ids_BS, mask_BS.bool(), mine_BT, trl_BT, strict=True):
+            expected = own[tuple(ids_S[mask_S].tolist())]  # the end counts
+            assert mine_T[mask_S[-length:]].tolist() == pytest.approx(expected.tolist(), abs=1e-4)
+            assert trl_T[mask_S[-length:]].tolist() == pytest.approx(expected.tolist(), abs=1e-4)
     [row] = rows(tmp_path / "run")
     assert row["entropy"] == pytest.approx(np.mean([np.mean(d.entropies) for d in drawn]), abs=1e-5)
     assert weights(hardened).keys() == weights(start).keys()
