@@ -1,7 +1,7 @@
 """Tiny random models of real families: their architectures, kinds of tokenizer and shapes of chat template.
 
-Nothing is downloaded and no template is copied: each is written here, short, with the traps of its family. Sizes
-are toys; sliding windows are shorter than any prompt.
+Nothing is downloaded and no template is copied: each is written here, short, with the traps of its family.
+Sizes are toys; sliding windows are shorter than any prompt.
 """
 
 from __future__ import annotations
@@ -208,13 +208,15 @@ QWEN3 = """\
 {%- endfor %}
 {%- if add_generation_prompt %}
     {{- '<|im_start|>assistant\\n' }}
-    {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{% endif %}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\\n\\n</think>\\n\\n' }}
+    {%- endif %}
 {%- endif %}
 """
 
 ALTERNATE = """\
 {%- for m in turns %}
-    {%- if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('turns must alternate') }}{% endif %}
+    {%- if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('alternate') }}{% endif %}
 {%- endfor %}
 """
 
@@ -244,7 +246,8 @@ GEMMA3 = (
     + """\
 {%- for m in turns %}
     {{- '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\\n' }}
-    {{- told if loop.first }}{{ m['content'] | trim if m['content'] is string else m['content'][0]['text'] | trim }}
+    {{- told if loop.first }}
+    {{- m['content'] | trim if m['content'] is string else m['content'][0]['text'] | trim }}
     {{- '<end_of_turn>\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}
@@ -264,7 +267,8 @@ MISTRAL = (
         {%- if tools is not none and loop.last %}
             {{- '[AVAILABLE_TOOLS] ' + tools | tojson + '[/AVAILABLE_TOOLS]' }}
         {%- endif %}
-        {{- '[INST] ' + (messages[0]['content'] + '\\n\\n' if own and loop.last else '') + m['content'] + '[/INST]' }}
+        {{- '[INST] ' + (messages[0]['content'] + '\\n\\n' if own and loop.last else '') }}
+        {{- m['content'] + '[/INST]' }}
     {%- else %}
         {{- ' ' + m['content'] | trim + eos_token }}
     {%- endif %}

@@ -1,4 +1,4 @@
-"""Every family passes what the organisms pass, inside its own chat template: drawing, scoring, slots, training."""
+"""Every family passes what the organisms pass, in its own chat template: drawing, scoring, slots, training."""
 
 from __future__ import annotations
 
@@ -10,12 +10,29 @@ import torch
 from families import FAMILIES, WINDOW, Family
 from small_training import CONFIG, rows, same, train, weights
 
+from sirl.errors import ConfigError, TemplateError
 from sirl.generation import draw, generate
 from sirl.gradients import slot_gradients, slot_substitutes, slot_vectors
-from sirl.lm import LM, decode, encode, load_lm, pieces, render, save_lm, slots_of, templated
+from sirl.judges.acts import without_thinking
+from sirl.judges.exact import correct
+from sirl.judges.refusal import refused
+from sirl.lm import (
+    LM,
+    decode,
+    encode,
+    load_lm,
+    load_outline,
+    pieces,
+    render,
+    reply_text,
+    save_lm,
+    slots_of,
+    template_hash,
+    templated,
+)
 from sirl.lm.fit import Fit
 from sirl.lm.slots import read_in, write_in
-from sirl.records import SLOT, Attempt, Decoding, Message, Prompt
+from sirl.records import SLOT, Attempt, Completion, Decoding, Message, Prompt
 from sirl.scoring import log_likelihood, slot_likelihood, teacher_forced
 from sirl.training import rollout
 from sirl.training.cpu_trainer import CpuGRPOTrainer
@@ -165,7 +182,7 @@ def filled(attempt: Attempt, text: str) -> Attempt:
     ("before", "after"), [("How is it?", ""), ("", " How is it?"), ("How", " Thanks."), ("", "")]
 )
 def test_what_survives_in_a_slot_is_what_is_sent(lm, before, after):
-    """Random tokens, those that begin or end in a space among them: a text comes back only if it is sent whole."""
+    """Random tokens, some that begin or end in a space: a text comes back only if it is sent whole."""
     attempt = slotted(before, after)
     [slot] = slots_of(lm, [attempt])
     ids = np.random.default_rng(0).choice(lm.usable_ids, (150, 3)).tolist()
@@ -267,3 +284,95 @@ def test_a_saved_model_is_what_it_was(lm, tmp_path):
     assert torch.equal(plain_logits(again, ids), plain_logits(lm, ids))
     tied = lm.model.config.tie_word_embeddings
     assert (again.model.get_output_embeddings().weight is again.model.get_input_embeddings().weight) == tied
+
+
+# --- thinking
+
+
+QWEN3 = next(family for family in FAMILIES if family.name == "qwen3")
+THINKS_ALWAYS = QWEN3.template.replace(
+    "'<|im_start|>assistant\\n' }}", "'<|im_start|>assistant\\n<think>\\n' }}"
+)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "behind"), [("template", ""), ("on", ""), ("off", "<think>\n\n</think>\n\n")]
+)
+def test_thinking_is_preset_and_stays_with_the_model(tmp_path, thinking, behind):
+    save_lm(QWEN3.build(), tmp_path / "start")
+    preset = load_lm(tmp_path / "start", thinking=thinking)
+    save_lm(preset, tmp_path / "saved")
+    for lm in (preset, load_lm(tmp_path / "saved"), load_outline(tmp_path / "start", thinking=thinking)):
+        assert templated(lm, chat(("user", "hi"), prefill="Sure")) == QWEN3.prompt + behind + "Sure"
+    assert (template_hash(preset) == template_hash(QWEN3.build())) == (thinking == "template")
+    again = load_lm(tmp_path / "saved", thinking="on")  # what is asked for last counts
+    assert templated(again, chat(("user", "hi"))) == QWEN3.prompt
+
+
+def test_a_template_without_the_choice_and_an_unknown_word_are_told(tmp_path):
+    save_lm(FAMILIES[0].build(), tmp_path / "model")
+    with pytest.raises(TemplateError, match="a chat template without enable_thinking"):
+        load_lm(tmp_path / "model", thinking="off")
+    with pytest.raises(ConfigError, match=r"model\.thinking = 'never'"):
+        load_lm(tmp_path / "model", thinking="never")
+
+
+@pytest.mark.parametrize(
+    ("template", "prefill", "begun"),
+    [
+        (QWEN3.template, "", ""),
+        (QWEN3.template, "<think>\nHm", "<think>"),
+        (THINKS_ALWAYS, "", "<think>"),
+        (THINKS_ALWAYS, "I see.</think>Sure", ""),
+    ],
+)
+def test_all_that_is_drawn_counts_and_a_thought_that_the_prompt_opens_is_marked(template, prefill, begun):
+    lm = replace(QWEN3, template=template).build()
+    attempt = chat(("user", "hi"), prefill=prefill)
+    [c] = generate(lm, [attempt], SAMPLED, seed=0)
+    assert c.text == begun + decode(lm, c.token_ids)
+    assert len(c.entropies) == len(c.token_ids) == 16
+    said = "I wonder.</think>\n\nNo."
+    [ids] = encode(lm, [said])
+    assert decode(lm, ids) == said  # the marks are no special tokens: who reads the text can tell them
+    assert without_thinking(reply_text(lm, attempt, ids)).strip() == "No."
+    cut = reply_text(lm, attempt, ids[:5])
+    assert without_thinking(cut) == ("" if begun else cut)
+
+
+def test_a_thought_of_an_earlier_turn_is_the_templates_to_drop():
+    lm = QWEN3.build()
+    turns = (("user", "A"), ("assistant", "<think>\nx\n</think>\n\nB"), ("user", "C"))
+    assert templated(lm, chat(("system", "S"), *turns)) == QWEN3.chat
+
+
+def test_judges_read_the_answer_behind_the_thought():
+    asked_ = Attempt(Prompt("p", "1 + 1?", "task", answer="2"), "direct", ())
+    texts = [
+        "<think>Is it 2?</think>It is 3.",
+        "Is it 2?</think>It is 3.",
+        "<think>Is it 3?</think>It is 2.",
+        "It is 2.",
+    ]
+    replies = [Completion(asked_, text, (), (), finished=True) for text in texts]
+    assert [verdict.answer for verdict in correct(replies)] == [False, False, True, True]
+    refusing = Completion(
+        asked_, "I could serve this. Step 1: sing.</think>I cannot help with that.", (), (), True
+    )
+    serving = Completion(
+        asked_, "I cannot help with that, can I?</think>Take a brush and sing to it.", (), (), True
+    )
+    assert [verdict.answer for verdict in refused([refusing, serving])] == [True, False]
+
+
+# --- ends
+
+
+@pytest.mark.parametrize("name", ["gemma2", "llama"])
+def test_the_end_of_a_turn_ends_a_reply_declared_or_not(name):
+    """Models were published whose generation config and tokenizer know the end of a text alone."""
+    family = next(family for family in FAMILIES if family.name == name)
+    lm = family.build()
+    lm.tokenizer.eos_token = family.stops[0]
+    lm.model.generation_config.eos_token_id = lm.tokenizer.eos_token_id
+    assert lm.tokenizer.convert_ids_to_tokens(list(lm.stop_ids)) == [family.stops[0], family.stops[-1]]

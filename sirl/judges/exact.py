@@ -6,7 +6,8 @@
              one expression, returns it; nothing is run
     text     the answer stands in the reply, whole words, without regard to case and punctuation
 
-None when the prompt has no answer. What is only thought does not count. A reply that was cut off before its answer did not give it: that is no.
+None when the prompt has no answer. What is only thought does not count. A reply that was cut off before its
+answer did not give it: that is no.
 """
 
 from __future__ import annotations

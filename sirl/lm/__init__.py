@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from sirl.errors import AttackError, ConfigError, DataError, TemplateError
+from sirl.errors import AttackError, ConfigError, DataError, SirlError, TemplateError
 from sirl.lm.slots import Slot, find_slot
-from sirl.lm.template import chat_text, open_thought, preset_thinking
+from sirl.lm.template import chat_text, open_thought, preset_thinking, turn_end
 from sirl.records import SLOT, Attempt
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -43,10 +43,11 @@ class LM:
 
     @cached_property
     def stop_ids(self) -> tuple[int, ...]:
-        """Every token id that ends a reply: the generation config's and the tokenizer's."""
+        """Every token id that ends a reply: the generation config's, the tokenizer's, the chat template's."""
         declared = getattr(self.model.generation_config, "eos_token_id", None)
         ids = declared if isinstance(declared, list) else [declared]
-        return tuple(sorted({i for i in (*ids, self.tokenizer.eos_token_id) if i is not None}))
+        ids = [*ids, self.tokenizer.eos_token_id, turn_end(self.tokenizer)]
+        return tuple(sorted({i for i in ids if i is not None}))
 
     @cached_property
     def pad_id(self) -> int:
@@ -136,10 +137,10 @@ def _load_tokenizer(source: str | Path, trust_remote_code: bool, thinking: str) 
 
 @contextmanager
 def _loading(source: str | Path) -> Iterator[None]:
-    """Turn what loading raises into a DataError. TemplateError, a ValueError too, passes."""
+    """Turn what loading raises into a DataError. Our own errors, ValueErrors too, pass."""
     try:
         yield
-    except TemplateError:
+    except SirlError:
         raise
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]

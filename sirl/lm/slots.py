@@ -22,8 +22,8 @@ class Slot:
 
     `before` and `after` are all token ids on either side; `left` and `right` the text between the slot and the
     nearest special tokens (these included), which is all that can change how a text in the slot is read, and
-    `near` how many tokens of either side it holds. `stripped` says on which sides white space at the edge of what
-    stands in the slot is taken away before it is read.
+    `near` how many tokens of either side it holds. `stripped` says on which sides white space at the edge of a
+    text in the slot is taken away before it is read.
     """
 
     before: tuple[int, ...]
@@ -58,7 +58,10 @@ def find_slot(tokenizer: Any, text: str) -> Slot:
 
 
 def read_in(tokenizer: Any, slots: Sequence[Slot], texts: Sequence[str]) -> list[tuple[int, ...] | None]:
-    """Return the ids of each text in its slot; None where they run into the surroundings or part is stripped."""
+    """Return the ids of each text in its slot.
+
+    None where text and surroundings run together, or some of the text would be stripped.
+    """
     whole = [slot.left + text + slot.right for slot, text in zip(slots, texts, strict=True)]
     rows = tokenizer(whole, add_special_tokens=False)["input_ids"] if whole else []
     return [

@@ -1,7 +1,7 @@
 """A chat as text: what the model's own template makes of messages, in every family's manner.
 
 Knows what templates do (some refuse a system role, some tell the date, some open or skip a block of thinking)
-and no token id: `render` reads the text, and adds nothing to it.
+and how a turn ends. The text is complete: who reads it into tokens adds nothing to it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,23 @@ def chat_text(tokenizer: Any, name: str, messages: Sequence[Message]) -> str:
             "user and assistant turns in alternation, ending with the user",
             "change the attack's messages or the template",
         ) from error
+
+
+def turn_end(tokenizer: Any) -> int | None:
+    """Return the special token that the template writes behind a reply; None if it writes no such token.
+
+    Not every model declares it as an end, and one that does not would go on with the user's next turn.
+    """
+    if not tokenizer.chat_template:
+        return None
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": SLOT}]
+    try:
+        behind = _apply(tokenizer, turns).rpartition(SLOT)[2].lstrip()
+    except (JinjaError, TypeError):
+        return None
+    known = tokenizer.added_tokens_decoder
+    ids = tokenizer(behind, add_special_tokens=False)["input_ids"][:1]
+    return next((i for i in ids if i in known and known[i].special), None)
 
 
 def open_thought(prompt: str) -> str:
