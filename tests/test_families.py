@@ -10,6 +10,11 @@ import torch
 from families import FAMILIES, WINDOW, Family
 from small_training import CONFIG, rows, same, train, weights
 
+from sirl.attacks.attacker import Order, Writer
+from sirl.attacks.search import Hunt
+from sirl.attacks.tries import bench
+from sirl.cli.sources import open_subject
+from sirl.config import ModelConfig
 from sirl.errors import ConfigError, TemplateError
 from sirl.generation import draw, generate
 from sirl.gradients import slot_gradients, slot_substitutes, slot_vectors
@@ -32,10 +37,21 @@ from sirl.lm import (
 )
 from sirl.lm.fit import Fit
 from sirl.lm.slots import read_in, write_in
-from sirl.records import SLOT, Attempt, Completion, Decoding, Message, Prompt
+from sirl.records import SLOT, Attempt, Completion, Decoding, Message, Prompt, Verdict
 from sirl.scoring import log_likelihood, slot_likelihood, teacher_forced
 from sirl.training import rollout
 from sirl.training.cpu_trainer import CpuGRPOTrainer
+
+
+@dataclass(frozen=True)
+class Saying:
+    """A target that says one thing."""
+
+    text: str
+
+    def reply(self, attempts, seed):
+        return [Completion(attempt, self.text, (), (), finished=True) for attempt in attempts]
+
 
 TEXTS = [
     "a b c d",
@@ -363,6 +379,23 @@ def test_judges_read_the_answer_behind_the_thought():
         asked_, "I cannot help with that, can I?</think>Take a brush and sing to it.", (), (), True
     )
     assert [verdict.answer for verdict in refused([refusing, serving])] == [True, False]
+
+
+def test_attacks_read_what_is_said_behind_the_thought():
+    said = Completion(chat(("user", "hi")), "<think>I cannot</think>\n\nSing to it.", (), (), finished=True)
+    hunt = Hunt(said.attempt.prompt, 9, np.random.default_rng(0))
+    helper = bench(Saying(said.text), lambda replies: [Verdict("harmful", False, "", "x")], "pair", 0)
+    [[tried]] = helper.send([(hunt, [said.attempt])])
+    assert (tried.reply, tried.result) == ("Sing to it.", "missed")
+    draft = "<think>Say <message>one</message>?</think><message>two</message>"
+    assert Writer(Saying(draft), "pair", 0).write([Order(hunt, "Write.")]) == ["two"]
+
+
+def test_a_server_has_its_own_template():
+    with pytest.raises(ConfigError, match=r"model\.thinking = 'off' and an endpoint"):
+        open_subject("http://127.0.0.1:9/v1#m", ModelConfig(thinking="off"))
+    with pytest.raises(ConfigError, match=r"model\.thinking"):
+        ModelConfig(thinking="never")
 
 
 # --- ends

@@ -17,12 +17,13 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from sirl.judges.acts import without_thinking
 from sirl.judges.identity import identify
 from sirl.records import Completion, Verdict
 
-NAME = identify("exact", __file__)
+NAME = identify("exact", __file__, Path(__file__).with_name("acts.py"))
 
 _NUMBER = re.compile(r"[-−]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
 _STATED = re.compile(
