@@ -16,7 +16,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3Config,
     Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
     GemmaTokenizer,
     LlamaConfig,
@@ -49,7 +51,7 @@ class Family:
     """A family: `settings` are its config's own, `rows` the embeddings beyond its tokenizer's vocabulary."""
 
     name: str
-    config: type
+    config: Callable[..., Any]
     model: type
     tokenizer: Callable[[], Any]
     template: str
@@ -303,6 +305,17 @@ def _gemma(*turns: tuple[str, str]) -> str:
     return "<bos>" + _marked("<start_of_turn>", "<end_of_turn>", *turns) + "<start_of_turn>model\n"
 
 
+def with_vision(**text: Any) -> Gemma3Config:
+    """Gemma 3 from 4B on comes with eyes, which nothing here uses."""
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return Gemma3Config(
+        text_config=text,
+        vision_config={**sizes, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        eos_token_id=text["eos_token_id"],
+    )
+
+
 ABC = (("user", "A"), ("assistant", "B"), ("user", "C"))
 GEMMA_ABC = (("user", "S\n\nA"), ("model", "B"), ("user", "C"))
 
@@ -376,6 +389,17 @@ FAMILIES = (
             "sliding_window": WINDOW,
             "layer_types": ["sliding_attention", "full_attention"],
         },
+    ),
+    Family(
+        "gemma3-vision",
+        with_vision,
+        Gemma3ForConditionalGeneration,
+        gemma_tokenizer,
+        GEMMA3,
+        stops=("<eos>", "<end_of_turn>"),
+        prompt=_gemma(("user", "hi")),
+        chat=_gemma(*GEMMA_ABC),
+        settings={"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": WINDOW},
     ),
     Family(
         "mistral",
