@@ -160,6 +160,10 @@ def test_a_reply_stops_at_each_end_and_the_end_counts(lm):
         assert len(d.entropies) == len(d.logprobs) == len(d.token_ids)
         ends |= {d.token_ids[-1]} if d.finished else set()
     assert ends == set(lm.stop_ids)
+    some = [d for d in draws if d.finished][:4] + draws[:4]  # rows left the batch around these, and its windows
+    found = teacher_forced(lm, [d.prompt_ids for d in some], [d.token_ids for d in some])
+    for d, (entropy_T, _) in zip(some, found, strict=True):
+        assert d.entropies == pytest.approx(entropy_T.tolist(), abs=1e-3)
 
 
 def test_rows_beyond_the_vocabulary_have_no_text(family, lm):
