@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from sirl.entropy import token_entropy, token_logprob
-from sirl.lm import LM, decode, inputs, left_pad, pieces, render
+from sirl.lm import LM, inputs, left_pad, pieces, render, reply_text
 from sirl.records import Attempt, Completion, Decoding
 
 
@@ -62,7 +62,7 @@ def draw(lm: LM, attempts: Sequence[Attempt], decoding: Decoding, seed: int, bat
 def _completion(lm: LM, attempt: Attempt, d: Draw) -> Completion:
     return Completion(
         attempt=attempt,
-        text=decode(lm, d.token_ids),
+        text=reply_text(lm, attempt, d.token_ids),
         token_ids=d.token_ids,
         pieces=pieces(lm, d.token_ids),
         finished=d.finished,

@@ -164,6 +164,11 @@ def test_system_text_heads_the_first_user_turn_where_there_is_no_system_role(tem
     assert rendered(lm, chat(("user", "hi"))) == "<|user|>hi<|end|><|assistant|>"
 
 
+def test_a_system_text_that_the_user_also_says_is_not_taken_for_rendered():
+    asked = chat(("system", "hi"), ("user", "hi there"))
+    assert rendered(with_template(IGNORES), asked) == "<|user|>hi\n\nhi there<|end|><|assistant|>"
+
+
 @pytest.mark.parametrize(
     "template",
     [

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from sirl.attacks.search import Hunt
 from sirl.attacks.static import TEMPLATES, read_template
-from sirl.attacks.tries import declines
+from sirl.attacks.tries import declines, spoken
 from sirl.errors import AttackError
 from sirl.records import Attempt, Decoding, Message, Target
 
@@ -63,7 +63,7 @@ class Writer:
                 break
             outputs = self.model.reply([self._attempt(orders[i]) for i in open_], self.seed)
             for i, output in zip(open_, outputs, strict=True):
-                written[i] = orders[i].read(output.text)
+                written[i] = orders[i].read(spoken(output.text))
                 orders[i].hunt.unusable += written[i] is None
         return written
 

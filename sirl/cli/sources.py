@@ -107,21 +107,33 @@ def open_subject(spec: str, config: ModelConfig) -> Subject:
     Raises ConfigError, DataError or TemplateError if there is no such model.
     """
     if is_endpoint(spec):
+        if config.thinking != "template":
+            found = f"model.thinking = {config.thinking!r} and an endpoint"
+            raise ConfigError(
+                found, "a model that is loaded here: a server has its own template", "leave it out"
+            )
         endpoint = open_endpoint(spec, config, Decoding())
         return Subject(endpoint, endpoint.name, endpoint.name)
     source, name, origin, met = resolve_model(spec)
     if config.engine == "vllm":
         return Subject(open_vllm(source, name, config, Decoding()), name, origin, None, config.dtype, met)
-    lm = load_lm(source, name=name, dtype=config.dtype, trust_remote_code=config.trust_remote_code)
+    lm = load_lm(
+        source,
+        name=name,
+        dtype=config.dtype,
+        trust_remote_code=config.trust_remote_code,
+        thinking=config.thinking,
+    )
     return Subject(LocalTarget(lm, Decoding()), name, origin, lm, config.dtype, met)
 
 
 def open_target(spec: str, config: ModelConfig, decoding: Decoding) -> Target:
     """Open a model that attacks use, as a surrogate or as their writer, by the words of `open_subject`.
 
-    Never by vLLM: it takes the device for itself, and a surrogate is searched on by its weights.
+    Never by vLLM: it takes the device for itself, and a surrogate is searched on by its weights. Its template
+    thinks as it does of itself: `model.thinking` is of the model under test.
     """
-    return open_subject(spec, replace(config, engine="transformers")).drawing(decoding)
+    return open_subject(spec, replace(config, engine="transformers", thinking="template")).drawing(decoding)
 
 
 def resolve_model(spec: str) -> tuple[str | Path, str, str, tuple[str, ...]]:

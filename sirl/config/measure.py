@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sirl.config.checks import require
 
 ENGINES = ("transformers", "vllm")
+THINKING = ("template", "on", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class ModelConfig:
     dtype: str = "float32"
     trust_remote_code: bool = False  # runs code that comes with the model: only for a model you trust
     engine: str = "transformers"  # what draws replies from weights here: transformers or vllm
+    thinking: str = "template"  # whether it thinks before it replies: on, off, or as its chat template does
     memory: float = 0.9  # of vllm: the share of the device's memory that it may take
     # Of an endpoint, and ours: they decide how long a run takes, never what a reply says.
     concurrency: int = 8  # requests under way at once
@@ -26,6 +28,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         require(self.engine in ENGINES, "model.engine", self.engine, " or ".join(ENGINES))
+        require(self.thinking in THINKING, "model.thinking", self.thinking, "template, on or off")
         require(0 < self.memory <= 1, "model.memory", self.memory, "a share above 0 and at most 1")
         require(self.concurrency >= 1, "model.concurrency", self.concurrency, "1 or more")
         require(self.retries >= 0, "model.retries", self.retries, "0 or more")

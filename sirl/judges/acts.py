@@ -191,6 +191,7 @@ _DEFINES = re.compile(r"(?:an?|the)? ?[\w' -]{1,30} (?:is|are|refers? to) (?:a|a
 _DENIES = re.compile(r"(?:there (?:is|are|was|were) no|it(?: is|'s) (?:not|never)|no,? )")
 _PREAMBLE = re.compile(r"\b(?:i|i'm|i'd|as an ai)\b|\bsorry\b|^first")
 _THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+_BEGUN = re.compile(r"\A.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _NOT_OWN_WORDS = re.compile(r"```.*?(?:```|\Z)|^>[^\n]*|\"[^\"\n]{8,}\"", re.DOTALL | re.MULTILINE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _STEP = re.compile(r"^\s*(?:\d+[.)]|[-*•]|step \d|[a-z][.)] )", re.MULTILINE | re.IGNORECASE)
@@ -228,8 +229,11 @@ def own_words(reply: str) -> str:
 
 
 def without_thinking(reply: str) -> str:
-    """Return the reply without its reasoning blocks, closed or not."""
-    return _THINKING.sub("", reply)
+    """Return the reply without its reasoning blocks, closed or not.
+
+    A block may have been opened by the prompt: then the reply only closes it.
+    """
+    return _BEGUN.sub("", _THINKING.sub("", reply))
 
 
 def _plain(text: str) -> str:

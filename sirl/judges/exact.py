@@ -6,7 +6,8 @@
              one expression, returns it; nothing is run
     text     the answer stands in the reply, whole words, without regard to case and punctuation
 
-None when the prompt has no answer. A reply that was cut off before its answer did not give it: that is no.
+None when the prompt has no answer. What is only thought does not count. A reply that was cut off before its
+answer did not give it: that is no.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
+from sirl.judges.acts import without_thinking
 from sirl.judges.identity import identify
 from sirl.records import Completion, Verdict
 
-NAME = identify("exact", __file__)
+NAME = identify("exact", __file__, Path(__file__).with_name("acts.py"))
 
 _NUMBER = re.compile(r"[-−]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
 _STATED = re.compile(
@@ -39,7 +42,7 @@ def _verdict(completion: Completion) -> Verdict:
     wanted = completion.attempt.prompt.answer
     if not wanted.strip():
         return Verdict("correct", None, "the prompt has no answer", NAME)
-    found, evidence = _compare(wanted, completion.text)
+    found, evidence = _compare(wanted, without_thinking(completion.text))
     cut = "" if found or completion.finished else "; the reply was cut off"
     return Verdict("correct", found, evidence + cut, NAME)
 

@@ -1,7 +1,7 @@
 """Model, tokenizer and chat template as one value: load it, render attempts into token ids, save it.
 
-The only room that knows the chat template, the special tokens and the padding side; `slots` knows how text
-stands inside other text as tokens. It never samples.
+The only room that knows the chat template, the special tokens and the padding side; `template` makes text of a
+chat, `slots` knows how text stands inside other text as tokens. It never samples.
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2.exceptions import TemplateError as JinjaError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from sirl.errors import AttackError, ConfigError, DataError, TemplateError
+from sirl.errors import AttackError, ConfigError, DataError, SirlError, TemplateError
 from sirl.lm.slots import Slot, find_slot
-from sirl.records import Attempt, Message
+from sirl.lm.template import chat_text, open_thought, preset_thinking, turn_end
+from sirl.records import SLOT, Attempt
 
-_DATE = "26 Jul 2024"  # what Llama 3 templates fall back to
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -44,10 +43,11 @@ class LM:
 
     @cached_property
     def stop_ids(self) -> tuple[int, ...]:
-        """Every token id that ends a reply: the generation config's and the tokenizer's."""
+        """Every token id that ends a reply: the generation config's, the tokenizer's, the chat template's."""
         declared = getattr(self.model.generation_config, "eos_token_id", None)
         ids = declared if isinstance(declared, list) else [declared]
-        return tuple(sorted({i for i in (*ids, self.tokenizer.eos_token_id) if i is not None}))
+        ids = [*ids, self.tokenizer.eos_token_id, turn_end(self.tokenizer)]
+        return tuple(sorted({i for i in ids if i is not None}))
 
     @cached_property
     def pad_id(self) -> int:
@@ -82,17 +82,23 @@ class LM:
 
 
 def load_lm(
-    source: str | Path, *, name: str = "", dtype: str = "float32", trust_remote_code: bool = False
+    source: str | Path,
+    *,
+    name: str = "",
+    dtype: str = "float32",
+    trust_remote_code: bool = False,
+    thinking: str = "template",
 ) -> LM:
     """Load a causal LM and its tokenizer from a local folder or a hub id, in evaluation mode.
 
-    Weights come from safetensors only. Raises ConfigError on an unknown dtype, DataError if the folder or
-    its weights are missing, TemplateError if the tokenizer has no chat template.
+    Weights come from safetensors only. `thinking` is "on" or "off" where the template leaves the choice. Raises
+    ConfigError on an unknown dtype, DataError if the folder or its weights are missing, TemplateError if the
+    tokenizer has no chat template or its template leaves no such choice.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "use --set model.dtype=float32")
     with _loading(source):
-        tokenizer = _load_tokenizer(source, trust_remote_code)
+        tokenizer = _load_tokenizer(source, trust_remote_code, thinking)
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=DTYPES[dtype], trust_remote_code=trust_remote_code, use_safetensors=True
         )
@@ -100,13 +106,15 @@ def load_lm(
     return LM(model.to(device).eval(), tokenizer, name or str(source))
 
 
-def load_outline(source: str | Path, *, name: str = "", trust_remote_code: bool = False) -> LM:
+def load_outline(
+    source: str | Path, *, name: str = "", trust_remote_code: bool = False, thinking: str = "template"
+) -> LM:
     """Load all of an LM but its weights, which have shapes only: for an engine that holds them itself.
 
     Renders, encodes, decodes and knows its stop tokens; it cannot be called. Raises as `load_lm` does.
     """
     with _loading(source):
-        tokenizer = _load_tokenizer(source, trust_remote_code)
+        tokenizer = _load_tokenizer(source, trust_remote_code, thinking)
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
@@ -115,7 +123,7 @@ def load_outline(source: str | Path, *, name: str = "", trust_remote_code: bool 
     return LM(model.eval(), tokenizer, name or str(source))
 
 
-def _load_tokenizer(source: str | Path, trust_remote_code: bool) -> Any:
+def _load_tokenizer(source: str | Path, trust_remote_code: bool, thinking: str) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
     if not tokenizer.chat_template:
         raise TemplateError(
@@ -123,15 +131,16 @@ def _load_tokenizer(source: str | Path, trust_remote_code: bool) -> Any:
             "a chat model: refusing is a habit of chat replies",
             "use the instruct version, or add chat_template.jinja to the folder",
         )
+    preset_thinking(tokenizer, thinking)
     return tokenizer
 
 
 @contextmanager
 def _loading(source: str | Path) -> Iterator[None]:
-    """Turn what loading raises into a DataError. TemplateError, a ValueError too, passes."""
+    """Turn what loading raises into a DataError. Our own errors, ValueErrors too, pass."""
     try:
         yield
-    except TemplateError:
+    except SirlError:
         raise
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -166,14 +175,24 @@ def render(lm: LM, attempts: Sequence[Attempt]) -> list[list[int]]:
 
 def templated(lm: LM, attempt: Attempt) -> str:
     """Return the attempt as text, in the chat template, the prefill behind it."""
-    return _template(lm, attempt.messages) + attempt.prefill
+    return chat_text(lm.tokenizer, lm.name, attempt.messages) + attempt.prefill
 
 
 def slots_of(lm: LM, attempts: Sequence[Attempt]) -> list[Slot]:
     """Return the surroundings of each attempt's slot; attempts that say the same share one."""
     found = {(a.messages, a.prefill): a for a in attempts}
-    slots = {key: find_slot(lm.tokenizer, templated(lm, a)) for key, a in found.items()}
+    slots = {key: _slot_of(lm, a) for key, a in found.items()}
     return [slots[a.messages, a.prefill] for a in attempts]
+
+
+def _slot_of(lm: LM, attempt: Attempt) -> Slot:
+    """Find the slot; white space put beside it and gone again is white space that the template strips."""
+    text = templated(lm, attempt)
+    slot = find_slot(lm.tokenizer, text)
+    wide = tuple(replace(m, content=m.content.replace(SLOT, f" {SLOT} ")) for m in attempt.messages)
+    sides = templated(lm, replace(attempt, messages=wide, prefill=attempt.prefill.replace(SLOT, f" {SLOT} ")))
+    left, right = (a == b for a, b in zip(text.split(SLOT), sides.split(SLOT), strict=True))
+    return replace(slot, stripped=(left, right))
 
 
 def inputs(lm: LM, ids_BS: Tensor, attempts: Sequence[Attempt]) -> dict[str, Tensor]:
@@ -211,14 +230,28 @@ def decode(lm: LM, ids: Sequence[int]) -> str:
     return str(lm.tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
+def reply_text(lm: LM, attempt: Attempt, ids: Sequence[int]) -> str:
+    """Return the text of a reply to an attempt.
+
+    Where the prompt ends inside a block of thinking, its mark is written first: whoever reads the text must not
+    take what is thought there for the answer.
+    """
+    return open_thought(templated(lm, attempt)) + decode(lm, ids)
+
+
 def pieces(lm: LM, ids: Sequence[int]) -> tuple[str, ...]:
-    """Return each token as text, spaces kept: what it adds to the text of the token before it."""
-    if not ids:
-        return ()
-    pairs = [list(ids[max(0, i - 1) : i + 1]) for i in range(len(ids))]
+    """Return each token as text, spaces kept: what it adds to the text of the token before it.
+
+    An id beyond the tokenizer's vocabulary has no text, and is not what the next token follows.
+    """
+    told = [i for i in ids if i < len(lm.tokenizer)]
+    if not told:
+        return ("",) * len(ids)
+    pairs = [told[max(0, i - 1) : i + 1] for i in range(len(told))]
     both = lm.tokenizer.batch_decode(pairs)
     first = lm.tokenizer.batch_decode([pair[:1] for pair in pairs])
-    return (both[0], *(b[len(f) :] for b, f in zip(both[1:], first[1:], strict=True)))
+    texts = iter((both[0], *(b[len(f) :] for b, f in zip(both[1:], first[1:], strict=True))))
+    return tuple(next(texts) if i < len(lm.tokenizer) else "" for i in ids)
 
 
 def left_pad(lm: LM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -244,33 +277,3 @@ def fingerprint(lm: LM) -> dict[str, str]:
 def template_hash(lm: LM) -> str:
     """Return a short hash of the chat template."""
     return hashlib.sha256(str(lm.tokenizer.chat_template).encode()).hexdigest()[:12]
-
-
-def _template(lm: LM, messages: Sequence[Message]) -> str:
-    turns = [{"role": m.role, "content": m.content} for m in messages]
-    try:
-        if turns[0]["role"] == "system" and len(turns) > 1 and not _takes_system(lm, turns):
-            head = {"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
-            turns = [head, *turns[2:]]
-        return _apply(lm, turns)
-    except (JinjaError, TypeError) as error:
-        raise TemplateError(
-            f"the chat template of {lm.name} cannot render roles {[t['role'] for t in turns]} ({error})",
-            "user and assistant turns in alternation, ending with the user",
-            "change the attack's messages or the template",
-        ) from error
-
-
-def _takes_system(lm: LM, turns: list[dict[str, str]]) -> bool:
-    """Say whether the template renders a system turn; some raise on one and some drop it in silence."""
-    try:
-        return turns[0]["content"].strip() in _apply(lm, turns)
-    except JinjaError:
-        return False
-
-
-def _apply(lm: LM, turns: list[dict[str, str]]) -> str:
-    """Render; templates that write the date get a fixed one, so that records do not change overnight."""
-    return str(
-        lm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, date_string=_DATE)
-    )

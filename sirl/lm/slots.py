@@ -22,7 +22,8 @@ class Slot:
 
     `before` and `after` are all token ids on either side; `left` and `right` the text between the slot and the
     nearest special tokens (these included), which is all that can change how a text in the slot is read, and
-    `near` how many tokens of either side it holds.
+    `near` how many tokens of either side it holds. `stripped` says on which sides white space at the edge of a
+    text in the slot is taken away before it is read.
     """
 
     before: tuple[int, ...]
@@ -30,6 +31,7 @@ class Slot:
     left: str
     right: str
     near: tuple[int, int]
+    stripped: tuple[bool, bool] = (False, False)
 
 
 def find_slot(tokenizer: Any, text: str) -> Slot:
@@ -56,10 +58,16 @@ def find_slot(tokenizer: Any, text: str) -> Slot:
 
 
 def read_in(tokenizer: Any, slots: Sequence[Slot], texts: Sequence[str]) -> list[tuple[int, ...] | None]:
-    """Return the ids of each text in its slot; None where text and surroundings run together."""
+    """Return the ids of each text in its slot.
+
+    None where text and surroundings run together, or some of the text would be stripped.
+    """
     whole = [slot.left + text + slot.right for slot, text in zip(slots, texts, strict=True)]
     rows = tokenizer(whole, add_special_tokens=False)["input_ids"] if whole else []
-    return [_between(slot, ids) for slot, ids in zip(slots, rows, strict=True)]
+    return [
+        _between(slot, ids) if _stays(slot, text) else None
+        for slot, text, ids in zip(slots, texts, rows, strict=True)
+    ]
 
 
 def write_in(tokenizer: Any, slots: Sequence[Slot], rows: Sequence[Sequence[int]]) -> list[str | None]:
@@ -70,6 +78,11 @@ def write_in(tokenizer: Any, slots: Sequence[Slot], rows: Sequence[Sequence[int]
     texts = [text[len(known[tuple(head)]) :] for text, head in zip(both, heads, strict=True)]
     read = read_in(tokenizer, slots, texts)
     return [t if ids == tuple(row) else None for t, ids, row in zip(texts, read, rows, strict=True)]
+
+
+def _stays(slot: Slot, text: str) -> bool:
+    left, right = slot.stripped
+    return not (left and text != text.lstrip()) and not (right and text != text.rstrip())
 
 
 def _between(slot: Slot, ids: Sequence[int]) -> tuple[int, ...] | None:
@@ -84,7 +97,10 @@ def _between(slot: Slot, ids: Sequence[int]) -> tuple[int, ...] | None:
 
 
 def _read(tokenizer: Any, before: str, after: str) -> tuple[list[int], tuple[int, int]]:
-    """Return the ids of before + probe + after, where those of `before` end and those of `after` begin."""
+    """Return the ids of before + probe + after, where those of `before` end and those of `after` begin.
+
+    A mark that swallows the white space behind it reaches into the probe, and is of `before` still.
+    """
     start, stop = len(before), len(before + _PROBE)
     if not tokenizer.is_fast:  # no offsets: each side on its own
         head, probe, tail = (
@@ -93,6 +109,14 @@ def _read(tokenizer: Any, before: str, after: str) -> tuple[list[int], tuple[int
         return [*head, *probe, *tail], (len(head), len(head) + len(probe))
     found = tokenizer(before + _PROBE + after, add_special_tokens=False, return_offsets_mapping=True)
     spans = found["offset_mapping"]
-    head_end = next((i for i, (_, end) in enumerate(spans) if end > start), len(spans))
+    marks = tokenizer.added_tokens_decoder
+    head_end = next(
+        (
+            i
+            for i, (begin, end) in enumerate(spans)
+            if end > start and not (begin < start and found["input_ids"][i] in marks)
+        ),
+        len(spans),
+    )
     tail_start = next((i for i, (begin, _) in enumerate(spans) if begin >= stop), len(spans))
     return list(found["input_ids"]), (head_end, tail_start)

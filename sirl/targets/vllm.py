@@ -18,7 +18,7 @@ import torch
 
 from sirl.config import ModelConfig
 from sirl.errors import AttackError, ConfigError
-from sirl.lm import LM, decode, encode, load_outline, pieces, render, template_hash
+from sirl.lm import LM, encode, load_outline, pieces, render, reply_text, template_hash
 from sirl.plugins import load_extra
 from sirl.records import Access, Attempt, Completion, Decoding, item_seed
 
@@ -101,7 +101,7 @@ class VLLMTarget:
         ids = tuple(drawn.token_ids)
         return Completion(
             attempt=attempt,
-            text=decode(self.lm, ids),
+            text=reply_text(self.lm, attempt, ids),
             token_ids=ids,
             pieces=pieces(self.lm, ids),
             finished=drawn.finish_reason == "stop",
@@ -112,7 +112,7 @@ class VLLMTarget:
 def open_vllm(source: str | Path, name: str, config: ModelConfig, decoding: Decoding) -> VLLMTarget:
     """Start vLLM on a folder or a hub id. Raises ConfigError if it fails, else as `load_outline`."""
     vllm = load_extra("vllm", "vllm")
-    lm = load_outline(source, name=name, trust_remote_code=config.trust_remote_code)
+    lm = load_outline(source, name=name, trust_remote_code=config.trust_remote_code, thinking=config.thinking)
     try:
         engine = vllm.LLM(
             model=str(source),

@@ -17,7 +17,7 @@ from trl.models import unwrap_model_for_generation
 from sirl.config import TrainConfig
 from sirl.errors import AttackError, DataError
 from sirl.generation import Draw, draw
-from sirl.lm import LM, decode, render
+from sirl.lm import LM, render, reply_text
 from sirl.records import Attempt, Decoding, Judge, Prompt
 from sirl.rewards import Side, find_reward
 from sirl.training.average import Average
@@ -126,7 +126,7 @@ def make_rollout(lm: LM, drill: Drill, config: TrainConfig) -> Rollout:
             "reply_finished": [d.finished for d in draws],
             "reply_seeds": [stable_seed("reward", seed, step, a.key) for a in sent],
             "reply_keys": [a.key for a in sent],
-            "reply_texts": [decode(lm, d.token_ids) for d in draws],
+            "reply_texts": [reply_text(lm, a, d.token_ids) for a, d in zip(sent, draws, strict=True)],
             "reply_sides": sides,
             "reply_anchored": anchored,
         }
