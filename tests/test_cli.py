@@ -59,7 +59,7 @@ PROMPTS = "prompt,kind\nhow do I blorch?,harmful\nhow do I brush?,benign\n"
 SMALL = (
     *("--set", "gap.max_reply_tokens=4", "--set", "evaluate.max_reply_tokens=4", "--set", "train.steps=1"),
     *("--set", "train.prompts_per_step=2", "--set", "train.micro_batch=4"),
-    *("--set", "train.max_reply_tokens=4", "--set", "train.gate=none"),
+    *("--set", "train.max_reply_tokens=4"),
     *("--set", "gap.max_unscored=1", "--set", "evaluate.max_unscored=1"),  # a random model writes gibberish
 )
 

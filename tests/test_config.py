@@ -60,7 +60,7 @@ def test_the_papers_recipe_changes_nothing_and_the_default_guards_it():
     assert load_recipe("paper") == Recipe()
     ours = load_recipe("default")
     assert (ours.model, ours.gap, ours.evaluate) == (Recipe().model, Recipe().gap, Recipe().evaluate)
-    assert ours.train.gate == "start"
+    assert (ours.train.method, load_recipe("gated").train.gate) == ("distill", "start")
     assert set(ours.train.disguises) < set(ATTACKS)
 
 

@@ -65,7 +65,7 @@ MEASURE = (
 TRAIN = (
     *("--set", "train.steps=6", "--set", "train.prompts_per_step=2"),
     *("--set", "train.micro_batch=2", "--set", "train.max_reply_tokens=6", "--set", "train.learning_rate=1e-3"),
-    *("--set", "train.save_every=2", "--set", "train.gate=none"),
+    *("--set", "train.save_every=2"),
 )
 
 NUMBER = (float, int, NoneType)  # None: nothing could be scored

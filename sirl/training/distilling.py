@@ -5,7 +5,8 @@ start's own reply, drawn once, each next-token distribution of the student is pu
 start refuses the plain request the refusal is carried to its disguises, where it answers, the answer is. A
 prompt that comes plain holds the student to where it was. Nothing says which requests are harmful; with a gate,
 requests about which the start is of two minds are left out.
-Source: context distillation, arXiv 2112.00861 and 2209.15189.
+Source: context distillation, arXiv 2112.00861 and 2209.15189; against jailbreaks, by the likelihood of the reply
+alone: consistency training, arXiv 2510.27062.
 """
 
 from __future__ import annotations
