@@ -303,7 +303,7 @@ def test_unknown_reward_and_untrainable_weights_are_refused(tmp_path):
 
 
 def test_rows_must_divide_among_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr("sirl.training.setup.os.environ", {"WORLD_SIZE": "3"})
+    monkeypatch.setattr("sirl.training.setup.count", lambda: 3)
     with pytest.raises(ConfigError, match="on 3 processes"):
         train(tmp_path / "run")
 

@@ -43,6 +43,7 @@ from sirl.cli.options import (
     Surrogate,
 )
 from sirl.errors import RunError, SirlError
+from sirl.ranks import is_first, rank
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(organism, name="organism")
@@ -260,5 +261,5 @@ def main() -> None:
     try:
         app()
     except SirlError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {error}" if is_first() else f"error on process {rank()}: {error}", err=True)
         raise SystemExit(2) from None

@@ -12,6 +12,7 @@ import torch
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError
 from sirl.lm import LM
+from sirl.ranks import is_first
 from sirl.records import Attempt, Judge
 from sirl.rewards import find_reward
 from sirl.rundir import RunDir
@@ -23,6 +24,7 @@ from sirl.training.progress import GRPO_COLUMNS, Stage, Watch
 from sirl.training.rollout import Drill, admit, schedule
 from sirl.training.setup import build_trainer
 from sirl.training.surroundings import own_randomness, quiet
+from sirl.training.together import from_first, join, wait
 from sirl.training.weights import reload, write_reference, write_whole
 
 
@@ -40,17 +42,20 @@ def harden(
     a baseline without labels, DataError if no prompt fits or no label can be learnt from, RunError on a reward
     or loss that is not finite. Source: arXiv 2510.01088; the room's docstring lists each departure.
     """
+    join()
     watch = watch or Watch()
     admitted = check(lm, attempts, config)
     if config.search and watch.search is None:
         raise ConfigError(f"train.search = {config.search}, nobody searches", "Watch(search=...)", "pass it")
     course = Course(lm, admitted, config, run, seed, watch, len(attempts) - len(admitted))
     folder = run.path / "model"
-    if not folder.exists():
+    if not from_first(folder.exists):
         with quiet(), own_randomness():
             trained = _by_certainty(course) if config.method == "sirl" else teach(course, attempts)
-            write_whole(trained, lm, folder)
-    shutil.rmtree(run.checkpoint, ignore_errors=True)  # the model is whole: nothing is left to continue
+            from_first(lambda: write_whole(trained, lm, folder))
+    wait()  # until nobody reads a checkpoint any more
+    if is_first():
+        shutil.rmtree(run.checkpoint, ignore_errors=True)  # the model is whole: nothing is left to continue
     with quiet():
         return reload(lm, folder)
 

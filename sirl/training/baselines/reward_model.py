@@ -19,12 +19,14 @@ from trl import RewardConfig, RewardTrainer
 
 from sirl.errors import ConfigError
 from sirl.lm import render
+from sirl.ranks import refuse_shards
 from sirl.training.baselines.samples import paired, read_lessons, schedule_of, tally
 from sirl.training.course import Course, dealt, in_order, run_through
 from sirl.training.progress import GRPO_COLUMNS, Stage, Watch
 from sirl.training.rewarding import TrlReward, make_reward
 from sirl.training.rollout import Drill
 from sirl.training.setup import adapter, build_trainer, common_arguments, vocabulary
+from sirl.training.together import from_first
 from sirl.training.weights import has_own_code, write_reference
 
 COLUMNS = {"loss": "loss", "margin": "margin", "accuracy": "accuracy"}
@@ -37,11 +39,12 @@ def reinforce(course: Course) -> Any:
     Raises ConfigError if there are not two steps to share out, DataError if there is no pair to learn from.
     """
     config = course.config
+    refuse_shards("train.method = 'reward_model'")
     if config.steps < 2:
         raise ConfigError("train.steps = 1", "2 or more: the reward model takes half", "raise train.steps")
     first = config.steps // 2
     folder = course.run.checkpoint / "scorer"
-    if not folder.exists():
+    if not from_first(folder.exists):
         _learn_scorer(course, first, folder)
     scorer = AutoModelForSequenceClassification.from_pretrained(
         folder, dtype=course.lm.model.dtype, trust_remote_code=has_own_code(course.lm)
@@ -82,6 +85,10 @@ def _learn_scorer(course: Course, steps: int, folder: Path) -> None:
     )  # a scorer gives no reply to probe
     stage = Stage(COLUMNS, tally(course, lessons, pairs))
     model = run_through(trainer, blind, stage, "scorer-steps")
+    from_first(lambda: _write(model, folder))
+
+
+def _write(model: Any, folder: Path) -> None:
     part = folder.with_name(folder.name + ".part")
     model.save_pretrained(part)
     part.replace(folder)
