@@ -46,10 +46,12 @@ class Watch:
 
     `probe` measures a model, the frozen start first, then the policy every `save_every` steps and after the
     last; what it returns goes into the step's row, and `stopping.breach` reads it. `on_step` gets each row as
-    it is written. Of several processes all probe and one writes. `refused` says which replies refuse, where `train.gate` asks. `good` says which replies are
-    good, and knows what each was asked for: only where `train.method` is one that reads labels. `search` is
-    given the moving model, some attempts and the number of the step (from 1), where `train.search` asks; it
-    returns as many, same order, each the one given or another for that prompt.
+    it is written. Of several processes all probe and one writes.
+
+    `refused` says which replies refuse, where `train.gate` asks. `good` says which replies are good, and knows
+    what each was asked for: only where `train.method` is one that reads labels. `search` is given the moving
+    model, some attempts and the number of the step (from 1), where `train.search` asks; it returns as many,
+    same order, each the one given or another for that prompt.
     """
 
     probe: Callable[[LM], Mapping[str, float]] | None = None
