@@ -6,23 +6,25 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from commands import sirl
 from conftest import random_lm
 from several_processes import probe
 from small_training import CONFIG, PROMPTS, rows, toy_lm, train, weights
 
 from sirl import ranks
+from sirl.cli.progress import stepping
+from sirl.config import RECIPES
 from sirl.errors import ConfigError
 from sirl.generation import generate
 from sirl.lm import load_lm
 from sirl.records import Decoding
-from sirl.rundir import open_run
-from sirl.training import Watch, plainly
-from sirl.training.average import Average
+from sirl.training import Watch, check, plainly
 from sirl.training.together import generate_together
 
 SETTINGS = {  # a group lies across processes, and whatever looks at a whole step is on
@@ -140,13 +142,43 @@ def test_other_kinds_of_shards_are_refused(monkeypatch, asked, sentence):
         ranks.check_launch()
 
 
-def test_no_average_is_kept_of_shards(monkeypatch, tmp_path):
-    run = open_run(tmp_path / "run", "train", asdict(CONFIG), {})
-    Average(run)  # of whole weights one is
+@pytest.mark.parametrize("setting", [{"reward": "ema_entropy"}, {"method": "reward_model"}])
+def test_what_needs_whole_weights_is_refused_before_a_run_begins(monkeypatch, setting):
+    config, attempts = replace(CONFIG, **setting), [plainly(p) for p in PROMPTS]
+    assert check(toy_lm(), attempts, config)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="moving average with sharded weights"):
-        Average(run)
+    with pytest.raises(ConfigError, match=f"{next(iter(setting))} = .* with sharded weights"):
+        check(toy_lm(), attempts, config)
+
+
+def test_other_commands_are_not_launched_in_several_processes(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, out, err = sirl("evaluate", "organism:llama", "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: sirl evaluate on 2 processes")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_console_speaks_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("RANK", "1")
+    with stepping(3) as on_step:
+        assert on_step({"step": 1}) is None
+    code, out, err = sirl("gap", "organism:llama", "--out", tmp_path / "run", "--set", "gap.nope=1")
+    assert (code, out) == (2, "")
+    assert err.startswith("error on process 1: ")
+
+
+@pytest.mark.parametrize("name", ["one-gpu", "ddp", "fsdp2", "fsdp2-nodes", "deepspeed-zero3"])
+def test_each_launch_file_is_read_by_accelerate(monkeypatch, name):
+    path = RECIPES / "accelerate" / f"{name}.yaml"
+    found = load_config_from_file(str(path))
+    assert path.read_text().startswith("# ")  # says when to use it
+    if found.fsdp_config:
+        monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+        monkeypatch.setenv("FSDP_VERSION", str(found.fsdp_config["fsdp_version"]))
+        monkeypatch.setenv("FSDP_STATE_DICT_TYPE", found.fsdp_config["fsdp_state_dict_type"])
+        ranks.check_launch()
 
 
 def test_one_process_of_a_launch_is_the_first(monkeypatch):

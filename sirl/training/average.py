@@ -1,7 +1,7 @@
 """A slowly moving average of the policy's trained weights: a scorer that one lucky step does not move.
 
 It lives beside the policy and takes its place only while it scores. Kept in each checkpoint, so that a killed
-run continues with the same. Weights that are spread over several processes cannot be averaged.
+run continues with the same. Weights that are spread over several processes are not averaged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import TrainerCallback
 
-from sirl.ranks import is_first, refuse_shards
+from sirl.ranks import is_first
 from sirl.rundir import RunDir
 from sirl.training.checkpoints import rewind
 
@@ -27,7 +27,6 @@ class Average(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """The average after each step: DECAY of the old, the rest of the new; at the start it is the start."""
 
     def __init__(self, run: RunDir) -> None:
-        refuse_shards("a reward scored by a moving average")
         self.run = run
         self.weights: dict[str, Tensor] = {}
 

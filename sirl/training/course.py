@@ -9,11 +9,13 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import PrinterCallback
+from transformers.integrations import TensorBoardCallback
 
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError
 from sirl.lm import LM
-from sirl.ranks import count, sharded
+from sirl.plugins import load_extra
+from sirl.ranks import count, is_first, sharded
 from sirl.records import Attempt
 from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import rewind
@@ -70,6 +72,9 @@ def run_through(trainer: Any, course: Course, stage: Stage, folder: str = "") ->
     lm, run = course.lm, course.run
     newest = from_first(lambda: rewind(run, folder, stage.first))
     trainer.remove_callback(PrinterCallback)
+    if "tensorboard" in course.config.trackers and is_first():  # TRL would write into the checkpoints' folder
+        writer = load_extra("torch.utils.tensorboard", "tensorboard").SummaryWriter
+        trainer.add_callback(TensorBoardCallback(writer(run.path / "tensorboard" / folder)))
     trainer.add_callback(Snapshots(lm, course.config, run, stage.first))
     trainer.add_callback(
         StepLog(trainer, course.config, run, course.watch, stage, lm)

@@ -12,7 +12,8 @@ import torch
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError
 from sirl.lm import LM
-from sirl.ranks import is_first
+from sirl.plugins import load_extra
+from sirl.ranks import is_first, refuse_shards
 from sirl.records import Attempt, Judge
 from sirl.rewards import find_reward
 from sirl.rundir import RunDir
@@ -97,9 +98,15 @@ def _gatekeeper(config: TrainConfig, watch: Watch) -> Judge | None:
 def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Attempt, ...]:
     """Return what will be sent, if this can be trained at all; nothing is written.
 
-    Raises ConfigError on an unknown reward or untrainable weights, DataError if no prompt fits.
+    Raises ConfigError on an unknown reward, an absent tracker, untrainable weights or weights that would be
+    sharded where that cannot be, DataError if no prompt fits.
     """
-    find_reward(config.reward)
+    if find_reward(config.reward).scorer == "average":
+        refuse_shards(f"train.reward = {config.reward!r}")
+    if config.method == "reward_model":
+        refuse_shards("train.method = 'reward_model'")
+    for tracker in config.trackers:
+        load_extra(tracker, tracker)
     if lm.model.dtype not in (torch.float32, torch.bfloat16):
         raise ConfigError(
             f"weights in {lm.model.dtype}", "float32 or bfloat16 for training", "use --set model.dtype=float32"

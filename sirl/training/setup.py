@@ -94,7 +94,7 @@ def common_arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> di
         "save_total_limit": PATIENCE + 1,  # so that the last one within the budgets is there
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # it would put an average in the place of a loss that is not finite
-        "report_to": "none",
+        "report_to": [tracker for tracker in config.trackers if tracker != "tensorboard"] or "none",
         "disable_tqdm": True,
         "accelerator_config": {"use_configured_state": count() > 1},  # `together.join` has made the state
     }

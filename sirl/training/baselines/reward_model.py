@@ -19,7 +19,6 @@ from trl import RewardConfig, RewardTrainer
 
 from sirl.errors import ConfigError
 from sirl.lm import render
-from sirl.ranks import refuse_shards
 from sirl.training.baselines.samples import paired, read_lessons, schedule_of, tally
 from sirl.training.course import Course, dealt, in_order, run_through
 from sirl.training.progress import GRPO_COLUMNS, Stage, Watch
@@ -39,7 +38,6 @@ def reinforce(course: Course) -> Any:
     Raises ConfigError if there are not two steps to share out, DataError if there is no pair to learn from.
     """
     config = course.config
-    refuse_shards("train.method = 'reward_model'")
     if config.steps < 2:
         raise ConfigError("train.steps = 1", "2 or more: the reward model takes half", "raise train.steps")
     first = config.steps // 2
