@@ -20,11 +20,12 @@ from small_training import CONFIG, PROMPTS, rows, toy_lm, train, weights
 from sirl import ranks
 from sirl.cli.progress import stepping
 from sirl.config import RECIPES
-from sirl.errors import ConfigError
+from sirl.errors import ConfigError, RunError
 from sirl.generation import generate
 from sirl.lm import load_lm
 from sirl.records import Decoding
 from sirl.training import Watch, check, plainly
+from sirl.training.checkpoints import check_form
 from sirl.training.together import generate_together
 
 SETTINGS = {  # a group lies across processes, and whatever looks at a whole step is on
@@ -150,6 +151,21 @@ def test_what_needs_whole_weights_is_refused_before_a_run_begins(monkeypatch, se
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match=f"{next(iter(setting))} = .* with sharded weights"):
         check(toy_lm(), attempts, config)
+
+
+def test_shards_and_whole_copies_do_not_continue_each_other(monkeypatch, tmp_path):
+    whole, shards = tmp_path / "checkpoint-2", tmp_path / "checkpoint-4"
+    for folder, file in ((whole, "optimizer.pt"), (shards, "optimizer.bin")):
+        folder.mkdir()
+        (folder / file).touch()
+    check_form(whole)
+    with pytest.raises(RunError, match="checkpoint-4 was written by a run with shards"):
+        check_form(shards)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_form(shards)
+    with pytest.raises(RunError, match="checkpoint-2 was written by a run with whole copies"):
+        check_form(whole)
 
 
 def test_other_commands_are_not_launched_in_several_processes(monkeypatch, tmp_path):

@@ -18,7 +18,7 @@ from sirl.plugins import load_extra
 from sirl.ranks import count, is_first, sharded
 from sirl.records import Attempt
 from sirl.rundir import STEPS, RunDir
-from sirl.training.checkpoints import rewind
+from sirl.training.checkpoints import check_form, rewind
 from sirl.training.progress import Stage, StepLog, Watch
 from sirl.training.rollout import schedule
 from sirl.training.together import from_first
@@ -71,6 +71,8 @@ def run_through(trainer: Any, course: Course, stage: Stage, folder: str = "") ->
     """
     lm, run = course.lm, course.run
     newest = from_first(lambda: rewind(run, folder, stage.first))
+    if newest:
+        check_form(newest)
     trainer.remove_callback(PrinterCallback)
     if "tensorboard" in course.config.trackers and is_first():  # TRL would write into the checkpoints' folder
         writer = load_extra("torch.utils.tensorboard", "tensorboard").SummaryWriter
