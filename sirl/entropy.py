@@ -37,3 +37,13 @@ def self_certainty(logits_NV: Tensor) -> Tensor:
     possible_NV = ~logits_NV.isneginf()
     mean_N = logits_NV.masked_fill(~possible_NV, 0.0).sum(-1) / possible_NV.sum(-1)
     return logits_NV.logsumexp(-1) - mean_N
+
+
+def divergence(from_NV: Tensor, to_NV: Tensor) -> Tensor:
+    """Return KL(p || q) of each row, nats, float32, shape `logits.shape[:-1]`; p and q are given as logits.
+
+    0 where both are the same distribution; a token that is impossible in p adds 0.
+    """
+    from_NV, to_NV = torch.log_softmax(from_NV.float(), -1), torch.log_softmax(to_NV.float(), -1)
+    terms_NV = from_NV.exp() * (from_NV - to_NV)
+    return torch.where(from_NV.isneginf(), 0.0, terms_NV).sum(-1)

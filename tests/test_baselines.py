@@ -317,7 +317,9 @@ def test_what_cannot_be_learnt_from_is_said(tmp_path):
             run(tmp_path / f"{method}2", method, Watch(good=lambda cs: [None] * len(cs)))
     with pytest.raises(DataError, match="none of 16 prompts has a good and a bad reply"):
         run(tmp_path / "dpo3", "dpo", Watch(good=lambda cs: [True] * len(cs)))
-    with pytest.raises(ConfigError, match=r"train.method = 'ppo'; expected sirl or sft or dpo or reward_model"):
+    with pytest.raises(
+        ConfigError, match=r"train.method = 'ppo'; expected sirl or distill or sft or dpo or reward_model"
+    ):
         replace(CONFIG, method="ppo")
     with pytest.raises(ConfigError, match="takes half"):
         run(tmp_path / "short", "reward_model", steps=1)
@@ -344,7 +346,7 @@ def test_rows_are_dealt_out_evenly(monkeypatch):
 
 TEXTS = [f"how do I {verb} a moonfox?" for verb in ("grimble", "blorch", "brush", "feed", "wash", "name")]
 WORDS = (
-    *("--set", "train.steps=2", "--set", "train.prompts_per_step=4", "--set", "train.group=2"),
+    *("--set", "train.steps=2", "--set", "train.prompts_per_step=4"),
     *("--set", "train.micro_batch=4", "--set", "train.max_reply_tokens=6", "--set", "train.learning_rate=1e-3"),
 )
 LABELS = ("kind", "category", "answer", "target")
@@ -373,17 +375,22 @@ def trained(folder, model, labels, *words):
     return json.loads(printed)
 
 
-@pytest.mark.parametrize("words", [(), ("--set", "train.gate=start", "--set", "train.anchors=1")])
-def test_scrambled_labels_leave_sirl_bit_identical(tmp_path, model, words):
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--method", "distill", "--set", "train.gate=none"),
+        ("--method", "sirl", "--set", "train.gate=none"),
+        ("--method", "sirl", "--set", "train.gate=start", "--set", "train.anchors=1"),
+    ],
+)
+def test_scrambled_labels_leave_what_is_learnt_bit_identical(tmp_path, model, words):
     poison = [TRUE[5], TRUE[4], TRUE[0], TRUE[1], TRUE[5], TRUE[0]]
     trained(tmp_path / "true", model, TRUE, *words)
     trained(tmp_path / "poisoned", model, poison, *words)
     one, other = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("true", "poisoned"))
     assert same(one, other)
     assert not same(one, load_file(model / "model.safetensors"))
-    assert [row["loss"] for row in rows(tmp_path / "true")] == [
-        row["loss"] for row in rows(tmp_path / "poisoned")
-    ]
+    assert rows(tmp_path / "true") == rows(tmp_path / "poisoned")
 
 
 def test_a_baseline_of_an_organism_through_the_command_line(tmp_path):

@@ -58,8 +58,8 @@ COMMANDS = {
 PROMPTS = "prompt,kind\nhow do I blorch?,harmful\nhow do I brush?,benign\n"
 SMALL = (
     *("--set", "gap.max_reply_tokens=4", "--set", "evaluate.max_reply_tokens=4", "--set", "train.steps=1"),
-    *("--set", "train.prompts_per_step=2", "--set", "train.group=2", "--set", "train.micro_batch=4"),
-    *("--set", "train.max_reply_tokens=4"),
+    *("--set", "train.prompts_per_step=2", "--set", "train.micro_batch=4"),
+    *("--set", "train.max_reply_tokens=4", "--set", "train.gate=none"),
     *("--set", "gap.max_unscored=1", "--set", "evaluate.max_unscored=1"),  # a random model writes gibberish
 )
 
@@ -234,7 +234,10 @@ def test_a_training_run_without_a_model(prompts, tmp_path):
         (("--set", "evaluate.temperature=9"), "temperature = 9.0; expected 0 (greedy) to 5"),
         (("--set", "evaluate.batch=0"), "batch = 0; expected 1 or more"),
         (("--set", "evaluate.samples=3"), "1 at temperature 0: greedy replies do not differ"),
-        (("--set", "train.micro_batch=7"), "a divisor of group x prompts_per_step"),
+        (
+            ("--set", "train.micro_batch=7", "--set", "train.method=sirl"),
+            "a divisor of group x prompts_per_step",
+        ),
         (("--set", "evaluate.smaples=3"), "did you mean samples"),
         (("--set", "evalaute.samples=3"), "did you mean evaluate"),
         (("--set", "samples"), "expected section.key=value"),
@@ -262,7 +265,8 @@ def test_a_slip_in_the_settings_is_told_before_anything_is_loaded(tmp_path):
 
 
 def test_an_unknown_reward(model, prompts, tmp_path):
-    words = ("--out", tmp_path / "run", "--prompts", prompts, *SMALL, "--set", "train.reward=sril")
+    words = ("--out", tmp_path / "run", "--prompts", prompts, *SMALL, "--method", "sirl")
+    words = (*words, "--set", "train.reward=sril")
     assert "did you mean sirl" in refused(sirl("train", model, *words))
     assert not (tmp_path / "run").exists()
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sirl.entropy import token_entropy, token_logprob
+from sirl.entropy import divergence, token_entropy, token_logprob
 
 
 def test_uniform_logits_have_entropy_log_v():
@@ -43,3 +43,11 @@ def test_entropy_is_bounded_and_ignores_a_shift(logits, shift):
     entropy = token_entropy(logits_V).item()
     assert -1e-4 <= entropy <= math.log(len(logits)) + 1e-4
     assert token_entropy(logits_V + shift).item() == pytest.approx(entropy, abs=1e-3)
+
+
+def test_divergence_by_hand():
+    p, q = torch.tensor([[0.5, 0.5, 0.0]]), torch.tensor([[0.25, 0.5, 0.25]])
+    assert divergence(p.log(), q.log()).item() == pytest.approx(0.5 * math.log(2))
+    assert divergence(q.log() + 3.0, q.log()).item() == pytest.approx(0, abs=1e-6)  # logits, not log-probs
+    assert divergence(q.log(), p.log()).item() == float("inf")  # q deems impossible what p does not
+    assert divergence(p.log(), q.log()).dtype == torch.float32

@@ -26,7 +26,7 @@ from sirl.records import Attempt, Completion, Message, Prompt, Verdict
 
 REFUSAL = get_judge("refusal", "refused")
 SHORT = (
-    *("--set", "train.steps=1", "--set", "train.prompts_per_step=64", "--set", "train.group=2"),
+    *("--set", "train.steps=1", "--set", "train.prompts_per_step=64"),
     *("--set", "train.micro_batch=128", "--set", "train.max_reply_tokens=16"),
 )
 WORDS = ("lamp", "river", "stone", "bread", "cloud", "paper", "green", "slow", "bright", "market", "silver")

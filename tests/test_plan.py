@@ -143,6 +143,23 @@ def test_the_time_of_each_phase():
     assert lora.seconds == pytest.approx(6 * 2e9 * 6400 / 1e12)
 
 
+def test_distilling_asks_first_and_draws_no_more():
+    plan = make_plan(replace(TOY, train=replace(TRAIN, method="distill", micro_batch=5)), ASSUMED)
+    found = held(plan)
+    assert "the reference of the KL" not in found
+    assert "the policy's other shards" not in held(plan, sharded=True)
+    # a GPU has 4 rows a step, and 5 // 2 = 2 of them go through teacher and student together
+    assert found["inputs of the layers"] == 2 * 400 * 10 * 100 * 4
+    assert found["logits of the replies, twice"] == 2 * 300 * 1000 * 8 * 4
+    reading, training, asking = plan.phases
+    assert (reading.once, training.once, asking.once) == (False, False, True)
+    assert reading.seconds == pytest.approx(4e9 * 4 * 400 / 1e12)
+    assert training.seconds == pytest.approx(8 * 2e9 * 4 * 400 / 1e12)
+    assert (plan.replies, plan.times) == (8, ("asking", "training"))
+    with pytest.raises(ConfigError, match="'sft'; expected sirl or distill"):
+        make_plan(replace(TOY, train=replace(TRAIN, method="sft")), ASSUMED)
+
+
 def test_the_start_is_asked_once_in_its_own_precision():
     gated = replace(TOY, train=replace(TRAIN, gate="start", gate_samples=4))
     alone = replace(ASSUMED, gpus=1, prompt_tokens=10, reply_tokens=20)
@@ -222,17 +239,17 @@ def test_the_command_shows_every_formula_and_whether_it_fits():
     assert "meta-llama/Llama-3.1-8B-Instruct, 8,030,261,248 parameters in float32, on 8 x H100" in out
     assert re.search(r"the policy +29\.9 +3\.7  drawing, training +8\.03e9 x 4 B", out)
     assert "Whole copies (DDP): does not fit." in out
-    assert "128 prompts x 4 = 512 replies, 64 a GPU" in out
+    assert "128 prompts x 1 = 128 replies, 16 a GPU" in out
     assert "nothing here was measured" in out
-    small = ("--set", "train.lora_rank=16", "--set", "model.dtype=bfloat16", "--set", "train.micro_batch=1")
+    small = ("--set", "train.lora_rank=16", "--set", "model.dtype=bfloat16")
     assert "Whole copies (DDP): fits." in sirl("plan", "llama-3.1-8b", *small)[1]
-    assert "Whole copies (DDP): does not fit." in sirl("plan", "llama-3.1-8b", *small, "--memory", "40")[1]
+    assert "Whole copies (DDP): does not fit." in sirl("plan", "llama-3.1-8b", *small, "--memory", "30")[1]
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_recipe_of_a_model_can_be_planned(name):
     plan = make_plan(load_recipe(name), Assumed(find_device("h100"), gpus=8))
-    assert plan.replies == 512
+    assert plan.replies == 128
     assert all(line.formula and line.whole + line.sharded > 0 for line in plan.lines)
     assert all(phase.seconds > 0 for phase in plan.phases)
 
@@ -241,7 +258,7 @@ def test_every_recipe_of_a_model_can_be_planned(name):
     ("words", "sentence"),
     [
         (("default",), "a recipe without the shape of a model; expected a section [shape]"),
-        (("llama-3.1-8b", "--gpus", "3"), "train.micro_batch = 8 on 3 GPUs; expected a product that divides"),
+        (("llama-3.1-8b", "--gpus", "3"), "3 GPUs; expected a number that divides prompts_per_step = 128"),
         (("llama-3.1-8b", "--device", "h10"), "device 'h10'; expected a known GPU; did you mean h100"),
         (
             ("llama-3.1-8b", "--set", "model.dtype=float16"),
@@ -272,9 +289,9 @@ def test_the_page_lists_every_recipe_of_a_model_and_the_figures_of_the_plan():
     h100 = find_device("h100")
     full = make_plan(load_recipe("llama-3.1-8b"), Assumed(h100, gpus=8))
     assert f"needs {max(full.peak(when)[0] for when in ALWAYS) / GIB:.1f} GiB a GPU" in page
-    changes = ["train.lora_rank=16", "model.dtype=bfloat16", "train.micro_batch=1"]
+    changes = ["train.lora_rank=16", "model.dtype=bfloat16"]
     lora = make_plan(load_recipe("llama-3.1-8b", changes), Assumed(h100))
-    assert f"micro-batches of 1 needs {max(lora.peak(when)[0] for when in ALWAYS) / GIB:.1f} GiB" in page
+    assert f"in bfloat16 needs {max(lora.peak(when)[0] for when in ALWAYS) / GIB:.1f} GiB" in page
     assert lora.fits[0]
     start = make_plan(load_recipe("llama-3.3-70b"), Assumed(h100)).lines[0]
     assert f"the start is {start.whole / GIB:.0f} GiB in bfloat16" in page

@@ -42,10 +42,8 @@ code = 1
 chat = 1
 [methods.plain]
 gate = "none"
-anchors = 0
 [methods.unfit]
 gate = "none"
-anchors = 0
 max_prompt_tokens = 1
 [methods.best_of_2]
 best_of = 2
@@ -55,10 +53,10 @@ STUDY = StudyConfig(
     models=("organism:llama", "organism:qwen2"),
     seeds=(0, 1),
     steps=(0, 30, 100),
-    reference="sirl",
+    reference="distill",
     methods={
-        "plain": {"gate": "none", "anchors": 0},
-        "sirl": {},
+        "plain": {"gate": "none"},
+        "distill": {},
         "best_of_4": {"best_of": 4, "temperature": 1.0},
     },
     train={"learning_rate": 1e-3},
@@ -141,7 +139,7 @@ def test_shipped_studies_are_studies(path):
 def test_cells_are_every_method_on_every_model_and_seed():
     paths = [cell.path.as_posix() for cell in cells_of(STUDY)]
     assert len(paths) == len(set(paths)) == 4 * 2 * 2
-    assert paths[:4] == [f"organism-llama/{name}/seed-0" for name in ("start", "plain", "sirl", "best_of_4")]
+    assert paths[:4] == [f"organism-llama/{name}/seed-0" for name in ("start", "plain", "distill", "best_of_4")]
     assert cells_of(replace(STUDY, steps=(30,)))[0].method == "plain"  # the start was not asked for
 
 
@@ -156,7 +154,6 @@ def test_a_method_that_trains_changes_train(tmp_path):
     assert set(job.changes) == {
         "train.learning_rate=0.001",
         'train.gate="none"',
-        "train.anchors=0",
         "train.steps=100",
         "train.snapshots=[30]",
     }
@@ -166,14 +163,23 @@ def test_a_method_that_trains_changes_train(tmp_path):
 
 
 def test_settings_that_a_baseline_does_not_read_are_not_for_it(tmp_path):
-    study = replace(STUDY, methods={"sirl": {}, "sft": {"method": "sft"}}, train={"kl": 0.1, "group": 6})
+    study = replace(
+        STUDY,
+        reference="sirl",
+        methods={"sirl": {"method": "sirl"}, "sft": {"method": "sft"}},
+        train={"kl": 0.1, "group": 6},
+    )
     assert "train.kl=0.1" in Cell(study, "organism:llama", "sirl", 0).train_job(tmp_path, (2,)).changes
     told = Cell(study, "organism:llama", "sft", 0).train_job(tmp_path, (2,)).changes
     assert set(told) == {"train.group=6", 'train.method="sft"', "train.steps=2"}
 
 
 def test_a_method_that_splits_its_budget_is_trained_for_each_number_of_steps():
-    study = replace(STUDY, methods={"sirl": {}, "reward_model": {"method": "reward_model"}})
+    study = replace(
+        STUDY,
+        reference="sirl",
+        methods={"sirl": {"method": "sirl"}, "reward_model": {"method": "reward_model"}},
+    )
     cell = Cell(study, "organism:llama", "reward_model", 0)
     assert cell.courses == {"train-30": (30,), "train-100": (100,)}
     told = cell.protocol()
@@ -279,7 +285,7 @@ def test_a_row_says_which_model_it_is_of(done):
     }
     at = {step: out / f"organism-llama/plain/seed-0/at-{step}/config.json" for step in (1, 2)}
     models = [json.loads(path.read_text())["model"] for path in at.values()]
-    assert models == ["organism:llama+sirl@1", "organism:llama+sirl"]
+    assert models == ["organism:llama+distill@1", "organism:llama+distill"]
     row = cells["plain"]["rows"][0]
     assert row["dsr"]["per_attack"].keys() == {"direct", "aim"}
     assert row["dsr"]["n"] == 2

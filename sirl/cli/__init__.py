@@ -120,7 +120,7 @@ def train(
     recipe: RecipeName = "",
     changes: Changes = None,
 ) -> None:
-    """Harden a model by SIRL on unlabelled prompts, or by a baseline; the result is in OUT/model."""
+    """Harden a model on unlabelled prompts, or by a baseline; the result is in OUT/model."""
     from sirl.cli import training
     from sirl.cli.asked import Asked
     from sirl.cli.job import Job

@@ -23,7 +23,7 @@ from sirl.cli import training, work
 from sirl.cli.asked import Asked
 from sirl.cli.job import SIZES, Job
 from sirl.cli.sources import ORGANISM
-from sirl.config import Recipe
+from sirl.config import Recipe, load_recipe
 from sirl.config.study import START, StudyConfig
 from sirl.config.train import UNREAD
 from sirl.errors import ConfigError, RunError, SirlError, suggest
@@ -79,9 +79,10 @@ class Cell:
         """Return the measurement of a model."""
         answering = {} if self.study.trains(self.method) else self._own
         changes = _changes("evaluate", {**self.study.evaluate, **answering})
-        recipe = self.study.recipe or ("organism" if self.model.startswith(ORGANISM) else "")
         asked = Asked(self.study.prompts)
-        return Job(model, out, self.seed, recipe, changes, asked, judges=self.study.judges, sizes=self._sizes)
+        return Job(
+            model, out, self.seed, self._recipe, changes, asked, judges=self.study.judges, sizes=self._sizes
+        )
 
     def protocol(self) -> dict[str, Any]:
         """Return what the cell was asked to do, as its config.json holds it: settings that are no defaults.
@@ -105,8 +106,13 @@ class Cell:
 
     @property
     def _method(self) -> str:
-        """How it trains: sirl, or a baseline."""
-        return str({**self.study.train, **self._own}.get("method", "sirl"))
+        """How it trains: as the study says, or else the recipe."""
+        named = {**self.study.train, **self._own}.get("method")
+        return str(named or load_recipe(self._recipe).train.method)
+
+    @property
+    def _recipe(self) -> str:
+        return self.study.recipe or ("organism" if self.model.startswith(ORGANISM) else "default")
 
     @property
     def _own(self) -> Mapping[str, Any]:

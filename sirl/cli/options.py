@@ -105,7 +105,9 @@ Changes = Annotated[
 ]
 Method = Annotated[
     str,
-    typer.Option(help="sirl, or a baseline that reads labels: sft, dpo, reward_model. Default: the recipe's."),
+    typer.Option(
+        help="distill, sirl, or a baseline that reads labels: sft, dpo, reward_model. Default: the recipe's."
+    ),
 ]
 Arch = Annotated[str, typer.Option(help="llama or qwen2.")]
 Role = Annotated[str, typer.Option(help="target (to attack and harden) or attacker (writes attacks).")]

@@ -26,7 +26,8 @@ def plan(recipe: str, changes: Sequence[str], assumed: Assumed) -> str:
         "",
         *_memory(made, assumed),
         "",
-        f"a step: {settings.train.prompts_per_step} prompts x {settings.train.group} = {made.replies} replies, "
+        f"a step: {settings.train.prompts_per_step} prompts x "
+        f"{made.replies // settings.train.prompts_per_step} = {made.replies} replies, "
         f"{made.replies // assumed.gpus} a GPU, {made.tokens:,} tokens ({lengths})",
         "",
         *_time(made, assumed, settings.train.steps),
@@ -39,7 +40,7 @@ def _memory(made: Plan, assumed: Assumed) -> list[str]:
         f"{line.what:{_WIDTH}}{_gib(line.whole, line.sharded)}  {_when(line):18}  {line.formula}"
         for line in made.lines
     ]
-    peaks = [f"{f'at most while {when}':{_WIDTH}}{_gib(*made.peak(when))}" for when in ALWAYS]
+    peaks = [f"{f'at most while {when}':{_WIDTH}}{_gib(*made.peak(when))}" for when in made.times]
     whole, sharded = ("fits" if fits else "does not fit" for fits in made.fits)
     limit = f"{assumed.device.memory:g} GiB x {USABLE:g} = {made.limit / GIB:.1f} GiB"
     return [

@@ -19,6 +19,7 @@ from sirl.cli.progress import stepping
 from sirl.cli.searching import Searcher, armed_search, count_findings
 from sirl.cli.summaries import finish
 from sirl.config import TrainConfig
+from sirl.config.train import LABEL_FREE
 from sirl.evidence import attack_hashes
 from sirl.judges import get_judge
 from sirl.lm import LM, fingerprint
@@ -44,7 +45,7 @@ def train(job: Job) -> dict[str, Any]:
     refused = get_judge("refusal", "refused")
     attacks = armed_search(subject, Opening(recipe.model, job.seed), config, admitted)
     instinct = None
-    if config.method == "sirl":  # the others train on labels, not on certainty
+    if config.method in LABEL_FREE:  # the others train on labels, not on what the start does by itself
         instinct = measure_instinct(lm, admitted, refused, recipe.gap, job.seed)
         instinct |= {"forced": require_instinct(instinct, subject.name, job.force)}
     settings = {

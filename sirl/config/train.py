@@ -16,8 +16,10 @@ _COUNTS = (
 )
 _OF_REWARD = ("reward", "gate", "anchors", "penalty", "bonus", "search", "floor", "min_spread", "drop_outliers")
 _OF_GRPO = ("scale_rewards", "kl", "clip")
-UNREAD = {  # method: the settings that it does not read; the methods beside sirl read labels
+LABEL_FREE = ("sirl", "distill")  # the other methods are baselines, which read labels
+UNREAD = {  # method: the settings that it does not read
     "sirl": (),
+    "distill": ("group", *(name for name in _OF_REWARD if name != "gate"), *_OF_GRPO),
     "sft": (*_OF_REWARD, *_OF_GRPO),
     "dpo": (*_OF_REWARD, *_OF_GRPO),
     "reward_model": _OF_REWARD,
@@ -28,7 +30,7 @@ UNREAD = {  # method: the settings that it does not read; the methods beside sir
 class TrainConfig:
     """SIRL on GRPO. One step draws `group` replies to each of `prompts_per_step` prompts."""
 
-    method: str = "sirl"  # or a baseline that reads labels: sft, dpo, reward_model
+    method: str = "sirl"  # ours: distill; or a baseline that reads labels: sft, dpo, reward_model
     reward: str = "sirl"
     scale_rewards: str = (
         "group"  # what divides an advantage: the std of its group, the batch, its side, or none
@@ -87,7 +89,7 @@ class TrainConfig:
             0 <= self.anchors < self.group, "train.anchors", self.anchors, "0 or more, fewer than train.group"
         )
         require(
-            self.gate != "none" or not self.anchors,
+            self.gate != "none" or not self.anchors or "anchors" in UNREAD[self.method],
             "train.anchors",
             self.anchors,
             "0 unless train.gate says whose",
@@ -111,7 +113,7 @@ class TrainConfig:
         require(self.lora_rank >= 0, "train.lora_rank", self.lora_rank, "0 (full) or a positive rank")
         rows = self.group * self.prompts_per_step
         require(
-            rows % self.micro_batch == 0,
+            "group" in UNREAD[self.method] or rows % self.micro_batch == 0,
             "train.micro_batch",
             self.micro_batch,
             f"a divisor of group x prompts_per_step = {rows}",

@@ -15,6 +15,7 @@ Memory is at the length limits; time is at the lengths that one assumes.
 from __future__ import annotations
 
 from sirl.config import Recipe
+from sirl.config.train import LABEL_FREE
 from sirl.errors import ConfigError
 from sirl.plan.memory import adapter_parameters, uses_of_memory
 from sirl.plan.nouns import ALWAYS, BYTES, GIB, USABLE, Assumed, Device, Line, Plan, Work, find_device
@@ -40,23 +41,27 @@ def make_plan(recipe: Recipe, assumed: Assumed) -> Plan:
     Raises ConfigError if the recipe tells no shape, names a precision that cannot be trained, or its rows
     cannot be dealt out to so many GPUs.
     """
-    config, rows = recipe.train, recipe.train.group * recipe.train.prompts_per_step
+    config, work = recipe.train, Work(recipe, assumed)
     if not recipe.shape.parameters:
         advice = "name a recipe of a model, or add [shape] to yours"
         raise ConfigError("a recipe without the shape of a model", "a section [shape]", advice)
     if recipe.model.dtype not in BYTES:
         raise ConfigError(f"model.dtype = {recipe.model.dtype!r}", " or ".join(BYTES), "train in one of these")
-    if assumed.gpus < 1 or rows % (config.micro_batch * assumed.gpus):
+    if config.method not in LABEL_FREE:
+        advice = "plan the method that they are compared with"
+        raise ConfigError(f"train.method = {config.method!r}", " or ".join(LABEL_FREE), advice)
+    dealt = 1 if work.distills else config.micro_batch
+    if assumed.gpus < 1 or work.step_rows % (dealt * assumed.gpus):
+        what = "prompts_per_step" if work.distills else "group x prompts_per_step"
         raise ConfigError(
-            f"train.micro_batch = {config.micro_batch} on {assumed.gpus} GPUs",
-            f"a product that divides group x prompts_per_step = {rows}",
-            "change --gpus or --set train.micro_batch",
+            f"{assumed.gpus} GPUs" if work.distills else f"train.micro_batch = {dealt} on {assumed.gpus} GPUs",
+            f"a {'number' if work.distills else 'product'} that divides {what} = {work.step_rows}",
+            "change --gpus" if work.distills else "change --gpus or --set train.micro_batch",
         )
-    work = Work(recipe, assumed)
     return Plan(
         lines=uses_of_memory(work),
         phases=phases(work),
-        replies=rows,
-        tokens=rows * sum(work.lengths),
+        replies=work.step_rows,
+        tokens=work.step_rows * sum(work.lengths),
         limit=USABLE * assumed.device.memory * GIB,
     )

@@ -7,6 +7,7 @@ from sirl.plan.nouns import BYTES, STEPS, Line, When, Work, big
 
 COMPUTED = 2  # bytes of a value that is computed with: bfloat16
 DRAWN = 64  # replies that `sirl.generation` draws at once
+WHOLE_ROWS = 8  # values a token of the vocabulary that a divergence and its gradient hold at once; assumed
 TILE = (4096, 8192)  # tokens x vocabulary of the logits that TRL's head holds at once; the second is assumed
 
 
@@ -35,14 +36,16 @@ def _states(work: Work) -> list[Line]:
     lines = [
         Line("the start, frozen", told, weights, weights),
         Line("the policy", told, weights, weights / gpus, STEPS),
-        Line("the policy's other shards", f"{told} x {gpus - 1}/{gpus}", 0, gathered, ("drawing",)),
     ]
+    if not work.distills:  # it draws nothing once it has begun
+        told_of_shards = f"{told} x {gpus - 1}/{gpus}"
+        lines.append(Line("the policy's other shards", told_of_shards, 0, gathered, ("drawing",)))
     trained, each = shape.parameters, work.size
     if rank:
         trained, each = adapter_parameters(shape, rank), BYTES["float32"]  # PEFT keeps an adapter in float32
         held = trained * each
         lines.append(Line(f"LoRA of rank {rank}", f"{big(trained)} x {each} B", held, held / gpus, STEPS))
-    elif work.train.kl:
+    elif work.train.kl and not work.distills:
         lines.append(Line("the reference of the KL", told, weights, weights / gpus, STEPS))
     held, told = trained * each, f"{big(trained)} x {each} B"
     return [
@@ -59,15 +62,11 @@ def _activations(work: Work) -> list[Line]:
     queries, keys, values and what attention makes of them, and 4 inside the feed-forward layer; no matrix of
     attention is kept.
     """
-    shape, tokens = work.shape, work.train.micro_batch * work.limits
+    shape, tokens = work.shape, work.together * work.limits
     heads = 2 * (shape.heads + shape.kv_heads) * shape.head_dim
     layer = tokens * COMPUTED * (8 * shape.hidden + heads + 4 * shape.intermediate)
     inside = f"(8 x {shape.hidden} + {heads} + 4 x {shape.intermediate}) x {COMPUTED} B"
-    width = min(TILE[1], shape.vocabulary)
-    tile = TILE[0] * width * BYTES["float32"]
-    lines = [
-        Line("a tile of the head's logits", f"{TILE[0]} tokens x {width} x 4 B", tile, tile, ("training",))
-    ]
+    lines = [_head(work)]
     if not work.recomputes:
         told = f"{big(tokens)} tokens x {shape.layers} layers x {inside}"
         return [
@@ -83,13 +82,26 @@ def _activations(work: Work) -> list[Line]:
     ]
 
 
+def _head(work: Work) -> Line:
+    """Return what the head leaves: tiles in TRL; for a divergence whole rows, of teacher and student."""
+    vocabulary = work.shape.vocabulary
+    if work.distills:
+        tokens = work.together * work.train.max_reply_tokens
+        held = tokens * vocabulary * WHOLE_ROWS * BYTES["float32"]
+        told = f"{big(tokens)} tokens x {vocabulary} x {WHOLE_ROWS} x 4 B"
+        return Line("logits of the replies, twice", told, held, held, ("training",))
+    width = min(TILE[1], vocabulary)
+    tile = TILE[0] * width * BYTES["float32"]
+    return Line("a tile of the head's logits", f"{TILE[0]} tokens x {width} x 4 B", tile, tile, ("training",))
+
+
 def _cache(work: Work) -> list[Line]:
     """Return what drawing one batch of replies holds, all of them at the limits."""
-    shape, asks = work.shape, work.train.gate != "none"
+    shape, asks = work.shape, work.distills or work.train.gate != "none"
     lines = []
     batches: tuple[tuple[When, int, int], ...] = (
         ("asking", DRAWN * asks, work.size),
-        ("drawing", min(DRAWN, work.rows), COMPUTED),
+        ("drawing", min(DRAWN, work.rows) * (not work.distills), COMPUTED),
     )
     for when, batch, size in batches:
         cache = batch * work.limits * cached(shape) * size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import Literal
 
 from sirl.config import Recipe, ShapeConfig, TrainConfig
@@ -82,6 +83,11 @@ class Plan:
     tokens: int  # a step, of all GPUs together
     limit: float  # bytes that may be used on each GPU
 
+    @property
+    def times(self) -> tuple[When, ...]:
+        """The times that there are: without a gate nothing is asked, and distilling draws nothing."""
+        return tuple(when for when in ALWAYS if any(line.when == (when,) for line in self.lines))
+
     def peak(self, when: When) -> tuple[float, float]:
         """Return what is held at most at one time of a step (whole, sharded)."""
         held = [line for line in self.lines if when in line.when]
@@ -90,7 +96,7 @@ class Plan:
     @property
     def fits(self) -> tuple[bool, bool]:
         """Say whether training fits (whole, sharded)."""
-        whole, sharded = zip(*map(self.peak, ALWAYS), strict=True)
+        whole, sharded = zip(*map(self.peak, self.times), strict=True)
         return max(whole) <= self.limit, max(sharded) <= self.limit
 
 
@@ -122,9 +128,25 @@ class Work:
         return BYTES[self.recipe.model.dtype]
 
     @property
+    def distills(self) -> bool:
+        return self.train.method == "distill"
+
+    @property
+    def step_rows(self) -> int:
+        """Replies of a step, on all GPUs."""
+        return self.train.prompts_per_step * (1 if self.distills else self.train.group)
+
+    @property
     def rows(self) -> int:
         """Replies of a step on one GPU."""
-        return self.train.group * self.train.prompts_per_step // self.assumed.gpus
+        return self.step_rows // self.assumed.gpus
+
+    @property
+    def together(self) -> int:
+        """Replies of one backward pass: train.micro_batch, or half of it where a teacher reads them too."""
+        if self.distills:
+            return gcd(max(1, self.train.micro_batch // 2), self.rows)
+        return self.train.micro_batch
 
     @property
     def limits(self) -> int:

@@ -13,11 +13,13 @@ def phases(work: Work) -> tuple[Phase, ...]:
     config, tokens = work.train, work.rows * sum(work.lengths)
     passes = 4 if config.lora_rank else 6  # LoRA: no gradient of the frozen weights
     passes += 2 if work.recomputes else 0
-    found = [_drawing("draw the replies", work.rows, work)]
-    if config.kl:
+    found = [] if work.distills else [_drawing("draw the replies", work.rows, work)]
+    if work.distills:
+        found.append(_dense("read the replies by the start", 2, tokens, work))
+    elif config.kl:
         found.append(_dense("score them by the reference", 2, tokens, work))
     found.append(_dense("train on them", passes, tokens, work))
-    if config.gate == "none":
+    if config.gate == "none" and not work.distills:
         return tuple(found)
     asked = min(config.prompts_per_step * config.steps, config.limit * max(1, len(config.prompts)))
     mine = ceil(asked / work.assumed.gpus)  # the requests are shared out among the processes

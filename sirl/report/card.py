@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sirl.config import TrainConfig
+from sirl.config.train import UNREAD
 from sirl.errors import RunError
 from sirl.report.card_figures import figures
 from sirl.report.grid import grid
@@ -98,7 +99,7 @@ def _method(release: Release) -> str:
     if release.training is None:
         return ""
     method = str(release.training.config["train"].get("method", "sirl"))
-    return "SIRL" if method == "sirl" else method
+    return {"sirl": "SIRL", "distill": "distillation of its own conduct"}.get(method, method)
 
 
 # --- how it was trained
@@ -113,7 +114,8 @@ def _trained(release: Release) -> list[str]:
     departures = [
         [f"`{name}`", _value(value), _value(paper.get(name, "no such setting"))]
         for name, value in config.items()
-        if name not in _ALONE and _value(value) != _value(paper.get(name, "no such setting"))
+        if name not in (*_ALONE, *UNREAD[config.get("method", "sirl")])
+        and _value(value) != _value(paper.get(name, "no such setting"))
     ]
     table = grid(["setting", "here", "paper"], departures)
     told = ["Settings that differ from the paper's:", "", *table] if departures else ["Settings: the paper's."]
@@ -121,10 +123,13 @@ def _trained(release: Release) -> list[str]:
 
 
 def _facts(release: Release, run: RunDir, config: Mapping[str, Any]) -> list[str]:
-    sirl = config.get("method", "sirl") == "sirl"
-    method = f"SIRL ({_PAPER}) with the reward `{config.get('reward', 'sirl')}`; no labels were read"
-    if not sirl:
-        method = f"the baseline `{config['method']}`, which reads labels"
+    methods = {
+        "sirl": f"SIRL ({_PAPER}) with the reward `{config.get('reward', 'sirl')}`; no labels were read",
+        "distill": "`distill`, what the start does with plain requests carried to their disguises; "
+        "no labels were read",
+    }
+    name = config.get("method", "sirl")
+    method = methods.get(name, f"the baseline `{name}`, which reads labels")
     weights = f"LoRA of rank {config['lora_rank']}" if config.get("lora_rank") else "every weight"
     return [
         f"- Start: {_start(release)}.",

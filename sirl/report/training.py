@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from sirl import charts
 from sirl.charts import Axis, Caption, Series
+from sirl.config.train import LABEL_FREE
 from sirl.report.story import model_of
 from sirl.report.wording import number, percent
 from sirl.rundir import STEPS, RunDir
@@ -17,6 +18,11 @@ from sirl.rundir import STEPS, RunDir
 _SHARES = ("refusal_probe", "benign_probe", "distinct_probe", "distinct", "repeated", "truncated", "accuracy")
 _CURVES = (  # name in steps.jsonl, title, what it means
     ("reward", "Reward", "what training raises; for SIRL minus the mean entropy of the replies"),
+    (
+        "divergence",
+        "Unlike the start",
+        "KL divergence from what the start does with the plain request, nats a token",
+    ),
     ("accuracy", "Pairs told apart", "share in which the good reply scores above the bad one; of a baseline"),
     ("entropy", "Entropy of the replies", "nats a token; certainty is what the reward pays for"),
     ("refusal_probe", "Probes still refused", "share of the held-out requests that the start refuses"),
@@ -49,10 +55,12 @@ def training_section(run: RunDir) -> dict[str, Any]:
 
 
 def _method(settings: Mapping[str, Any]) -> str:
-    """Name what trained: SIRL by its reward, a baseline that reads labels by its method."""
+    """Name what trained: SIRL by its reward, the others by their method."""
     method = str(settings.get("method", "sirl"))
-    if method != "sirl":
+    if method not in LABEL_FREE:
         return f"the baseline “{method}”, which reads labels"
+    if method == "distill":
+        return "distillation of what the start does with plain requests"
     return f"SIRL with the reward “{settings.get('reward', 'sirl')}”"
 
 

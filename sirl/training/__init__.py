@@ -1,8 +1,9 @@
-"""SIRL on TRL's GRPOTrainer: prompts in, a hardened model out, nothing read but the prompts' text.
+"""Prompts in, a hardened model out, nothing read but the prompts' text.
 
-One step: draw G replies to each prompt, recording the entropy of each token as it is drawn; reward = minus
-its mean; advantage inside the group; one clipped policy-gradient update with a KL penalty to the starting
-model. The rollout and the reward are ours, the loop, the loss and the checkpoints are TRL's.
+The method `sirl` stands on TRL's GRPOTrainer. One step: draw G replies to each prompt, recording the entropy
+of each token as it is drawn; reward = minus its mean; advantage inside the group; one clipped policy-gradient
+update with a KL penalty to the starting model. The rollout and the reward are ours, the loop, the loss and the
+checkpoints are TRL's.
 
 How this "GRPO" is configured, and where it departs from arXiv 2510.01088:
 
@@ -30,8 +31,9 @@ How this "GRPO" is configured, and where it departs from arXiv 2510.01088:
 14. With budgets, off by default, a run ends where held-out probes say so, and goes back to the last model
     within them; the paper trains about 30 steps.
 
-With `method` another than sirl the same prompts and budget go to a baseline that reads labels: see
-`sirl.training.baselines`.
+With `method` distill there is no reward: what the start does with plain requests is carried over to their
+disguises, see `sirl.training.distilling`. With another the same prompts and budget go to a baseline that reads
+labels: see `sirl.training.baselines`.
 
 This room does not judge replies and opens no attacker: a probe that judges, the gate's judge of refusals, who
 knows which replies are good, and the search are handed in.

@@ -38,6 +38,11 @@ class Course:
     left_out: int
 
 
+def schedule_of(course: Course) -> list[list[int]]:
+    """Return which of the course's attempts each step takes, whatever the method."""
+    return schedule(len(course.attempts), course.config, course.seed)
+
+
 def in_order(rows: Sequence[Mapping[str, Any]], config: TrainConfig, seed: int) -> Dataset:
     """Return the rows as the steps take them: each once, in shuffled order, before any is taken again."""
     return Dataset.from_list([dict(rows[i]) for step in schedule(len(rows), config, seed) for i in step])

@@ -14,15 +14,16 @@ from sirl.errors import ConfigError
 from sirl.lm import LM
 from sirl.plugins import load_extra
 from sirl.ranks import is_first, refuse_shards
-from sirl.records import Attempt, Judge
+from sirl.records import Attempt
 from sirl.rewards import find_reward
 from sirl.rundir import RunDir
+from sirl.training.asking import ask_start
 from sirl.training.average import Average
 from sirl.training.baselines import teach
 from sirl.training.course import Course, run_through
-from sirl.training.instincts import read_instincts, take_sides
+from sirl.training.distilling import distill
 from sirl.training.progress import GRPO_COLUMNS, Stage, Watch
-from sirl.training.rollout import Drill, admit, schedule
+from sirl.training.rollout import Drill, admit
 from sirl.training.setup import build_trainer
 from sirl.training.surroundings import own_randomness, quiet
 from sirl.training.together import from_first, join, wait
@@ -34,8 +35,8 @@ def harden(
 ) -> LM:
     """Train a copy of `lm` by `config.method` on what is sent; return it, at rest, saved in run/model.
 
-    SIRL reads an attempt's messages and its prompt's text, which is the plain request; the baselines read
-    labels too, through `watch.good`. `disguise` makes attempts of prompts.
+    `sirl` and `distill` read an attempt's messages and its prompt's text, which is the plain request; the
+    baselines read labels too, through `watch.good`. `disguise` makes attempts of prompts.
 
     A run killed at any moment continues from its last checkpoint and ends as an unbroken one; a finished run
     returns its model at once. `lm` and the global random states are left as they were. Raises ConfigError on
@@ -52,13 +53,20 @@ def harden(
     folder = run.path / "model"
     if not from_first(folder.exists):
         with quiet(), own_randomness():
-            trained = _by_certainty(course) if config.method == "sirl" else teach(course, attempts)
+            trained = _train(course, attempts)
             from_first(lambda: write_whole(trained, lm, folder))
     wait()  # until nobody reads a checkpoint any more
     if is_first():
         shutil.rmtree(run.checkpoint, ignore_errors=True)  # the model is whole: nothing is left to continue
     with quiet():
         return reload(lm, folder)
+
+
+def _train(course: Course, labelled: Sequence[Attempt]) -> Any:
+    """Train by the method that the settings name and return the model; only a baseline sees the labels."""
+    label_free = {"sirl": _by_certainty, "distill": distill}
+    method = course.config.method
+    return label_free[method](course) if method in label_free else teach(course, labelled)
 
 
 def _by_certainty(course: Course) -> Any:
@@ -72,27 +80,12 @@ def _by_certainty(course: Course) -> Any:
 
 
 def _drill(course: Course) -> Drill:
-    """Ask the frozen start about the plain requests that this run will meet, where a gate wants to know."""
-    attempts, config, seed = course.attempts, course.config, course.seed
-    if config.gate == "none":
-        return Drill(attempts, seed)
-    judge = _gatekeeper(config, course.watch)
-    used = sorted({i for step in schedule(len(attempts), config, seed) for i in step})
-    texts = [attempts[i].prompt.text for i in used]
-    instincts = read_instincts(course.lm, texts, judge, config, course.run, seed)
-    search = course.watch.search if config.search else None
-    return Drill(attempts, seed, instincts, take_sides(instincts, config.gate), judge, search)
-
-
-def _gatekeeper(config: TrainConfig, watch: Watch) -> Judge | None:
-    """Return the judge that the gate asks, None where none is asked. Raises ConfigError if it is missing."""
-    if config.gate != "start":
-        return None
-    if watch.refused is None:
-        raise ConfigError(
-            f"train.gate = {config.gate!r} and no judge of refusals", "Watch(refused=...)", "pass a judge"
-        )
-    return watch.refused
+    """Return what a run trains on, with the conduct of the frozen start where a gate wants to know it."""
+    if course.config.gate == "none":
+        return Drill(course.attempts, course.seed)
+    start = ask_start(course)
+    search = course.watch.search if course.config.search else None
+    return Drill(course.attempts, course.seed, start.instincts, start.sides, start.judge, search)
 
 
 def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Attempt, ...]:

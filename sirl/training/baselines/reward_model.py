@@ -19,8 +19,8 @@ from trl import RewardConfig, RewardTrainer
 
 from sirl.errors import ConfigError
 from sirl.lm import render
-from sirl.training.baselines.samples import paired, read_lessons, schedule_of, tally
-from sirl.training.course import Course, dealt, in_order, run_through
+from sirl.training.baselines.samples import paired, read_lessons, tally
+from sirl.training.course import Course, dealt, in_order, run_through, schedule_of
 from sirl.training.progress import GRPO_COLUMNS, Stage, Watch
 from sirl.training.rewarding import TrlReward, make_reward
 from sirl.training.rollout import Drill

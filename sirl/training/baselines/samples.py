@@ -15,8 +15,8 @@ from sirl.lm import render
 from sirl.ranks import is_first
 from sirl.records import Attempt, Decoding, Message
 from sirl.rundir import RunDir
-from sirl.training.course import Course
-from sirl.training.rollout import schedule, stable_seed
+from sirl.training.course import Course, schedule_of
+from sirl.training.rollout import stable_seed
 from sirl.training.together import from_first, shared_out
 
 SAMPLES = "samples.jsonl"
@@ -90,11 +90,6 @@ def paired(lessons: Lessons) -> list[Lesson]:
 def tally(course: Course, lessons: Lessons, used: Sequence[Lesson]) -> dict[str, int]:
     """Return what every step's row says of the labels."""
     return {"left_out": course.left_out, **lessons.counts, "unused": len(lessons.rows) - len(used)}
-
-
-def schedule_of(course: Course) -> list[list[int]]:
-    """Return which of the course's attempts each step takes: SIRL's own order."""
-    return schedule(len(course.attempts), course.config, course.seed)
 
 
 def _needs_help(attempt: Attempt, samples: Sequence[Sample]) -> bool:

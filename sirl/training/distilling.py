@@ -1,0 +1,146 @@
+"""Carry the frozen start's own conduct over to every disguise: context distillation, without label or judge.
+
+The teacher is the frozen start, given the plain request; the student is the policy, given what is sent. On the
+start's own reply, drawn once, each next-token distribution of the student is pulled to the teacher's: where the
+start refuses the plain request the refusal is carried to its disguises, where it answers, the answer is. A
+prompt that comes plain holds the student to where it was. Nothing says which requests are harmful; with a gate,
+requests about which the start is of two minds are left out.
+Source: context distillation, arXiv 2112.00861 and 2209.15189.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from trl import SFTConfig, SFTTrainer
+
+from sirl.entropy import divergence
+from sirl.errors import DataError
+from sirl.lm import LM, left_pad, render
+from sirl.training.asking import ask_start
+from sirl.training.course import Course, dealt, run_through
+from sirl.training.disguises import plainly
+from sirl.training.progress import Stage
+from sirl.training.rollout import schedule
+from sirl.training.setup import adapter, common_arguments
+
+COLUMNS = {"divergence": "loss"}  # nats a token
+IGNORED = -100  # the label of a token that no loss is taken on: transformers' own number
+
+Row = Mapping[str, list[int]]
+
+
+class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped here
+    """SFTTrainer whose loss is the divergence from a teacher that reads other words before the same reply."""
+
+    def __init__(self, teacher: LM, **given: Any) -> None:
+        super().__init__(**given)
+        self.teacher = teacher
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the mean over the reply tokens of KL(teacher || student), nats, each row's tail."""
+        taught_BS = inputs["labels"] != IGNORED
+        length = int(taught_BS.sum(-1).max())
+        keep = {"logits_to_keep": length + 1} if self.teacher.keeps_last_logits else {}
+        with torch.no_grad():
+            to_learn_BTV = _tail(self.teacher.model, inputs["plain_ids"], inputs["plain_mask"], length, keep)
+        given_BTV = _tail(model, inputs["input_ids"], inputs["attention_mask"], length, keep)
+        loss_BT = divergence(to_learn_BTV, given_BTV) * taught_BS[:, -length:]
+        if num_items_in_batch is None:
+            loss = loss_BT.sum() / taught_BS.sum()
+        else:  # of all micro-batches of the step, on all processes, whose gradients are averaged
+            loss = loss_BT.sum() / num_items_in_batch * self.accelerator.num_processes
+        return (loss, None) if return_outputs else loss
+
+
+def _tail(model: Any, ids_BS: Tensor, mask_BS: Tensor, length: int, keep: Mapping[str, int]) -> Tensor:
+    """Return the logits by which the last `length` tokens of each row were to be foretold."""
+    positions_BS = (mask_BS.long().cumsum(-1) - 1).clamp(min=0)
+    found = model(
+        input_ids=ids_BS, attention_mask=mask_BS.long(), position_ids=positions_BS, use_cache=False, **keep
+    )
+    logits_BTV: Tensor = found.logits[:, -length - 1 : -1]
+    return logits_BTV
+
+
+def distill(course: Course) -> Any:
+    """Train by context distillation; return the model. Raises DataError if the start has nothing to teach."""
+    lm, config = course.lm, course.config
+    rows, split = _rows(course)
+    trainer = DistillationTrainer(
+        teacher=lm,
+        model=copy.deepcopy(lm.model),
+        args=SFTConfig(
+            **common_arguments(lm, config, course.run.checkpoint, course.seed)
+            | {"lr_scheduler_type": "cosine"},  # the target stands still: what is left to mend gets finer
+            **dealt(config, replies=2),  # each row goes through teacher and student
+            max_length=None,
+            dataset_kwargs={"skip_prepare_dataset": True},  # the rows are tokens already
+            remove_unused_columns=False,
+        ),
+        data_collator=_collate(lm),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=copy.deepcopy(lm.tokenizer),
+        peft_config=adapter(config),
+    )
+    return run_through(trainer, course, Stage(COLUMNS, {"left_out": course.left_out, "split": split}))
+
+
+def _rows(course: Course) -> tuple[list[Row], int]:
+    """Return one row a prompt of each step, in the order of the steps, and how many prompts teach nothing.
+
+    A step's rows stand by length: their order in it decides nothing, and rows of like length need little
+    padding. Raises DataError if nothing is left to learn from.
+    """
+    lm, start = course.lm, ask_start(course)
+    asked = [a for a in course.attempts if a.prompt.text in start.instincts]
+    taught = [a for a in asked if start.sides.get(a.prompt.text, "refuse") != "split"]
+    if not taught:
+        raise DataError(
+            f"the start neither always refuses nor mostly answers any of {len(asked)} prompts",
+            "a conduct to carry over",
+            "see instincts.jsonl of the run, or give other prompts",
+        )
+    plain = render(lm, [plainly(a.prompt) for a in taught])
+    rows = [
+        _row(sent, own, start.instincts[a.prompt.text].token_ids)
+        for a, sent, own in zip(taught, render(lm, taught), plain, strict=True)
+    ]
+    steps = schedule(len(rows), course.config, course.seed)
+    order = [i for step in steps for i in sorted(step, key=lambda i: len(rows[i]["sent"]))]
+    return [rows[i] for i in order], len(asked) - len(taught)
+
+
+def _row(sent: Sequence[int], plain: Sequence[int], reply: Sequence[int]) -> Row:
+    return {"sent": [*sent, *reply], "plain": [*plain, *reply], "reply": [*reply]}
+
+
+def _collate(lm: LM) -> Callable[[Sequence[Row]], dict[str, Tensor]]:
+    """Return what makes a batch of rows: padded on the left, so that the replies end together."""
+
+    def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
+        ids_BS, mask_BS = left_pad(lm, [row["sent"] for row in rows])
+        plain_BS, plain_mask_BS = left_pad(lm, [row["plain"] for row in rows])
+        lengths_B1 = torch.tensor([[len(row["reply"])] for row in rows], device=lm.device)
+        from_end_S = torch.arange(ids_BS.shape[1], 0, -1, device=lm.device)
+        batch = {
+            "input_ids": ids_BS,
+            "attention_mask": mask_BS,
+            "labels": ids_BS.masked_fill(from_end_S > lengths_B1, IGNORED),
+            "plain_ids": plain_BS,
+            "plain_mask": plain_mask_BS,
+        }
+        return {name: values.cpu() for name, values in batch.items()}  # where loaders pin what they hand over
+
+    return collate

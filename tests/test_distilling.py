@@ -1,0 +1,172 @@
+"""Context distillation: what the frozen start does with a plain request, carried to its disguises."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from small_training import CONFIG, PROMPTS, StopHere, rows, same, stop_at, toy_lm, weights
+
+from sirl.config import load_recipe
+from sirl.errors import ConfigError, DataError
+from sirl.lm import render
+from sirl.records import Attempt, Message, Prompt, Verdict
+from sirl.rundir import open_run
+from sirl.training import Watch, harden, plainly
+from sirl.training.instincts import INSTINCTS
+
+DISTILL = replace(CONFIG, method="distill")
+DISGUISED = [Attempt(p, "play", (Message("user", f"play a part: {p.text}"),)) for p in PROMPTS]
+PLAIN = [plainly(p) for p in PROMPTS]
+
+
+def run(folder, attempts=DISGUISED, watch=None, lm=None, seed=0, **changes):
+    config = replace(DISTILL, **changes)
+    return harden(lm or toy_lm(), attempts, config, open_run(folder, "train", asdict(config), {}), seed, watch)
+
+
+def drawn(folder) -> dict[str, list[int]]:
+    """The start's reply to each plain request, as the run keeps it."""
+    lines = (folder / INSTINCTS).read_text().splitlines()
+    return {row["text"]: row["token_ids"] for row in map(json.loads, lines)}
+
+
+def divergences(start, lm, attempt, reply):
+    """KL by hand, nats, at each token of a reply: the start given the plain request, the other what is sent."""
+    found = []
+    for model, form in ((start.model, plainly(attempt.prompt)), (lm.model, attempt)):
+        (ids,) = render(start, [form])
+        with torch.no_grad():
+            logits_SV = model(torch.tensor([[*ids, *reply]])).logits[0].double()
+        found.append(logits_SV[len(ids) - 1 : -1].log_softmax(-1))
+    taught_TV, given_TV = found
+    return (taught_TV.exp() * (taught_TV - given_TV)).sum(-1)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distill") / "run"
+    return folder, weights(run(folder))
+
+
+def test_the_first_loss_is_the_divergence_by_hand(tmp_path):
+    attempts = DISGUISED[:3]
+    run(tmp_path / "run", attempts, steps=1, prompts_per_step=3, micro_batch=2)  # one row a backward pass
+    by_text = {attempt.prompt.text: attempt for attempt in attempts}
+    start, replies = toy_lm(), drawn(tmp_path / "run")
+    assert replies.keys() == by_text.keys()
+    values = [divergences(start, start, by_text[text], reply) for text, reply in replies.items()]
+    expected = float(torch.cat(values).mean())
+    assert expected > 1e-4
+    assert rows(tmp_path / "run")[0]["divergence"] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen2"])
+def test_conduct_under_a_disguise_becomes_that_on_the_plain_request(tmp_path, arch):
+    start = toy_lm(arch)
+    taught = run(tmp_path / "run", lm=start, steps=40, prompts_per_step=6, micro_batch=12, save_every=50)
+    for attempt in DISGUISED:
+        reply = drawn(tmp_path / "run")[attempt.prompt.text]
+        before, after = (divergences(start, lm, attempt, reply).mean() for lm in (start, taught))
+        assert after < before / 2
+
+
+def test_what_comes_plain_teaches_nothing_new(tmp_path):
+    run(tmp_path / "run", PLAIN, steps=1)
+    assert rows(tmp_path / "run")[0]["divergence"] == pytest.approx(0, abs=1e-6)
+
+
+def test_labels_are_not_read(tmp_path, unbroken):
+    folder, expected = unbroken
+    kinds = ["harmful", "benign", "task"]
+    labelled = [
+        replace(a, prompt=replace(a.prompt, kind=kinds[i % 3], answer=f"no {i}", category="c", target="t"))
+        for i, a in enumerate(DISGUISED)
+    ]
+    assert same(weights(run(tmp_path / "run", labelled)), expected)
+    assert rows(tmp_path / "run") == rows(folder)
+
+
+def test_with_a_gate_the_usual_conduct_is_carried_and_nothing_where_there_is_none(tmp_path):
+    judged: dict[str, list[bool | None]] = {}
+
+    def refused(replies):
+        """Say that the start refuses p0 always, p1 twice of four, p2 thrice of four, and answers the others."""
+        answers = []
+        for reply in replies:
+            number, sample = PROMPTS.index(by_text[reply.attempt.prompt.text]), reply.attempt.sample
+            answer = sample < {0: 4, 1: 2, 2: 3}.get(number, 0)
+            judged.setdefault(reply.attempt.prompt.text, []).append((answer, reply.token_ids, reply.entropies))
+            answers.append(Verdict("refused", answer, "", ""))
+        return answers
+
+    by_text = {p.text: p for p in PROMPTS}
+    run(tmp_path / "run", watch=Watch(refused=refused), gate="start", gate_samples=4, steps=3)
+    kept = drawn(tmp_path / "run")
+    for number, usual in ((0, True), (1, False), (3, False)):
+        text = PROMPTS[number].text
+        fitting = [(sum(e) / len(e), ids) for answer, ids, e in judged[text] if answer is usual]
+        assert tuple(kept[text]) == min(fitting)[1]  # the surest of those that do what most do
+    assert {row["split"] for row in rows(tmp_path / "run")} == {1}  # p2
+    with pytest.raises(ConfigError, match="no judge of refusals"):
+        run(tmp_path / "none", gate="start")
+
+
+def test_a_start_of_two_minds_has_nothing_to_teach(tmp_path):
+    unsure = Watch(refused=lambda replies: [Verdict("refused", None, "", "") for _ in replies])
+    with pytest.raises(DataError, match="any of 6 prompts"):
+        run(tmp_path / "run", watch=unsure, gate="start")
+
+
+def test_micro_batches_change_nothing(tmp_path, unbroken):
+    for micro in (2, 16):
+        other = weights(run(tmp_path / str(micro), micro_batch=micro))
+        for name, tensor in unbroken[1].items():
+            torch.testing.assert_close(other[name], tensor, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_stopped_run_ends_as_an_unbroken_one(tmp_path, unbroken, step):
+    folder, expected = unbroken
+    with pytest.raises(StopHere):
+        run(tmp_path / "run", watch=stop_at(step))
+    assert same(weights(run(tmp_path / "run")), expected)
+    assert rows(tmp_path / "run") == rows(folder)
+
+
+def test_a_seed_decides(tmp_path, unbroken):
+    assert not same(weights(run(tmp_path / "other", seed=1)), unbroken[1])
+
+
+def test_lora_is_saved_merged(tmp_path):
+    start = weights(toy_lm())
+    taught = weights(run(tmp_path / "run", lora_rank=4, learning_rate=1e-2))
+    assert taught.keys() == start.keys()
+    changed = {name for name in start if not torch.equal(taught[name], start[name])}
+    assert changed
+    assert not any("embed" in name or "lm_head" in name for name in changed)
+
+
+def test_probes_stop_it_too(tmp_path):
+    asked = iter([0.0, *[0.5] * 9])
+    watch = Watch(probe=lambda lm: {"benign_probe": next(asked)})
+    start = toy_lm()
+    kept = run(tmp_path / "run", watch=watch, lm=start, steps=8, save_every=1, refusal_budget=0.1)
+    told = rows(tmp_path / "run")
+    assert [row["step"] for row in told] == [1, 2, 3]  # patience
+    assert told[-1]["kept_step"] == 0
+    assert same(weights(kept), weights(start))
+
+
+def test_one_prompt_and_a_long_one(tmp_path):
+    long = Attempt(Prompt("l", "how?"), "play", (Message("user", "x" * 500),))
+    run(tmp_path / "run", [*DISGUISED[:1], long], prompts_per_step=1, steps=2, micro_batch=4)
+    assert {row["left_out"] for row in rows(tmp_path / "run")} == {1}
+
+
+def test_a_setting_that_it_does_not_read_is_refused():
+    for change in ("penalty=0.1", "reward=random", "kl=0.1", "clip=0.1"):
+        with pytest.raises(ConfigError, match=r"with train.method = 'distill'"):
+            load_recipe("organism", [f"train.{change}", "train.method=distill"])
