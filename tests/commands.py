@@ -10,7 +10,7 @@ import pytest
 
 from sirl.cli import main
 
-CONSOLE_SCRIPT = [sys.executable, "-c", "from sirl.cli import main; main()"]
+CONSOLE_SCRIPT = [sys.executable, "-m", "sirl"]
 
 
 def sirl(*words: object) -> tuple[int, str, str]:

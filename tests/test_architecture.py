@@ -15,6 +15,7 @@ FLOORS = {
     "records": 2,
     "config": 2,
     "plugins": 2,
+    "ranks": 2,
     "entropy": 3,
     "rewards": 3,
     "metrics": 3,
@@ -39,10 +40,12 @@ FLOORS = {
     "report": 9,
     "inspect": 9,
     "cli": 10,
+    "__main__": 11,
 }
 WITHOUT_TORCH = (
     "records",
     "config",
+    "ranks",
     "metrics",
     "charts",
     "plan",

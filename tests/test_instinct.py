@@ -131,7 +131,7 @@ def fake(monkeypatch, said: dict[str, list[tuple[str, tuple[float, ...]]]]) -> l
         told = [said[a.messages[-1].content][a.sample] for a in attempts]
         return [Completion(a, text, (1,), (), True, e) for a, (text, e) in zip(attempts, told, strict=True)]
 
-    monkeypatch.setattr(instinct, "generate", reply)
+    monkeypatch.setattr(instinct, "generate_together", reply)
     return asked
 
 

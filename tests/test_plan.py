@@ -162,7 +162,8 @@ def test_distilling_asks_first_and_draws_no_more():
 
 def test_the_start_is_asked_once_in_its_own_precision():
     gated = replace(TOY, train=replace(TRAIN, gate="start", gate_samples=4))
-    plan = make_plan(gated, replace(ASSUMED, prompt_tokens=10, reply_tokens=20))
+    alone = replace(ASSUMED, gpus=1, prompt_tokens=10, reply_tokens=20)
+    plan = make_plan(gated, alone)
     asking = plan.phases[-1]
     assert asking.once
     # 20 requests, the limit, x 4 = 80 replies in 2 batches of 64 at most; 64 x 4e9 FLOP at 5e11 take .512 s,
@@ -170,10 +171,13 @@ def test_the_start_is_asked_once_in_its_own_precision():
     assert asking.seconds == pytest.approx(4e9 * 800 / 5e11 + 2 * 20 * (8e9 + 64 * 20 * 3200) / 5e9)
     assert held(plan)["keys and values asking"] == 64 * 400 * 800 * 4  # memory is at the limits all the same
     assert plan.tokens == 32 * 30
-    slow = replace(ASSUMED, device=replace(CARD, float32=0.1))
+    slow = replace(ASSUMED, gpus=1, device=replace(CARD, float32=0.1))
     assert make_plan(gated, slow).phases[-1].seconds == pytest.approx(
         4e9 * 8000 / 5e10 + 2 * 300 * 64 * 4e9 / 5e10
     )  # computing counts
+    shared = make_plan(gated, replace(alone, gpus=2)).phases[-1]
+    batch = 8e9 + 40 * 20 * 3200  # 10 of the requests, 40 replies in one batch
+    assert shared.seconds == pytest.approx(4e9 * 400 / 5e11 + 20 * batch / 5e9)
 
 
 # --- what it rests on

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import replace
 
 import conftest
@@ -294,6 +295,27 @@ def test_without_kl_no_reference_is_scored(tmp_path):
     assert rows(tmp_path / "run")[0]["kl"] is None
 
 
+def test_trackers_are_known_and_installed(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match=r"train.trackers = \('neptune',\); expected some of tensorboard"):
+        replace(CONFIG, trackers=("neptune",))
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as where it is not installed
+    with pytest.raises(ConfigError, match=r"wandb cannot be imported .* pip install 'sirl\[wandb\]'"):
+        train(tmp_path / "run", replace(CONFIG, trackers=("wandb",)))
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"config.json", "environment.json"}
+
+
+def test_tensorboard_is_told_each_step(tmp_path, unbroken):
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    model = train(tmp_path / "run", replace(CONFIG, trackers=("tensorboard",)))
+    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
+    log = loader.EventFileLoader(str(events)).Load()
+    told = [v for event in log for v in event.summary.value if v.tag == "train/reward"]
+    rewards = [v.tensor.float_val[0] for v in told]
+    assert rewards == pytest.approx([row["reward"] for row in rows(tmp_path / "run")])
+    assert same(weights(model), unbroken[1])
+    assert rows(tmp_path / "run") == rows(unbroken[0])
+
+
 def test_unknown_reward_and_untrainable_weights_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="sirl"):
         train(tmp_path / "a", replace(CONFIG, reward="sril"))
@@ -303,7 +325,7 @@ def test_unknown_reward_and_untrainable_weights_are_refused(tmp_path):
 
 
 def test_rows_must_divide_among_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr("sirl.training.setup.os.environ", {"WORLD_SIZE": "3"})
+    monkeypatch.setattr("sirl.training.setup.count", lambda: 3)
     with pytest.raises(ConfigError, match="on 3 processes"):
         train(tmp_path / "run")
 

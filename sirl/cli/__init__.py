@@ -42,7 +42,8 @@ from sirl.cli.options import (
     Shard,
     Surrogate,
 )
-from sirl.errors import RunError, SirlError
+from sirl.errors import ConfigError, RunError, SirlError
+from sirl.ranks import count, is_first, rank
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(organism, name="organism")
@@ -51,8 +52,11 @@ app.add_typer(judge, name="judge")
 
 
 @app.callback()
-def sirl() -> None:
+def sirl(called: typer.Context) -> None:
     """Measure, harden, prove and show: chat models that refuse jailbreaks, without labels."""
+    if count() > 1 and called.invoked_subcommand != "train":
+        found = f"sirl {called.invoked_subcommand} on {count()} processes"
+        raise ConfigError(found, "one process: only sirl train shares its work", "launch it alone")
 
 
 @app.command()
@@ -260,5 +264,5 @@ def main() -> None:
     try:
         app()
     except SirlError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {error}" if is_first() else f"error on process {rank()}: {error}", err=True)
         raise SystemExit(2) from None

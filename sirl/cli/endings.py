@@ -8,12 +8,15 @@ from typing import Any
 
 import typer
 
+from sirl.ranks import is_first
+
 INCOMPLETE = 3  # exit code
 
 
 def show(summary: object) -> None:
-    """Print a summary as JSON."""
-    typer.echo(json.dumps(summary, indent=1, ensure_ascii=False))
+    """Print a summary as JSON: once, whatever the number of processes."""
+    if is_first():
+        typer.echo(json.dumps(summary, indent=1, ensure_ascii=False))
 
 
 def conclude(summary: Mapping[str, Any]) -> None:

@@ -19,11 +19,11 @@ import typer
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError
 from sirl.gap import instinct, state
-from sirl.generation import generate
 from sirl.lm import LM
 from sirl.metrics import Measured, compare_entropies
 from sirl.records import Attempt, Completion, Decoding, Judge
 from sirl.training import plainly
+from sirl.training.together import generate_together
 
 REQUESTS = 128  # at most so many of what will be sent are tried
 DRAWS = 2  # replies to each of them, and to its plain request where that differs
@@ -42,7 +42,7 @@ def measure_instinct(
     ]
     asked = [replace(form, sample=n) for a in chosen for form in _forms(a) for n in range(DRAWS)]
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
-    replies = generate(lm, asked, decoding, seed, config.batch)
+    replies = generate_together(lm, asked, decoding, seed, config.batch)
     refused: list[Measured] = []
     complied: list[Measured] = []
     requests = _by_request(replies, judge)

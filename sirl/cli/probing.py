@@ -13,13 +13,13 @@ from statistics import fmean
 
 import torch
 
-from sirl.generation import generate
 from sirl.lm import LM, render
 from sirl.metrics import rate
 from sirl.records import Attempt, Completion, Decoding, Judge
 from sirl.rewards import repetition
 from sirl.scoring import teacher_forced
 from sirl.training import plainly
+from sirl.training.together import generate_together
 
 PROBES = 96  # plain requests at most
 ONE_IN = 10  # of the requests of a small set
@@ -62,10 +62,10 @@ def make_probe(start: LM, probes: Sequence[Attempt], refused: Judge, max_new_tok
 
     def measure(lm: LM) -> dict[str, float]:
         if not found:
-            replies = generate(start, probes, decoding, 0)
+            replies = generate_together(start, probes, decoding, 0)
             found.append(_Yardstick(replies, [verdict.answer for verdict in refused(replies)]))
         (yardstick,) = found
-        replies = generate(lm, probes, decoding, 0)
+        replies = generate_together(lm, probes, decoding, 0)
         answers = [verdict.answer for verdict in refused(replies)]
         answered = [i for i, no in enumerate(yardstick.refused) if no is False]
         shares = {

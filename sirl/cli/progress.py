@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from sirl.ranks import is_first
+
 _SHOWN = {
     "reward": "reward",
     "entropy": "entropy",
@@ -29,8 +31,10 @@ def counting(title: str) -> Iterator[Callable[[int, int, str], None]]:
 @contextmanager
 def stepping(steps: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Show a bar of training steps; yield the function that takes each step's row."""
+    if not is_first():  # of several processes one speaks
+        yield lambda row: None  # noqa: ARG005
+        return
     latest: dict[str, float] = {}  # probes come seldom: the last ones stay in sight
-
     with _bar() as bar:
         task = bar.add_task("harden", total=steps, note="")
 

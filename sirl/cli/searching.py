@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from os import environ
 from typing import Any
 
 from sirl.attacks import ATTACKS, AttackInfo, attack_prompts
@@ -24,6 +23,7 @@ from sirl.errors import DataError
 from sirl.judges import get_judge
 from sirl.lm import LM
 from sirl.prompts.contamination import wording
+from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Decoding, Verdict
 from sirl.rundir import RunDir
 from sirl.targets import LocalTarget
@@ -82,7 +82,7 @@ class Searcher:
 
     def _write(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the findings of a step; a run that went back to a checkpoint finds them again, the same."""
-        if environ.get("RANK", "0") == "0":  # every process searches alike, one writes
+        if is_first():  # every process searches alike, one writes
             self.run.keep_rows(FINDINGS, lambda row: row["step"] < step)
             self.run.append(FINDINGS, rows)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from hashlib import sha256
 from time import monotonic
@@ -17,13 +18,16 @@ from sirl.cli.probing import hold_out, make_probe
 from sirl.cli.progress import stepping
 from sirl.cli.searching import Searcher, armed_search, count_findings
 from sirl.cli.summaries import finish
+from sirl.config import TrainConfig
 from sirl.config.train import LABEL_FREE
 from sirl.evidence import attack_hashes
 from sirl.judges import get_judge
 from sirl.lm import LM, fingerprint
+from sirl.ranks import is_first
 from sirl.records import Attempt
-from sirl.rundir import locked, open_run
+from sirl.rundir import RunDir, locked, open_run
 from sirl.training import Watch, check, harden
+from sirl.training.together import from_first, join
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -31,6 +35,7 @@ def train(job: Job) -> dict[str, Any]:
 
     Raises ConfigError if the model's instinct is absent or inverted and the job does not force it.
     """
+    join()
     purpose = "the training of"
     subject, recipe = job.open(purpose)
     config, lm = training_settings(subject, job.asked, recipe.train), subject.weights(purpose)
@@ -52,21 +57,29 @@ def train(job: Job) -> dict[str, Any]:
         "probes": len(probes),
         **({"forced": True} if instinct and instinct["forced"] else {}),
     }
-    run = open_run(job.out, "train", settings, _hashes(lm, attempts) | attack_hashes(attacks))
-    if instinct:
+    hashes = _hashes(lm, attempts) | attack_hashes(attacks)
+    run = from_first(lambda: open_run(job.out, "train", settings, hashes))
+    if instinct and is_first():
         tell_instinct(instinct)
     start = monotonic()
-    with locked(run), stepping(config.steps) as on_step:
+    with ExitStack() as held, stepping(config.steps) as on_step:
+        from_first(lambda: held.enter_context(locked(run)))
         own = not config.prompts
         good = labeller(open_judges(subject, (), own, Opening()), subject.is_organism and own)
         probe = make_probe(lm, probes, refused, config.max_reply_tokens)
         search = Searcher(attacks, config, run, job.seed)
         watch = Watch(probe, on_step, refused, good, search)
         harden(lm, attempts, config, run, job.seed, watch)
+    known = {"held_out": stream.removed, "instinct": instinct}
+    return from_first(lambda: finish(run, _told(run, config, known), {"train": monotonic() - start}))
+
+
+def _told(run: RunDir, config: TrainConfig, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the summary tells: what is `known` beforehand and what the run's rows say."""
     steps = run.rows("steps.jsonl")
     summary = {
-        "model": subject.name,
-        "seed": job.seed,
+        "model": run.config["model"],
+        "seed": run.config["seed"],
         "method": config.method,
         "reward": config.reward if config.method == "sirl" else None,
         "steps": len(steps),
@@ -74,12 +87,11 @@ def train(job: Job) -> dict[str, Any]:
         "last": steps[-1],
         "stopped": steps[-1]["over_budget"] if "kept_step" in steps[-1] else None,
         "kept_step": steps[-1].get("kept_step", len(steps)),
-        "held_out": stream.removed,
-        "instinct": instinct,
+        **known,
     }
-    if attacks:
+    if config.search:
         summary["search"] = count_findings(run)
-    return finish(run, summary, {"train": monotonic() - start})
+    return summary
 
 
 def _hashes(lm: LM, attempts: Sequence[Attempt]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from sirl.config.checks import require
 
 GATES = ("none", "start", "certainty")
 SCALES = ("group", "batch", "side", "none")
+TRACKERS = ("tensorboard", "wandb", "trackio")
 RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
 _COUNTS = (
     *("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch", "gate_samples"),
@@ -46,6 +47,7 @@ class TrainConfig:
     micro_batch: int = 8  # replies a backward pass; ours: memory only, the result does not depend on it
     lora_rank: int = 0  # 0 trains every weight, as the paper does
     save_every: int = 10  # ours: steps between checkpoints, and between probes
+    trackers: tuple[str, ...] = ()  # ours: who else is told each step's numbers: tensorboard, wandb, trackio
     snapshots: tuple[int, ...] = ()  # ours: steps at which the model is also kept as it is then
     gate: str = "none"  # ours: what decides which reward a prompt gets; none (the paper), start or certainty
     gate_samples: int = 4  # replies of the frozen start to each plain request, by which the gate decides
@@ -74,6 +76,8 @@ class TrainConfig:
         for name in _COUNTS:
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
         require(all(s >= 1 for s in self.snapshots), "train.snapshots", self.snapshots, "steps from 1")
+        known = all(tracker in TRACKERS for tracker in self.trackers)
+        require(known, "train.trackers", self.trackers, f"some of {', '.join(TRACKERS)}")
         require(self.group >= 2, "train.group", self.group, "2 or more: a reward is relative to its group")
         require(0 < self.temperature <= 5, "train.temperature", self.temperature, "above 0 and at most 5")
         require(0 < self.learning_rate < 1, "train.learning_rate", self.learning_rate, "between 0 and 1")

@@ -22,8 +22,9 @@ def phases(work: Work) -> tuple[Phase, ...]:
     if config.gate == "none" and not work.distills:
         return tuple(found)
     asked = min(config.prompts_per_step * config.steps, config.limit * max(1, len(config.prompts)))
-    start = _drawing("ask the start, once", asked * config.gate_samples, work, asking=True)
-    return (*found, start)  # every process asks all of it
+    mine = ceil(asked / work.assumed.gpus)  # the requests are shared out among the processes
+    start = _drawing("ask the start, once", mine * config.gate_samples, work, asking=True)
+    return (*found, start)
 
 
 def _dense(what: str, passes: int, tokens: int, work: Work) -> Phase:

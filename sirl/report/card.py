@@ -24,6 +24,7 @@ from sirl.rundir import RunDir
 _PAPER = "arXiv 2510.01088"
 _ALONE = (
     "prompts",
+    "trackers",
     "limit",
     "held_out",
     "disguises",

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import TrainerCallback
 
+from sirl.ranks import is_first
 from sirl.rundir import RunDir
 from sirl.training.checkpoints import rewind
 
@@ -40,6 +41,8 @@ class Average(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
 
     def on_save(self, args: Any, state: Any, control: Any, **__: Any) -> None:  # noqa: ARG002
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if not is_first():
+            return
         save_file({name: weight.contiguous() for name, weight in self.weights.items()}, folder / _FILE)
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
@@ -10,15 +9,19 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import PrinterCallback
+from transformers.integrations import TensorBoardCallback
 
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError
 from sirl.lm import LM
+from sirl.plugins import load_extra
+from sirl.ranks import count, is_first, sharded
 from sirl.records import Attempt
 from sirl.rundir import STEPS, RunDir
-from sirl.training.checkpoints import rewind
+from sirl.training.checkpoints import check_form, rewind
 from sirl.training.progress import Stage, StepLog, Watch
 from sirl.training.rollout import schedule
+from sirl.training.together import from_first
 from sirl.training.weights import Snapshots, load_checkpoint, merged
 
 
@@ -50,7 +53,7 @@ def dealt(config: TrainConfig, replies: int) -> dict[str, int | str]:
 
     Raises ConfigError if the rows of a step cannot be dealt out evenly among the processes.
     """
-    processes, rows = int(os.environ.get("WORLD_SIZE", "1")), config.prompts_per_step
+    processes, rows = count(), config.prompts_per_step
     if rows % processes:
         raise ConfigError(
             f"train.prompts_per_step = {rows} on {processes} processes",
@@ -72,16 +75,23 @@ def run_through(trainer: Any, course: Course, stage: Stage, folder: str = "") ->
     the start.
     """
     lm, run = course.lm, course.run
-    newest = rewind(run, folder, stage.first)
+    newest = from_first(lambda: rewind(run, folder, stage.first))
+    if newest:
+        check_form(newest)
     trainer.remove_callback(PrinterCallback)
+    if "tensorboard" in course.config.trackers and is_first():  # TRL would write into the checkpoints' folder
+        writer = load_extra("torch.utils.tensorboard", "tensorboard").SummaryWriter
+        trainer.add_callback(TensorBoardCallback(writer(run.path / "tensorboard" / folder)))
     trainer.add_callback(Snapshots(lm, course.config, run, stage.first))
     trainer.add_callback(
-        StepLog(lm, course.config, run, course.watch, stage)
+        StepLog(trainer, course.config, run, course.watch, stage, lm)
     )  # last: it marks checkpoints whole
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    kept = run.rows(STEPS)[-1].get("kept_step")
-    if kept is None:
+    last = from_first(lambda: run.rows(STEPS)[-1])
+    kept = last.get("kept_step")
+    if kept is None and not sharded():
         return merged(trainer.model)
+    kept = last["step"] if kept is None else kept  # shards stand together in a checkpoint only
     return (
         load_checkpoint(lm, run.checkpoint / folder / f"checkpoint-{kept - stage.first}") if kept else lm.model
     )

@@ -12,6 +12,8 @@ import torch
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError
 from sirl.lm import LM
+from sirl.plugins import load_extra
+from sirl.ranks import is_first, refuse_shards
 from sirl.records import Attempt
 from sirl.rewards import find_reward
 from sirl.rundir import RunDir
@@ -24,6 +26,7 @@ from sirl.training.progress import GRPO_COLUMNS, Stage, Watch
 from sirl.training.rollout import Drill, admit
 from sirl.training.setup import build_trainer
 from sirl.training.surroundings import own_randomness, quiet
+from sirl.training.together import from_first, join, wait
 from sirl.training.weights import reload, write_reference, write_whole
 
 
@@ -41,17 +44,20 @@ def harden(
     a baseline without labels, DataError if no prompt fits or no label can be learnt from, RunError on a reward
     or loss that is not finite. Source: arXiv 2510.01088; the room's docstring lists each departure.
     """
+    join()
     watch = watch or Watch()
     admitted = check(lm, attempts, config)
     if config.search and watch.search is None:
         raise ConfigError(f"train.search = {config.search}, nobody searches", "Watch(search=...)", "pass it")
     course = Course(lm, admitted, config, run, seed, watch, len(attempts) - len(admitted))
     folder = run.path / "model"
-    if not folder.exists():
+    if not from_first(folder.exists):
         with quiet(), own_randomness():
             trained = _train(course, attempts)
-            write_whole(trained, lm, folder)
-    shutil.rmtree(run.checkpoint, ignore_errors=True)  # the model is whole: nothing is left to continue
+            from_first(lambda: write_whole(trained, lm, folder))
+    wait()  # until nobody reads a checkpoint any more
+    if is_first():
+        shutil.rmtree(run.checkpoint, ignore_errors=True)  # the model is whole: nothing is left to continue
     with quiet():
         return reload(lm, folder)
 
@@ -85,9 +91,15 @@ def _drill(course: Course) -> Drill:
 def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Attempt, ...]:
     """Return what will be sent, if this can be trained at all; nothing is written.
 
-    Raises ConfigError on an unknown reward or untrainable weights, DataError if no prompt fits.
+    Raises ConfigError on an unknown reward, an absent tracker, untrainable weights or weights that would be
+    sharded where that cannot be, DataError if no prompt fits.
     """
-    find_reward(config.reward)
+    if find_reward(config.reward).scorer == "average":
+        refuse_shards(f"train.reward = {config.reward!r}")
+    if config.method == "reward_model":
+        refuse_shards("train.method = 'reward_model'")
+    for tracker in config.trackers:
+        load_extra(tracker, tracker)
     if lm.model.dtype not in (torch.float32, torch.bfloat16):
         raise ConfigError(
             f"weights in {lm.model.dtype}", "float32 or bfloat16 for training", "use --set model.dtype=float32"

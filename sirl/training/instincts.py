@@ -20,9 +20,11 @@ from typing import Any
 from sirl.config import TrainConfig
 from sirl.generation import generate
 from sirl.lm import LM
+from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Decoding, Judge, Message, Prompt
 from sirl.rewards import Side, sides_by_certainty
 from sirl.rundir import RunDir
+from sirl.training.together import from_first, shared_out
 
 INSTINCTS = "instincts.jsonl"
 
@@ -66,13 +68,13 @@ def read_instincts(
     lm: LM, texts: Sequence[str], judge: Judge | None, config: TrainConfig, run: RunDir, seed: int
 ) -> dict[str, Instinct]:
     """Return the instinct of `lm`, the frozen start, on each plain request; drawn once and kept in the run."""
-    known = {row["text"]: _instinct(row) for row in run.rows(INSTINCTS)}
+    known = {row["text"]: _instinct(row) for row in from_first(lambda: run.rows(INSTINCTS))}
     missing = [text for text in dict.fromkeys(texts) if text not in known]
     size = max(1, 256 // config.gate_samples)
-    for start in range(0, len(missing), size):
-        part = missing[start : start + size]
-        rows = _ask(lm, part, judge, config, seed)
-        run.append(INSTINCTS, rows)
+    parts = [missing[start : start + size] for start in range(0, len(missing), size)]
+    for rows in shared_out(parts, lambda part: _ask(lm, part, judge, config, seed)):
+        if is_first():
+            run.append(INSTINCTS, rows)
         known |= {row["text"]: _instinct(json.loads(json.dumps(row))) for row in rows}
     return {text: known[text] for text in texts}
 

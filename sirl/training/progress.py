@@ -15,11 +15,13 @@ from transformers import TrainerCallback
 from sirl.config import TrainConfig
 from sirl.errors import RunError
 from sirl.lm import LM
+from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Judge
 from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import mark_whole
 from sirl.training.stopping import PATIENCE, breach
 from sirl.training.surroundings import at_rest, own_randomness
+from sirl.training.together import from_first, wait, whole
 
 GRPO_COLUMNS = {  # row's name <- TRL's name
     "reward": "reward",
@@ -44,10 +46,12 @@ class Watch:
 
     `probe` measures a model, the frozen start first, then the policy every `save_every` steps and after the
     last; what it returns goes into the step's row, and `stopping.breach` reads it. `on_step` gets each row as
-    it is written. `refused` says which replies refuse, where `train.gate` asks. `good` says which replies are
-    good, and knows what each was asked for: only where `train.method` is one that reads labels. `search` is
-    given the moving model, some attempts and the number of the step (from 1), where `train.search` asks; it
-    returns as many, same order, each the one given or another for that prompt.
+    it is written. Of several processes all probe and one writes.
+
+    `refused` says which replies refuse, where `train.gate` asks. `good` says which replies are good, and knows
+    what each was asked for: only where `train.method` is one that reads labels. `search` is given the moving
+    model, some attempts and the number of the step (from 1), where `train.search` asks; it returns as many,
+    same order, each the one given or another for that prompt.
     """
 
     probe: Callable[[LM], Mapping[str, float]] | None = None
@@ -77,14 +81,17 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     many probes in a row as `stopping.PATIENCE`, or at its last, ends there, and its row names the step to keep.
     """
 
-    def __init__(self, lm: LM, config: TrainConfig, run: RunDir, watch: Watch, stage: Stage) -> None:
-        self.lm, self.config, self.run, self.watch, self.stage = lm, config, run, watch, stage
+    def __init__(
+        self, trainer: Any, config: TrainConfig, run: RunDir, watch: Watch, stage: Stage, start: LM
+    ) -> None:
+        self.trainer, self.config, self.run, self.watch, self.stage = trainer, config, run, watch, stage
+        self.start = start
         self.started = time.perf_counter()
         self.at_start: Mapping[str, float] = {}
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         if self.watch.probe:
-            self.at_start = self._measure(self.watch.probe, self.lm.model)
+            self.at_start = self._measure(self.watch.probe, self.start.model)
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.started = time.perf_counter()
@@ -100,16 +107,19 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         row |= self.stage.constant
         _refuse_nonfinite(row, logs)
         if self.watch.probe and (state.global_step % self.config.save_every == 0 or _last(state)):
-            now = self._measure(self.watch.probe, given["model"])
-            row |= now
-            row["over_budget"] = breach(self.at_start, now, self.config)
-            if row["over_budget"]:
-                row |= self._give_up(_last(state))
-                control.should_training_stop |= "kept_step" in row
-        if state.is_world_process_zero:
+            with whole(self.trainer) as model:
+                now = self._measure(self.watch.probe, model)
+            row |= from_first(lambda: self._weigh(now, _last(state)))  # so that all stop, or none
+            control.should_training_stop |= "kept_step" in row
+        if is_first():
             self.run.append(STEPS, [row])
-        if self.watch.on_step:
-            self.watch.on_step(row)
+            if self.watch.on_step:
+                self.watch.on_step(row)
+
+    def _weigh(self, now: Mapping[str, float], last: bool) -> dict[str, Any]:
+        """Return what a probe adds to the row of its step."""
+        over = breach(self.at_start, now, self.config)
+        return {**now, "over_budget": over, **(self._give_up(last) if over else {})}
 
     def _give_up(self, last: bool) -> dict[str, int]:
         """Return the step to go back to if this is a probe over budget too many, or the last; else nothing."""
@@ -119,11 +129,13 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         return {"kept_step": kept} if last or strikes == PATIENCE else {}
 
     def on_save(self, args: Any, state: Any, control: Any, **__: Any) -> None:  # noqa: ARG002
-        mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        wait()  # until every process has written its part
+        if is_first():
+            mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def _measure(self, probe: Callable[[LM], Mapping[str, float]], model: Any) -> Mapping[str, float]:
         with at_rest(model), own_randomness(), torch.no_grad():
-            return dict(probe(LM(model, self.lm.tokenizer, self.lm.name)))
+            return dict(probe(LM(model, self.start.tokenizer, self.start.name)))
 
 
 def _last(state: Any) -> bool:

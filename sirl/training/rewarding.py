@@ -22,19 +22,26 @@ from sirl.rewards import (
     without_flat,
     without_outliers,
 )
+from sirl.training.together import own_rows, whole_step
 
 TrlReward = Callable[..., list[float | None]]
+RECORDED = (  # the columns of a rollout that a reward reads
+    *("scored_entropies", "scored_logprobs", "scored_certainties", "reply_entropies", "reply_finished"),
+    *("reply_seeds", "reply_keys", "reply_texts", "reply_sides", "reply_anchored"),
+)
 
 
 def make_reward(config: TrainConfig, judge: Judge | None, vocabulary: int) -> TrlReward:
     """Return TRL's reward function: what the rollout recorded to one number a reply, None to leave it out.
+
+    What looks at a whole step sees the replies of all processes.
 
     `judge` says which replies refuse; it is asked only where `config.gate` needs to know. It also tells TRL's
     log what the step's row shows. Raises RunError on a reward that is not finite.
     """
     reward = find_reward(config.reward)
 
-    def reward_replies(completion_ids: list[list[int]], log_metric: Any, **recorded: Any) -> list[float | None]:
+    def reward_step(completion_ids: list[list[int]], log_metric: Any, **recorded: Any) -> list[float | None]:
         columns = {name: recorded[f"scored_{name}"] for name in ("entropies", "logprobs", "certainties")}
         rewards = reward.of(Scored(**columns, seeds=recorded["reply_seeds"]))
         _refuse_nonfinite(rewards, recorded["reply_keys"])
@@ -57,6 +64,10 @@ def make_reward(config: TrainConfig, judge: Judge | None, vocabulary: int) -> Tr
         guarded = _guarded(rewards, entropies, sides, config)
         log_metric("reply/skipped", guarded.count(None) / len(guarded))
         return guarded
+
+    def reward_replies(completion_ids: list[list[int]], log_metric: Any, **recorded: Any) -> list[float | None]:
+        step = whole_step({"completion_ids": completion_ids} | {name: recorded[name] for name in RECORDED})
+        return own_rows(reward_step(log_metric=log_metric, **step))
 
     return reward_replies
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from trl.models import unwrap_model_for_generation
 
 from sirl.config import TrainConfig
 from sirl.errors import AttackError, DataError
@@ -25,6 +24,7 @@ from sirl.training.instincts import Instinct
 from sirl.training.progress import Search
 from sirl.training.scorers import rescored
 from sirl.training.surroundings import at_rest
+from sirl.training.together import whole
 
 Rollout = Callable[[list[str], Any], dict[str, list[Any]]]
 
@@ -100,8 +100,7 @@ def make_rollout(lm: LM, drill: Drill, config: TrainConfig) -> Rollout:
     def rollout(numbers: list[str], trainer: Any) -> dict[str, list[Any]]:
         step = trainer.state.global_step
         first = trainer.accelerator.process_index * len(numbers)
-        wrapped = unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator)
-        with wrapped as policy, at_rest(policy), trainer.accelerator.autocast():
+        with whole(trainer) as policy, at_rest(policy), trainer.accelerator.autocast():
             policy_lm = LM(policy, lm.tokenizer, lm.name)
             found = search_step(policy_lm, drill, config, step)
             sent = [

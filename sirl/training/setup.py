@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from sirl.config import TrainConfig
 from sirl.config.train import RECOMPUTE_ABOVE
 from sirl.errors import ConfigError
 from sirl.lm import LM
+from sirl.ranks import count
 from sirl.training.cpu_trainer import CpuGRPOTrainer
 from sirl.training.rewarding import TrlReward, make_reward
 from sirl.training.rollout import Drill, make_rollout, schedule
@@ -94,8 +94,9 @@ def common_arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> di
         "save_total_limit": PATIENCE + 1,  # so that the last one within the budgets is there
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # it would put an average in the place of a loss that is not finite
-        "report_to": "none",
+        "report_to": [tracker for tracker in config.trackers if tracker != "tensorboard"] or "none",
         "disable_tqdm": True,
+        "accelerator_config": {"use_configured_state": count() > 1},  # `together.join` has made the state
     }
 
 
@@ -107,7 +108,7 @@ def _plain_on_cpu(lm: LM) -> bool:
 
 def _accumulation(config: TrainConfig) -> int:
     """Return how many backward passes each process makes a step. Raises ConfigError if it is not whole."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = count()
     rows = config.group * config.prompts_per_step
     if rows % (config.micro_batch * processes):
         raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from transformers import TrainerCallback
 
 from sirl.config import TrainConfig
 from sirl.lm import LM, load_lm, save_lm
+from sirl.ranks import is_first, sharded
 from sirl.rundir import RunDir
+from sirl.training.together import from_first
 
 
 def write_reference(lm: LM, run: RunDir) -> Path:
     """Write the starting model where TRL can load it: TRL takes the reference from a path, not from memory."""
     folder = run.checkpoint / "reference"
-    if not folder.exists():
-        write_whole(lm.model, lm, folder)
+    if not from_first(folder.exists):
+        from_first(lambda: write_whole(lm.model, lm, folder))
     return folder
 
 
@@ -42,11 +45,22 @@ class Snapshots(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002
         step = self.first + state.global_step
-        folder = self.folder / str(step)
-        if step in self.steps and state.is_world_process_zero and not folder.exists():
+        if step in self.steps and sharded():
+            control.should_save = True  # shards stand together in a checkpoint only
+        elif step in self.steps:
             model = given["model"]
-            lone = merged(copy.deepcopy(model)) if isinstance(model, PeftModel) else model
-            write_whole(lone, self.lm, folder)
+            self._write(step, lambda: merged(copy.deepcopy(model)) if isinstance(model, PeftModel) else model)
+
+    def on_save(self, args: Any, state: Any, control: Any, **__: Any) -> None:  # noqa: ARG002
+        step = self.first + state.global_step
+        if step in self.steps and sharded():
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            self._write(step, lambda: load_checkpoint(self.lm, checkpoint))
+
+    def _write(self, step: int, model: Callable[[], Any]) -> None:
+        folder = self.folder / str(step)
+        if is_first() and not folder.exists():
+            write_whole(model(), self.lm, folder)
 
 
 def load_checkpoint(lm: LM, folder: Path) -> Any:

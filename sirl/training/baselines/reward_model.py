@@ -25,6 +25,7 @@ from sirl.training.progress import GRPO_COLUMNS, Stage, Watch
 from sirl.training.rewarding import TrlReward, make_reward
 from sirl.training.rollout import Drill
 from sirl.training.setup import adapter, build_trainer, common_arguments, vocabulary
+from sirl.training.together import from_first
 from sirl.training.weights import has_own_code, write_reference
 
 COLUMNS = {"loss": "loss", "margin": "margin", "accuracy": "accuracy"}
@@ -41,7 +42,7 @@ def reinforce(course: Course) -> Any:
         raise ConfigError("train.steps = 1", "2 or more: the reward model takes half", "raise train.steps")
     first = config.steps // 2
     folder = course.run.checkpoint / "scorer"
-    if not folder.exists():
+    if not from_first(folder.exists):
         _learn_scorer(course, first, folder)
     scorer = AutoModelForSequenceClassification.from_pretrained(
         folder, dtype=course.lm.model.dtype, trust_remote_code=has_own_code(course.lm)
@@ -82,6 +83,10 @@ def _learn_scorer(course: Course, steps: int, folder: Path) -> None:
     )  # a scorer gives no reply to probe
     stage = Stage(COLUMNS, tally(course, lessons, pairs))
     model = run_through(trainer, blind, stage, "scorer-steps")
+    from_first(lambda: _write(model, folder))
+
+
+def _write(model: Any, folder: Path) -> None:
     part = folder.with_name(folder.name + ".part")
     model.save_pretrained(part)
     part.replace(folder)

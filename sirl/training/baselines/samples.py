@@ -12,10 +12,12 @@ from typing import Any
 from sirl.errors import ConfigError, DataError
 from sirl.generation import generate
 from sirl.lm import render
+from sirl.ranks import is_first
 from sirl.records import Attempt, Decoding, Message
 from sirl.rundir import RunDir
 from sirl.training.course import Course, schedule_of
 from sirl.training.rollout import stable_seed
+from sirl.training.together import from_first, shared_out
 
 SAMPLES = "samples.jsonl"
 _TOGETHER = 256  # replies drawn, labelled and written at once
@@ -116,13 +118,13 @@ def _label(course: Course, sent: Sequence[Attempt]) -> list[Sample]:
 
     Chunks are drawn whole, so that a resumed run draws in the same company.
     """
-    known = _kept(course.run)
-    for start in range(0, len(sent), _TOGETHER):
-        chunk = sent[start : start + _TOGETHER]
-        missing = {attempt.key for attempt in chunk} - known.keys()
-        if missing:
-            course.run.append(SAMPLES, [row for row in _draw(course, chunk) if row["key"] in missing])
-    known = _kept(course.run)
+    known = from_first(lambda: _kept(course.run))
+    chunks = [sent[start : start + _TOGETHER] for start in range(0, len(sent), _TOGETHER)]
+    wanting = [chunk for chunk in chunks if {attempt.key for attempt in chunk} - known.keys()]
+    for rows in shared_out(wanting, lambda chunk: _draw(course, chunk)):
+        if is_first():
+            course.run.append(SAMPLES, [row for row in rows if row["key"] not in known])
+    known = from_first(lambda: _kept(course.run))
     return [known[attempt.key] for attempt in sent]
 
 

@@ -1,0 +1,58 @@
+"""One process of a training run of several; `tests/test_distributed.py` launches it through accelerate."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import warnings
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from small_training import CONFIG, PROMPTS, toy_lm
+
+from sirl.errors import RunError
+from sirl.ranks import rank
+from sirl.records import Decoding
+from sirl.rundir import open_run
+from sirl.training import Watch, harden, plainly
+from sirl.training.together import from_first, generate_together, join, shared_out
+
+
+def probe(lm) -> dict[str, float]:
+    """Return what a model is like: the lengths of its greedy replies and how sure they are."""
+    replies = generate_together(lm, [plainly(p) for p in PROMPTS], Decoding(max_new_tokens=8), 0, batch=2)
+    entropies = [h for reply in replies for h in reply.entropies]
+    return {"length_probe": len(entropies) / len(replies), "entropy_probe": sum(entropies) / len(entropies)}
+
+
+def told_by_all() -> dict[str, object]:
+    """Return what this process gets to know of the others."""
+
+    def fail() -> None:
+        raise RunError("a busy folder", "a free one", "wait")
+
+    try:
+        caught = str(from_first(fail))
+    except RunError as error:
+        caught = str(error)
+    rounds = list(shared_out(list("abcde"), lambda part: [part * 2]))
+    return {"caught": caught, "rounds": rounds, "first": from_first(rank)}
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # of libraries, about each other
+    folder, settings, killed_at = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+    join()
+    folder.with_name(f"{folder.name}-{rank()}.json").write_text(json.dumps(told_by_all()))
+
+    def on_step(row):
+        sys.stdout.write(f"step {row['step']}\n")
+        sys.stdout.flush()
+        if row["step"] == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    config = replace(CONFIG, **settings)
+    run = from_first(lambda: open_run(folder, "train", asdict(config), {}))
+    harden(toy_lm(), [plainly(p) for p in PROMPTS], config, run, 0, Watch(probe, on_step))
