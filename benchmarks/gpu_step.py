@@ -4,10 +4,10 @@
 
 or qwen2.5-7b; --full trains every weight, --toy tries the script on a CPU. The model has the recipe's
 architecture and random weights, its tokenizer is of bytes: nothing is downloaded. Some steps of `sirl` (4
-replies a prompt) and of `distill` go through `sirl.training.harden`. A random model hardly ever ends a reply, so
-replies are as long as they may be. Prints one Markdown table, and leaves nothing behind: what training writes
-(the start, a checkpoint, the model: 32 GB at 8 x 10^9 parameters with LoRA in bfloat16, 160 GB with --full) goes
-into a temporary folder, in TMPDIR if that is set.
+replies a prompt) and of `distill` go through `sirl.training.harden`. A random model hardly ever ends a reply,
+so replies are as long as they may be. Prints one Markdown table, and leaves nothing behind: what training
+writes (the start, a checkpoint, the model: 32 GB at 8 x 10^9 parameters with LoRA in bfloat16, 160 GB with
+--full) goes into a temporary folder, in TMPDIR if that is set.
 
     asking    clock around `read_instincts`: the start's replies to the plain requests, once, for distill only
     drawing   clock around `draw` inside a step

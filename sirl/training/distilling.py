@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from sirl.entropy import divergence
@@ -31,6 +32,7 @@ from sirl.training.setup import adapter, common_arguments
 
 COLUMNS = {"divergence": "loss"}  # nats a token
 IGNORED = -100  # the label of a token that no loss is taken on: transformers' own number
+TOGETHER = 2**24  # logits whose divergence is taken at once; it holds about 8 float32 values for each
 
 Row = Mapping[str, list[int]]
 
@@ -53,15 +55,30 @@ class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped h
         taught_BS = inputs["labels"] != IGNORED
         length = int(taught_BS.sum(-1).max())
         keep = {"logits_to_keep": length + 1} if self.teacher.keeps_last_logits else {}
-        with torch.no_grad():
+        with torch.no_grad(), self.accelerator.autocast():  # as the student, whose pass is wrapped in it
             to_learn_BTV = _tail(self.teacher.model, inputs["plain_ids"], inputs["plain_mask"], length, keep)
         given_BTV = _tail(model, inputs["input_ids"], inputs["attention_mask"], length, keep)
-        loss_BT = divergence(to_learn_BTV, given_BTV) * taught_BS[:, -length:]
+        loss_BT = divergences(to_learn_BTV, given_BTV) * taught_BS[:, -length:]
         if num_items_in_batch is None:
             loss = loss_BT.sum() / taught_BS.sum()
         else:  # of all micro-batches of the step, on all processes, whose gradients are averaged
             loss = loss_BT.sum() / num_items_in_batch * self.accelerator.num_processes
         return (loss, None) if return_outputs else loss
+
+
+def divergences(from_BTV: Tensor, to_BTV: Tensor) -> Tensor:
+    """Return KL(p || q) at each token, (B, T), nats; of many tokens a stretch at a time.
+
+    The backward pass works a stretch out again, so that never more than one holds its distributions in float32:
+    whole rows of 128 thousand words are what else fills a GPU.
+    """
+    rows, tokens, words = from_BTV.shape
+    size = max(1, TOGETHER // (rows * words))
+    if tokens <= size:
+        return divergence(from_BTV, to_BTV)
+    parts = zip(from_BTV.split(size, dim=1), to_BTV.split(size, dim=1), strict=True)
+    found = [checkpoint(divergence, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    return torch.cat(found, dim=1)
 
 
 def _tail(model: Any, ids_BS: Tensor, mask_BS: Tensor, length: int, keep: Mapping[str, int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -49,8 +50,8 @@ def harden(
     folder = run.path / "model"
     if not folder.exists():
         with quiet(), own_randomness():
-            trained = _train(course, attempts)
-            write_whole(trained, lm, folder)
+            write_whole(_train(course, attempts), lm, folder)
+            gc.collect()  # trainers are cyclic: their model and moments must not lie beside what is loaded
     shutil.rmtree(run.checkpoint, ignore_errors=True)  # the model is whole: nothing is left to continue
     with quiet():
         return reload(lm, folder)

@@ -15,6 +15,7 @@ from sirl.lm import render
 from sirl.records import Attempt, Decoding, Message
 from sirl.rundir import RunDir
 from sirl.training.course import Course, schedule_of
+from sirl.training.precision import computing
 from sirl.training.rollout import stable_seed
 
 SAMPLES = "samples.jsonl"
@@ -131,7 +132,8 @@ def _draw(course: Course, attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
     if good is None:
         raise ConfigError("no labels", "Watch(good=...)", "pass a labeller")
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
-    replies = generate(course.lm, attempts, decoding, stable_seed("samples", course.seed))
+    with computing(course.lm):
+        replies = generate(course.lm, attempts, decoding, stable_seed("samples", course.seed))
     labels = good(replies)
     return [
         {"key": reply.attempt.key, "good": label, "finished": reply.finished, "token_ids": reply.token_ids}
