@@ -76,7 +76,7 @@ def divergences(from_BTV: Tensor, to_BTV: Tensor) -> Tensor:
     size = max(1, TOGETHER // (rows * words))
     if tokens <= size:
         return divergence(from_BTV, to_BTV)
-    parts = zip(from_BTV.split(size, dim=1), to_BTV.split(size, dim=1), strict=True)
+    parts = zip(torch.split(from_BTV, size, dim=1), torch.split(to_BTV, size, dim=1), strict=True)
     found = [checkpoint(divergence, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
     return torch.cat(found, dim=1)
 
