@@ -40,7 +40,7 @@ def generate(
     return [_completion(lm, attempt, d) for attempt, d in zip(attempts, draws, strict=True)]
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode, in which autocast casts every weight anew for every token
 def draw(lm: LM, attempts: Sequence[Attempt], decoding: Decoding, seed: int, batch: int = 64) -> list[Draw]:
     """Draw the tokens of each reply, same order, without turning them into text.
 

@@ -65,8 +65,7 @@ def _time(made: Plan, assumed: Assumed, steps: int) -> list[str]:
     once = sum(phase.seconds for phase in made.phases if phase.once)
     return [
         f"{'time, s':{_WIDTH}}{'':9}  {device.tflops:g} TFLOP/s x {assumed.utilisation:g}, "
-        f"{device.bandwidth:g} GB/s x {assumed.streaming:g}; in float32 {device.float32:g} TFLOP/s; no waiting "
-        "between GPUs",
+        f"{device.bandwidth:g} GB/s x {assumed.streaming:g}; no waiting between GPUs",
         *(f"{phase.what:{_WIDTH + 1}}{phase.seconds:>8,.0f}  {phase.formula}" for phase in made.phases),
         f"a step: {step:,.0f} s. The run of {steps} steps: {(once + steps * step) / 3600:,.1f} h.",
     ]

@@ -2,10 +2,10 @@
 
 Arithmetic on sizes, and nothing else: no model is opened and nothing here was measured. It follows what
 `sirl.training` really keeps. The frozen start stays whole on every GPU beside the policy; without LoRA TRL
-loads a third copy as the reference of the KL term. Weights are in model.dtype, float32 by default; training
-then computes in bfloat16, but the start, which is asked before the first step, in float32. "Whole" is one full
-copy a GPU (DDP); "sharded" divides what FSDP and ZeRO-3 can divide, and gathers the policy to draw from it.
-Memory is at the length limits; time is at the lengths that one assumes.
+loads a third copy as the reference of the KL term. Weights are in model.dtype, float32 by default; everything
+then computes in bfloat16, with weights that are cast for it. "Whole" is one full copy a GPU (DDP); "sharded"
+divides what FSDP and ZeRO-3 can divide, and gathers the policy to draw from it. Memory is at the length limits;
+time is at the lengths that one assumes.
 
     nouns    a GPU, what is assumed, uses of memory and time, the plan they make
     memory   a recipe -> what each GPU holds

@@ -7,7 +7,8 @@ from sirl.plan.nouns import BYTES, STEPS, Line, When, Work, big
 
 COMPUTED = 2  # bytes of a value that is computed with: bfloat16
 DRAWN = 64  # replies that `sirl.generation` draws at once
-WHOLE_ROWS = 8  # values a token of the vocabulary that a divergence and its gradient hold at once; assumed
+TOGETHER = 2**24  # logits whose divergence is taken at once
+DISTRIBUTIONS = 8  # float32 values that a divergence and its gradient hold for each of them; assumed
 TILE = (4096, 8192)  # tokens x vocabulary of the logits that TRL's head holds at once; the second is assumed
 
 
@@ -50,9 +51,29 @@ def _states(work: Work) -> list[Line]:
     held, told = trained * each, f"{big(trained)} x {each} B"
     return [
         *(line for line in lines if line.whole or line.sharded),
+        *_cast(work),
         Line("AdamW's two moments", f"2 x {told}", 2 * held, 2 * held / gpus, STEPS),
         Line("gradients", told, held, held / gpus, ("training",)),
     ]
+
+
+def _cast(work: Work) -> list[Line]:
+    """Return the bfloat16 copy of float32 weights that a pass, or a batch of replies, computes with.
+
+    Only weights that may learn are kept cast: the start's, and the policy's without LoRA. Shards come cast,
+    layer by layer, but to draw they are gathered.
+    """
+    if not work.mixes:
+        return []
+    held, learns = work.shape.parameters * COMPUTED, not work.train.lora_rank
+    told = f"{big(work.shape.parameters)} x {COMPUTED} B"
+    lines = [Line("weights, cast", told, held, held, ("asking",))] if work.asks else []
+    if work.distills:  # in training it is the teacher's, which is never sharded
+        return [*lines, Line("weights, cast", told, held, held, ("training",))]
+    if learns:
+        lines.append(Line("weights, cast", told, held, held, ("drawing",)))
+        lines.append(Line("weights, cast", told, held, 0, ("training",)))
+    return lines
 
 
 def _activations(work: Work) -> list[Line]:
@@ -83,12 +104,17 @@ def _activations(work: Work) -> list[Line]:
 
 
 def _head(work: Work) -> Line:
-    """Return what the head leaves: tiles in TRL; for a divergence whole rows, of teacher and student."""
+    """Return what the head leaves: tiles in TRL; for a divergence whole rows.
+
+    Those are the teacher's logits, the student's, and their gradient twice: from stretches it is put together,
+    then put into place. What a divergence is made of is held for one stretch only.
+    """
     vocabulary = work.shape.vocabulary
     if work.distills:
         tokens = work.together * work.train.max_reply_tokens
-        held = tokens * vocabulary * WHOLE_ROWS * BYTES["float32"]
-        told = f"{big(tokens)} tokens x {vocabulary} x {WHOLE_ROWS} x 4 B"
+        each, stretch = COMPUTED + 3 * work.size, min(TOGETHER, tokens * vocabulary)
+        held = tokens * vocabulary * each + stretch * DISTRIBUTIONS * BYTES["float32"]
+        told = f"{big(tokens)} tokens x {vocabulary} x {each} B + {big(stretch)} x {DISTRIBUTIONS} x 4 B"
         return Line("logits of the replies, twice", told, held, held, ("training",))
     width = min(TILE[1], vocabulary)
     tile = TILE[0] * width * BYTES["float32"]
@@ -97,16 +123,15 @@ def _head(work: Work) -> Line:
 
 def _cache(work: Work) -> list[Line]:
     """Return what drawing one batch of replies holds, all of them at the limits."""
-    shape, asks = work.shape, work.distills or work.train.gate != "none"
-    lines = []
-    batches: tuple[tuple[When, int, int], ...] = (
-        ("asking", DRAWN * asks, work.size),
-        ("drawing", min(DRAWN, work.rows) * (not work.distills), COMPUTED),
+    shape, lines = work.shape, []
+    batches: tuple[tuple[When, int], ...] = (
+        ("asking", DRAWN * work.asks),
+        ("drawing", min(DRAWN, work.rows) * (not work.distills)),
     )
-    for when, batch, size in batches:
-        cache = batch * work.limits * cached(shape) * size
+    for when, batch in batches:
+        cache = batch * work.limits * cached(shape) * COMPUTED
         logits = 3 * batch * shape.vocabulary * BYTES["float32"]
-        each = f"2 x {shape.layers} layers x {shape.kv_heads} x {shape.head_dim} x {size} B"
+        each = f"2 x {shape.layers} layers x {shape.kv_heads} x {shape.head_dim} x {COMPUTED} B"
         told = f"{batch} replies x {work.limits} tokens x {each}"
         three = f"3 x {batch} x {shape.vocabulary} x 4 B"
         lines.append(Line("keys and values", told, cache, cache, (when,)))

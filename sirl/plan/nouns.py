@@ -20,19 +20,18 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One GPU: memory in GiB, dense TFLOP/s in bfloat16 and float32, GB/s of memory; its maker states them."""
+    """One GPU: memory in GiB, dense TFLOP/s in bfloat16, GB/s of memory; its maker states them."""
 
     name: str
     memory: float
     tflops: float
-    float32: float
     bandwidth: float
 
 
 DEVICES = {
-    "a100": Device("A100 SXM 80 GB", 79.0, 312.0, 19.5, 2039.0),
-    "h100": Device("H100 SXM 80 GB", 79.0, 989.0, 67.0, 3350.0),
-    "h200": Device("H200 SXM 141 GB", 140.0, 989.0, 67.0, 4800.0),
+    "a100": Device("A100 SXM 80 GB", 79.0, 312.0, 2039.0),
+    "h100": Device("H100 SXM 80 GB", 79.0, 989.0, 3350.0),
+    "h200": Device("H200 SXM 141 GB", 140.0, 989.0, 4800.0),
 }
 
 
@@ -128,8 +127,18 @@ class Work:
         return BYTES[self.recipe.model.dtype]
 
     @property
+    def mixes(self) -> bool:
+        """True if float32 weights are cast to bfloat16 to compute with them: `training.precision`."""
+        return self.size == BYTES["float32"]
+
+    @property
     def distills(self) -> bool:
         return self.train.method == "distill"
+
+    @property
+    def asks(self) -> bool:
+        """True if the start is asked before the first step."""
+        return self.distills or self.train.gate != "none"
 
     @property
     def step_rows(self) -> int:

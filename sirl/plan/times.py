@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from sirl.plan.memory import COMPUTED, DRAWN, cached
-from sirl.plan.nouns import BYTES, Phase, Work, big
+from sirl.plan.nouns import Phase, Work, big
 
 
 def phases(work: Work) -> tuple[Phase, ...]:
@@ -19,7 +19,7 @@ def phases(work: Work) -> tuple[Phase, ...]:
     elif config.kl:
         found.append(_dense("score them by the reference", 2, tokens, work))
     found.append(_dense("train on them", passes, tokens, work))
-    if config.gate == "none" and not work.distills:
+    if not work.asks:
         return tuple(found)
     asked = min(config.prompts_per_step * config.steps, config.limit * max(1, len(config.prompts)))
     mine = ceil(asked / work.assumed.gpus)  # the requests are shared out among the processes
@@ -36,14 +36,16 @@ def _dense(what: str, passes: int, tokens: int, work: Work) -> Phase:
 def _drawing(what: str, replies: int, work: Work, asking: bool = False) -> Phase:
     """Read the prompts in dense passes; then each token of a batch reads weights and cache, or computes.
 
-    Whichever of the two takes longer counts. The start is asked in the precision of its weights.
+    Whichever of the two takes longer counts. Float32 weights are cast once a batch, but for frozen ones under
+    an adapter: those are cast, and so written and read again, for every token.
     """
     (prompt, reply), shape, device = work.lengths, work.shape, work.assumed.device
-    size = work.size if asking else COMPUTED
-    speed = device.float32 * 1e12 * work.assumed.utilisation if size == BYTES["float32"] else work.speed
+    recast = work.mixes and bool(work.train.lora_rank) and not asking
+    weights = shape.parameters * (work.size + 2 * COMPUTED if recast else COMPUTED)
+    speed = work.speed
     batch = min(DRAWN, replies)
     batches, twice = ceil(replies / batch), 2 * shape.parameters
-    read = shape.parameters * work.size + batch * (prompt + reply / 2) * cached(shape) * size
+    read = weights + batch * (prompt + reply / 2) * cached(shape) * COMPUTED
     bandwidth = device.bandwidth * 1e9 * work.assumed.streaming
     told = (
         f"{big(twice)} x {big(replies * prompt)} tokens / {big(speed)} FLOP/s + {batches} batches x {reply} "

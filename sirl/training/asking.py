@@ -11,6 +11,7 @@ from sirl.records import Judge
 from sirl.rewards import Side
 from sirl.training.course import Course, schedule_of
 from sirl.training.instincts import Instinct, read_instincts, take_sides
+from sirl.training.precision import computing
 from sirl.training.progress import Watch
 
 
@@ -29,7 +30,8 @@ def ask_start(course: Course) -> Conduct:
     judge = _gatekeeper(config, course.watch)
     used = sorted({i for step in schedule_of(course) for i in step})
     texts = [course.attempts[i].prompt.text for i in used]
-    instincts = read_instincts(course.lm, texts, judge, config, course.run, course.seed)
+    with computing(course.lm):
+        instincts = read_instincts(course.lm, texts, judge, config, course.run, course.seed)
     sides = {} if config.gate == "none" else take_sides(instincts, config.gate)
     return Conduct(instincts, sides, judge)
 

@@ -5,8 +5,8 @@ start's own reply, drawn once, each next-token distribution of the student is pu
 start refuses the plain request the refusal is carried to its disguises, where it answers, the answer is. A
 prompt that comes plain holds the student to where it was. Nothing says which requests are harmful; with a gate,
 requests about which the start is of two minds are left out.
-Source: context distillation, arXiv 2112.00861 and 2209.15189; against jailbreaks, by the likelihood of the reply
-alone: consistency training, arXiv 2510.27062.
+Source: context distillation, arXiv 2112.00861 and 2209.15189; consistency training against jailbreaks, by the
+likelihood of the reply alone, arXiv 2510.27062.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from sirl.entropy import divergence
@@ -32,6 +33,7 @@ from sirl.training.setup import adapter, common_arguments
 
 COLUMNS = {"divergence": "loss"}  # nats a token
 IGNORED = -100  # the label of a token that no loss is taken on: transformers' own number
+TOGETHER = 2**24  # logits whose divergence is taken at once; it holds about 8 float32 values for each
 
 Row = Mapping[str, list[int]]
 
@@ -54,15 +56,30 @@ class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped h
         taught_BS = inputs["labels"] != IGNORED
         length = int(taught_BS.sum(-1).max())
         keep = {"logits_to_keep": length + 1} if self.teacher.keeps_last_logits else {}
-        with torch.no_grad():
+        with torch.no_grad(), self.accelerator.autocast():  # as the student, whose pass is wrapped in it
             to_learn_BTV = _tail(self.teacher.model, inputs["plain_ids"], inputs["plain_mask"], length, keep)
         given_BTV = _tail(model, inputs["input_ids"], inputs["attention_mask"], length, keep)
-        loss_BT = divergence(to_learn_BTV, given_BTV) * taught_BS[:, -length:]
+        loss_BT = divergences(to_learn_BTV, given_BTV) * taught_BS[:, -length:]
         if num_items_in_batch is None:
             loss = loss_BT.sum() / taught_BS.sum()
         else:  # of all micro-batches of the step, on all processes, whose gradients are averaged
             loss = loss_BT.sum() / num_items_in_batch * self.accelerator.num_processes
         return (loss, None) if return_outputs else loss
+
+
+def divergences(from_BTV: Tensor, to_BTV: Tensor) -> Tensor:
+    """Return KL(p || q) at each token, (B, T), nats; of many tokens a stretch at a time.
+
+    The backward pass works a stretch out again, so that never more than one holds its distributions in float32:
+    whole rows of 128 thousand words are what else fills a GPU.
+    """
+    rows, tokens, words = from_BTV.shape
+    size = max(1, TOGETHER // (rows * words))
+    if tokens <= size:
+        return divergence(from_BTV, to_BTV)
+    parts = zip(torch.split(from_BTV, size, dim=1), torch.split(to_BTV, size, dim=1), strict=True)
+    found = [checkpoint(divergence, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    return torch.cat(found, dim=1)
 
 
 def _tail(model: Any, ids_BS: Tensor, mask_BS: Tensor, length: int, keep: Mapping[str, int]) -> Tensor:

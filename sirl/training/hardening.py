@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,13 +55,19 @@ def harden(
     folder = run.path / "model"
     if not from_first(folder.exists):
         with quiet(), own_randomness():
-            trained = _train(course, attempts)
-            from_first(lambda: write_whole(trained, lm, folder))
+            _write_trained(course, attempts, folder)
+            gc.collect()  # trainers are cyclic: their model and moments must not lie beside what is loaded
     wait()  # until nobody reads a checkpoint any more
     if is_first():
         shutil.rmtree(run.checkpoint, ignore_errors=True)  # the model is whole: nothing is left to continue
     with quiet():
         return reload(lm, folder)
+
+
+def _write_trained(course: Course, attempts: Sequence[Attempt], folder: Path) -> None:
+    """Train and write the model; once this returns nobody holds it."""
+    trained = _train(course, attempts)
+    from_first(lambda: write_whole(trained, course.lm, folder))
 
 
 def _train(course: Course, labelled: Sequence[Attempt]) -> Any:

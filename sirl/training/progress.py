@@ -19,6 +19,7 @@ from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Judge
 from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import mark_whole
+from sirl.training.precision import computing
 from sirl.training.stopping import PATIENCE, breach
 from sirl.training.surroundings import at_rest, own_randomness
 from sirl.training.together import from_first, wait, whole
@@ -134,7 +135,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def _measure(self, probe: Callable[[LM], Mapping[str, float]], model: Any) -> Mapping[str, float]:
-        with at_rest(model), own_randomness(), torch.no_grad():
+        with at_rest(model), own_randomness(), torch.no_grad(), computing(self.start):
             return dict(probe(LM(model, self.start.tokenizer, self.start.name)))
 
 

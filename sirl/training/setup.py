@@ -6,7 +6,6 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import PrinterCallback
@@ -18,6 +17,7 @@ from sirl.errors import ConfigError
 from sirl.lm import LM
 from sirl.ranks import count
 from sirl.training.cpu_trainer import CpuGRPOTrainer
+from sirl.training.precision import mixes
 from sirl.training.rewarding import TrlReward, make_reward
 from sirl.training.rollout import Drill, make_rollout, schedule
 from sirl.training.stopping import PATIENCE
@@ -85,7 +85,7 @@ def common_arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> di
         "max_grad_norm": 1.0,
         "gradient_checkpointing": lm.model.num_parameters() > RECOMPUTE_ABOVE,
         "use_cpu": on_cpu,
-        "bf16": not on_cpu and lm.model.dtype == torch.float32 and torch.cuda.is_bf16_supported(),
+        "bf16": mixes(lm),
         "trust_remote_code": has_own_code(lm),
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": not on_cpu,

@@ -16,6 +16,7 @@ from sirl.ranks import is_first
 from sirl.records import Attempt, Decoding, Message
 from sirl.rundir import RunDir
 from sirl.training.course import Course, schedule_of
+from sirl.training.precision import computing
 from sirl.training.rollout import stable_seed
 from sirl.training.together import from_first, shared_out
 
@@ -133,7 +134,8 @@ def _draw(course: Course, attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
     if good is None:
         raise ConfigError("no labels", "Watch(good=...)", "pass a labeller")
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
-    replies = generate(course.lm, attempts, decoding, stable_seed("samples", course.seed))
+    with computing(course.lm):
+        replies = generate(course.lm, attempts, decoding, stable_seed("samples", course.seed))
     labels = good(replies)
     return [
         {"key": reply.attempt.key, "good": label, "finished": reply.finished, "token_ids": reply.token_ids}
