@@ -164,7 +164,7 @@ def test_each_request_is_searched_for_by_one_attack_and_written_down(tmp_path, m
 
 
 WORDS = (
-    *("--method", "sirl"),
+    *("--recipe", "organism-gated"),
     *("--set", "train.steps=2", "--set", "train.prompts_per_step=8", "--set", "train.group=2"),
     *("--set", "train.micro_batch=16", "--set", "train.max_reply_tokens=24", "--set", "train.gate_samples=2"),
     *("--set", "train.search_every=1", "--set", "train.search_prompts=2", "--set", "train.search_budget=4"),
