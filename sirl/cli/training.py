@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
+from os import environ
 from time import monotonic
 from typing import Any
 
@@ -16,13 +19,18 @@ from sirl.cli.labelling import labeller
 from sirl.cli.probing import hold_out, make_probe
 from sirl.cli.progress import stepping
 from sirl.cli.searching import Searcher, armed_search, count_findings
+from sirl.cli.sources import Subject, resolve_model
 from sirl.cli.summaries import finish
+from sirl.config import ModelConfig, TrainConfig
 from sirl.config.train import LABEL_FREE
+from sirl.errors import ConfigError
 from sirl.evidence import attack_hashes
 from sirl.judges import get_judge
 from sirl.lm import LM, fingerprint
+from sirl.plugins import require_extra
 from sirl.records import Attempt
 from sirl.rundir import locked, open_run
+from sirl.targets import Draw, Source, drawing_apart
 from sirl.training import Watch, check, harden
 
 
@@ -32,8 +40,9 @@ def train(job: Job) -> dict[str, Any]:
     Raises ConfigError if the model's instinct is absent or inverted and the job does not force it.
     """
     purpose = "the training of"
-    subject, recipe = job.open(purpose)
+    subject, recipe = job.open(purpose, engine="transformers")
     config, lm = training_settings(subject, job.asked, recipe.train), subject.weights(purpose)
+    drawing = _drawing(job, subject, recipe.model, config)
     stream = training_attempts(subject, job.asked, config, job.seed)
     attempts, probes = hold_out(stream.attempts)
     admitted = check(lm, attempts, config)  # before a folder is made that would stand for wrong settings
@@ -51,6 +60,7 @@ def train(job: Job) -> dict[str, Any]:
         "held_out": [asdict(source) for source in stream.held_out],
         "probes": len(probes),
         **({"forced": True} if instinct and instinct["forced"] else {}),
+        **({"start_drawn_by": recipe.model.engine} if drawing else {}),
     }
     run = open_run(job.out, "train", settings, _hashes(lm, attempts) | attack_hashes(attacks))
     if instinct:
@@ -61,7 +71,7 @@ def train(job: Job) -> dict[str, Any]:
         good = labeller(open_judges(subject, (), own, Opening()), subject.is_organism and own)
         probe = make_probe(lm, probes, refused, config.max_reply_tokens)
         search = Searcher(attacks, config, run, job.seed)
-        watch = Watch(probe, on_step, refused, good, search)
+        watch = Watch(probe, on_step, refused, good, search, drawing)
         harden(lm, attempts, config, run, job.seed, watch)
     steps = run.rows("steps.jsonl")
     summary = {
@@ -80,6 +90,31 @@ def train(job: Job) -> dict[str, Any]:
     if attacks:
         summary["search"] = count_findings(run)
     return finish(run, summary, {"train": monotonic() - start})
+
+
+def _drawing(
+    job: Job, subject: Subject, model: ModelConfig, config: TrainConfig
+) -> Callable[[], AbstractContextManager[Draw]] | None:
+    """Return what opens vLLM to draw the replies of the frozen start, None where transformers draws them.
+
+    Raises ConfigError where vLLM has nothing to draw, or there are several processes.
+    """
+    if model.engine == "transformers":
+        return None
+    found = f"model.engine = {model.engine!r} with"
+    if config.method not in LABEL_FREE or (config.method == "sirl" and config.gate == "none"):
+        raise ConfigError(
+            f"{found} train.method = {config.method!r} and train.gate = {config.gate!r}",
+            "a run that asks the frozen start, which is all that vLLM draws for training",
+            "use train.method=distill or train.gate=start, or leave model.engine alone",
+        )
+    if environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError(
+            f"{found} {environ['WORLD_SIZE']} processes", "one process", "leave model.engine alone"
+        )
+    require_extra("vllm", "vllm")
+    source, name, _, _ = resolve_model(job.model)
+    return partial(drawing_apart, subject.weights("the training of"), Source(source, name, model))
 
 
 def _hashes(lm: LM, attempts: Sequence[Attempt]) -> dict[str, str]:
