@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from os import environ
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from sirl.scoring import teacher_forced
 from sirl.targets.vllm import open_vllm
 
 Draw = Callable[[Sequence[Attempt], Decoding, int], list[Completion]]
-_GRACE = 60.0  # seconds that vLLM has to end its own processes
+_GRACE = 60.0  # seconds that vLLM has to end
 _SCORED = 8  # replies a pass: on a real model the logits of more would not fit beside vLLM
 
 
@@ -108,6 +109,7 @@ def _ask(line: Connection, question: tuple[Sequence[Attempt], Decoding, int]) ->
 
 def _serve(line: Connection, source: Source) -> None:
     """Open the model and answer until the other end is closed, or gone."""
+    environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # this process is its own; a kill of it must leave no other
     try:
         target = open_vllm(source.folder, source.name, source.config, Decoding())
     except SirlError as error:
