@@ -32,8 +32,8 @@ def ask_start(course: Course) -> Conduct:
     judge = _gatekeeper(config, course.watch)
     used = sorted({i for step in schedule_of(course) for i in step})
     texts = [course.attempts[i].prompt.text for i in used]
-    drawing = course.watch.drawing or partial(nullcontext, partial(generate, course.lm))
-    with drawing() as draw:
+    elsewhere = course.watch.drawing
+    with elsewhere() if elsewhere else nullcontext(partial(generate, course.lm)) as draw:
         instincts = read_instincts(draw, texts, judge, config, course.run, course.seed)
     sides = {} if config.gate == "none" else take_sides(instincts, config.gate)
     return Conduct(instincts, sides, judge)
