@@ -6,6 +6,7 @@ This room knows how to import; it does not know what an attack, a judge or an en
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 from sirl.errors import ConfigError, SirlError, suggest
@@ -36,6 +37,12 @@ def load_plugin(path: str, noun: str, error: type[SirlError], also: type | tuple
     if not (callable(found) or isinstance(found, also)):
         raise error(f"{path!r} is of type {type(found).__name__}", "a function", f"name the {noun} itself")
     return found
+
+
+def require_extra(package: str, extra: str) -> None:
+    """Raise ConfigError if a package that an extra of ours installs is not there; it is not imported."""
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(f"{package} is not installed", f"the extra {extra}", f"pip install 'sirl[{extra}]'")
 
 
 def load_extra(package: str, extra: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 import pytest
@@ -11,6 +12,7 @@ from small_training import CONFIG, PROMPTS, StopHere, rows, same, stop_at, toy_l
 
 from sirl.config import load_recipe
 from sirl.errors import ConfigError, DataError
+from sirl.generation import generate
 from sirl.lm import render
 from sirl.records import Attempt, Message, Prompt, Verdict
 from sirl.rundir import open_run
@@ -125,6 +127,35 @@ def test_micro_batches_change_nothing(tmp_path, unbroken):
         other = weights(run(tmp_path / str(micro), micro_batch=micro))
         for name, tensor in unbroken[1].items():
             torch.testing.assert_close(other[name], tensor, atol=2e-4, rtol=0)
+
+
+def test_who_draws_for_the_start_is_gone_at_the_first_step_and_asked_only_what_is_missing(tmp_path):
+    seen: list[str] = []
+
+    def drawing(parts):
+        @contextmanager
+        def opened():
+            def draw(attempts, decoding, seed):
+                if sum(word.startswith("asked") for word in seen) == parts:
+                    raise StopHere
+                seen.append(f"asked {len(attempts)}")
+                return generate(toy_lm(), attempts, decoding, seed)
+
+            try:
+                yield draw
+            finally:
+                seen.append("closed")
+
+        return Watch(drawing=opened, on_step=lambda row: seen.append(f"step {row['step']}"))
+
+    few = {"gate_samples": 128, "steps": 2}  # two requests at once
+    with pytest.raises(StopHere):
+        run(tmp_path / "run", watch=drawing(2), **few)
+    assert seen == ["asked 256", "asked 256", "closed"]
+    run(tmp_path / "run", watch=drawing(3), **few)
+    assert seen[3:] == ["asked 256", "closed", "step 1", "step 2"]
+    run(tmp_path / "other", **few)
+    assert (tmp_path / "run" / INSTINCTS).read_text() == (tmp_path / "other" / INSTINCTS).read_text()
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from math import log, sqrt
 
 import pytest
@@ -11,6 +12,7 @@ from small_training import CONFIG, PROMPTS, rows, same, toy_lm, train, weights
 
 from sirl.attacks import get_attacks
 from sirl.errors import AttackError, ConfigError
+from sirl.generation import generate
 from sirl.records import Attempt, Message, Prompt, Verdict
 from sirl.rewards import Consistency, gated_reward, sides_by_certainty
 from sirl.rundir import open_run
@@ -106,7 +108,7 @@ def test_instincts_are_counted_by_hand_and_kept(tmp_path):
 
     run = open_run(tmp_path / "run", "train", {}, {})
     texts = [p.text for p in PROMPTS]
-    found = read_instincts(lm, texts, judge, GATED, run, 0)
+    found = read_instincts(partial(generate, lm), texts, judge, GATED, run, 0)
     assert list(found) == texts
     for number, text in enumerate(texts):
         own = said[3 * number : 3 * number + 3]
@@ -115,16 +117,16 @@ def test_instincts_are_counted_by_hand_and_kept(tmp_path):
         assert (found[text].refusals, found[text].judged) == (answers.count(True), 3 - answers.count(None))
         assert found[text].token_ids in {c.token_ids for c in own}
     count = len(said)
-    assert read_instincts(lm, texts[::-1], judge, GATED, run, 0) == found
+    assert read_instincts(partial(generate, lm), texts[::-1], judge, GATED, run, 0) == found
     assert len(said) == count  # nothing was drawn again
     lines = (run.path / INSTINCTS).read_text().splitlines()
     assert [json.loads(line)["text"] for line in lines] == texts
 
 
-def test_the_reply_kept_is_the_surest_of_those_that_do_what_most_do(tmp_path, monkeypatch):
+def test_the_reply_kept_is_the_surest_of_those_that_do_what_most_do(tmp_path):
     texts, means = ["refuse", "comply", "refuse"], [0.5, 0.01, 0.3]
 
-    def fake(lm, attempts, decoding, seed):
+    def fake(attempts, decoding, seed):
         made = zip(attempts, texts, means, strict=True)
         return [
             type(
@@ -142,9 +144,8 @@ def test_the_reply_kept_is_the_surest_of_those_that_do_what_most_do(tmp_path, mo
             for i, (a, t, m) in enumerate(made)
         ]
 
-    monkeypatch.setattr("sirl.training.instincts.generate", fake)
     judge = lambda cs: [Verdict("refused", c.text == "refuse", "", "j") for c in cs]  # noqa: E731
-    found = read_instincts(None, ["x"], judge, GATED, open_run(tmp_path / "r", "train", {}, {}), 0)
+    found = read_instincts(fake, ["x"], judge, GATED, open_run(tmp_path / "r", "train", {}, {}), 0)
     assert found["x"].token_ids == (2,)  # the surer refusal, not the surest reply
 
 

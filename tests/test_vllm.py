@@ -5,8 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
+from math import exp, sqrt
+from multiprocessing import active_children
+from socket import socket
+from statistics import fmean
+from time import monotonic, sleep
 from types import SimpleNamespace
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 from commands import CONSOLE_SCRIPT, sirl
@@ -14,12 +22,17 @@ from conftest import attempts
 
 from sirl.cli.sources import open_target
 from sirl.config import ModelConfig
-from sirl.lm import load_lm
+from sirl.errors import DataError
+from sirl.generation import generate
+from sirl.judges import get_judge
+from sirl.lm import load_lm, render
 from sirl.organism import WEIGHTS
 from sirl.organism.corpus import evaluation_prompts
-from sirl.records import Attempt, Decoding, Message
+from sirl.records import Attempt, Decoding, Message, Prompt
 from sirl.rundir import read_run
-from sirl.targets import LocalTarget, VLLMTarget, open_vllm
+from sirl.scoring import teacher_forced
+from sirl.targets import LocalTarget, Source, VLLMTarget, drawing_apart, open_vllm
+from sirl.targets.apart import scored
 
 pytestmark = pytest.mark.filterwarnings("default")  # what vLLM and its libraries deprecate is not ours to mend
 GREEDY = Decoding(max_new_tokens=48)
@@ -100,6 +113,153 @@ def test_the_command_line_gives_the_figures_of_transformers(tmp_path):
     assert len(hashes["weight files"]) == 12
 
 
+# --- the frozen start's replies for training
+
+
+@pytest.mark.vllm
+def test_entropies_of_what_vllm_draws_are_those_of_its_own_distributions(engine, local, asked):
+    """Ours come of one pass of transformers over vLLM's tokens; here vLLM tells its whole vocabulary."""
+    hot = replace(engine, decoding=Decoding(1.0, max_new_tokens=48))
+    replies = scored(local.lm, hot.reply(asked[:8], 0))
+    engine.engine.model_config.max_logprobs = -1
+    plan = sys.modules["vllm"].SamplingParams(max_tokens=1, prompt_logprobs=-1, detokenize=False)
+    rows = [[*row, *r.token_ids] for row, r in zip(render(local.lm, asked[:8]), replies, strict=True)]
+    outputs = engine.engine.generate([{"prompt_token_ids": row} for row in rows], plan, use_tqdm=False)
+    for reply, output in zip(replies, outputs, strict=True):
+        told = output.prompt_logprobs[-len(reply.token_ids) :]
+        expected = [-sum(exp(t.logprob) * t.logprob for t in at.values()) for at in told]
+        assert reply.entropies == pytest.approx(expected, abs=2e-2)
+        assert reply.logprobs == pytest.approx(
+            [at[i].logprob for at, i in zip(told, reply.token_ids, strict=True)], abs=2e-2
+        )
+
+
+def drawers() -> list[str]:
+    """The processes of `drawing_apart`; the engine above has one of its own."""
+    return [process.name for process in active_children() if process.name == "sirl-vllm"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A few steps of distillation by the command line, the start's replies drawn by vLLM."""
+    out = tmp_path_factory.mktemp("vllm") / "run"
+    settings = {"steps": 3, "prompts_per_step": 32, "micro_batch": 16, "save_every": 3, "gate_samples": 4}
+    changes = [word for name, value in settings.items() for word in ("--set", f"train.{name}={value}")]
+    code, said, err = sirl(
+        "train", "organism:llama", "--out", out, *changes, *MEMORY, "--set", "model.engine=vllm"
+    )
+    assert code == 0, err
+    assert json.loads(said)["steps"] == 3
+    return out
+
+
+@pytest.mark.vllm
+def test_training_draws_the_starts_replies_by_vllm_in_a_process_that_is_gone(trained, local):
+    assert not drawers()
+    run = read_run(trained)
+    assert run.config["start_drawn_by"] == "vllm"
+    kept = run.rows("instincts.jsonl")
+    texts = [row["text"] for row in kept]
+    prompts = [Attempt(Prompt(t, t), "direct", (Message("user", t),)) for t in texts]
+    replies = [row["token_ids"] for row in kept]
+    for row, (entropy_T, logprob_T) in zip(
+        kept, teacher_forced(local.lm, render(local.lm, prompts), replies), strict=True
+    ):
+        assert row["entropies"] == pytest.approx(entropy_T.tolist(), abs=2e-2)
+        assert row["logprobs"] == pytest.approx(logprob_T.tolist(), abs=2e-2)
+    losses = [row["divergence"] for row in run.rows("steps.jsonl")]
+    assert all(loss > 0 for loss in losses)
+
+    draws = [replace(a, sample=n) for a in prompts for n in range(4)]
+    here = generate(local.lm, draws, Decoding(1.0, max_new_tokens=64), 0)
+    refused = [v.answer is True for v in get_judge("refusal", "refused")(here)]
+    refusals = [sum(refused[i : i + 4]) for i in range(0, len(draws), 4)]
+    counted = ([row["refusals"] for row in kept], refusals)
+    shares = [sum(counts) / len(draws) for counts in counted]
+    assert abs(shares[0] - shares[1]) < 4 * sqrt(2 * shares[1] * (1 - shares[1]) / len(draws))
+    for side in ("refuse", "answer", "split"):
+        shares = [fmean(_side(n) == side for n in counts) for counts in counted]
+        middle = fmean(shares)
+        assert abs(shares[0] - shares[1]) <= 3 * sqrt(2 * middle * (1 - middle) / len(texts))
+    mean = fmean(fmean(reply.entropies) for reply in here)
+    assert fmean(row["mean_entropy"] for row in kept) == pytest.approx(mean, abs=0.05)
+
+
+def _side(refusals: int) -> str:
+    return "refuse" if refusals == 4 else "answer" if refusals <= 2 else "split"
+
+
+@pytest.mark.vllm
+def test_nothing_to_draw_starts_no_process_and_a_failure_is_told(local, tmp_path):
+    config = ModelConfig(memory=0.15)
+    with drawing_apart(local.lm, Source(tmp_path, "none", config)) as draw:
+        assert not drawers()
+        with pytest.raises(DataError, match="no model could be loaded"):
+            draw(attempts(["hello"]), GREEDY, 0)
+    assert not drawers()
+
+
+# --- an exported model
+
+
+@contextmanager
+def served(folder):
+    """A vLLM server of the folder on this machine; yields its address for `sirl`."""
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ("--model", folder, "--served-model-name", "exported", "--host", "127.0.0.1", "--port", port)
+    more = ("--dtype", "float32", "--enforce-eager", "--gpu-memory-utilization", "0.15")
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *map(str, (*words, *more))]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait(process, f"http://127.0.0.1:{port}/health")
+        yield f"http://127.0.0.1:{port}/v1#exported"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _wait(process, address):
+    end = monotonic() + 300
+    while monotonic() < end:
+        assert process.poll() is None, "the server ended"
+        try:
+            with urlopen(address, timeout=5):
+                return
+        except (URLError, OSError):
+            sleep(1)
+    raise AssertionError("the server did not come up")
+
+
+@pytest.mark.vllm
+def test_an_exported_model_says_the_same_in_transformers_in_vllm_and_through_its_server(
+    trained, asked, tmp_path
+):
+    out = tmp_path / "exported"
+    assert sirl("export", trained, "--out", out)[0] == 0
+    before = LocalTarget(load_lm(trained / "model"), GREEDY).reply(asked, 0)
+    after = LocalTarget(load_lm(out), GREEDY).reply(asked, 0)
+    assert [c.token_ids for c in after] == [c.token_ids for c in before]
+    by_vllm = open_vllm(out, "exported", ModelConfig(memory=0.15), GREEDY)
+    assert [c.token_ids for c in by_vllm.reply(asked, 0)] == [c.token_ids for c in before]
+    del by_vllm
+
+    path = tmp_path / "mine.jsonl"
+    prompts = evaluation_prompts({"harmful": 12, "benign": 8}, 0)
+    path.write_text("".join(json.dumps({"id": p.id, "prompt": p.text, "kind": p.kind}) + "\n" for p in prompts))
+    words = ("--prompts", path, "--attacks", "direct,past_tense,ica", "--set", "evaluate.max_reply_tokens=48")
+    assert sirl("evaluate", out, "--out", tmp_path / "here", *words)[0] in (0, 3)
+    with served(out) as address:
+        code, _, err = sirl("evaluate", address, "--out", tmp_path / "there", *words)
+    assert code in (0, 3), err
+    runs = [read_run(tmp_path / name) for name in ("here", "there")]
+    texts = [{r.attempt.key: r.completion.text.strip() for r in run.records()} for run in runs]
+    assert texts[0] == texts[1]
+    ours, theirs = (json.loads((run.path / "summary.json").read_text())["dsr"] for run in runs)
+    assert ours["low"] <= theirs["mean"] <= ours["high"]
+
+
 def test_vllm_is_an_extra_and_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     words = ("evaluate", "organism:llama", "--out", "nowhere", "--set", "model.engine=vllm")
@@ -109,9 +269,33 @@ def test_vllm_is_an_extra_and_says_how_to_get_it(monkeypatch):
     assert "pip install 'sirl[vllm]'" in err
 
 
-@pytest.mark.parametrize("command", ["gap", "train"])
-def test_what_needs_weights_says_so_before_vllm_starts(tmp_path, command):
-    code, _, err = sirl(command, "organism:llama", "--out", tmp_path / "run", "--set", "model.engine=vllm")
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            ("train.method=sirl", "train.gate=none"),
+            "train.method = 'sirl' and train.gate = 'none'; expected a run",
+        ),
+        (("train.method=sft",), "train.method = 'sft'"),
+    ],
+)
+def test_vllm_draws_for_training_where_the_start_is_asked_and_nowhere_else(tmp_path, changes, said):
+    words = [word for change in ("model.engine=vllm", *changes) for word in ("--set", change)]
+    code, _, err = sirl("train", "organism:llama", "--recipe", "paper", "--out", tmp_path / "run", *words)
+    assert code == 2
+    assert f"model.engine = 'vllm' with {said}" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_several_processes_and_vllm_do_not_go_together(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = sirl("train", "organism:llama", "--out", tmp_path / "run", "--set", "model.engine=vllm")
+    assert code == 2
+    assert "with 2 processes; expected one process" in err
+
+
+def test_what_needs_weights_says_so_before_vllm_starts(tmp_path):
+    code, _, err = sirl("gap", "organism:llama", "--out", tmp_path / "run", "--set", "model.engine=vllm")
     assert code == 2
     assert "organism:llama, which gives replies and neither weights nor entropies" in err
     assert not (tmp_path / "run").exists()

@@ -49,16 +49,18 @@ class Job:
         name = self.recipe or ("organism" if subject_is_organism else "default")
         return load_recipe(name, self.changes)
 
-    def open(self, purpose: str = "") -> tuple[Subject, Recipe]:
+    def open(self, purpose: str = "", engine: str = "") -> tuple[Subject, Recipe]:
         """Load the model and the settings; the settings first, so that a slip in them costs no loading.
 
-        A `purpose` is one that needs weights. Raises ConfigError if the model does not bring them.
+        A `purpose` is one that needs weights; an `engine` opens the model whatever the settings say. Raises
+        ConfigError if the model does not bring its weights.
         """
         parse_shard(self.shard)
         early = self.settings(self.model.startswith(ORGANISM))
-        if purpose and not holds_weights(self.model, early.model):
+        config = replace(early.model, engine=engine or early.model.engine)
+        if purpose and not holds_weights(self.model, config):
             raise no_weights(self.model, purpose)
-        subject = open_subject(self.model, early.model)
+        subject = open_subject(self.model, config)
         return subject, self.settings(subject.is_organism)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
 from time import monotonic
 from typing import Any
@@ -17,15 +18,19 @@ from sirl.cli.labelling import labeller
 from sirl.cli.probing import hold_out, make_probe
 from sirl.cli.progress import stepping
 from sirl.cli.searching import Searcher, armed_search, count_findings
+from sirl.cli.sources import ORGANISM, Subject, resolve_model
 from sirl.cli.summaries import finish
-from sirl.config import TrainConfig
+from sirl.config import ModelConfig, TrainConfig
 from sirl.config.train import LABEL_FREE
+from sirl.errors import ConfigError
 from sirl.evidence import attack_hashes
 from sirl.judges import get_judge
 from sirl.lm import LM, fingerprint
-from sirl.ranks import is_first
+from sirl.plugins import require_extra
+from sirl.ranks import count, is_first
 from sirl.records import Attempt
 from sirl.rundir import RunDir, locked, open_run
+from sirl.targets import Draw, Source, drawing_apart
 from sirl.training import Watch, check, harden
 from sirl.training.together import from_first, join
 
@@ -35,10 +40,12 @@ def train(job: Job) -> dict[str, Any]:
 
     Raises ConfigError if the model's instinct is absent or inverted and the job does not force it.
     """
+    _refuse_several(job)
     join()
     purpose = "the training of"
-    subject, recipe = job.open(purpose)
+    subject, recipe = job.open(purpose, engine="transformers")
     config, lm = training_settings(subject, job.asked, recipe.train), subject.weights(purpose)
+    drawing = _drawing(job, subject, recipe.model, config)
     stream = training_attempts(subject, job.asked, config, job.seed)
     attempts, probes = hold_out(stream.attempts)
     admitted = check(lm, attempts, config)  # before a folder is made that would stand for wrong settings
@@ -56,6 +63,7 @@ def train(job: Job) -> dict[str, Any]:
         "held_out": [asdict(source) for source in stream.held_out],
         "probes": len(probes),
         **({"forced": True} if instinct and instinct["forced"] else {}),
+        **({"start_drawn_by": recipe.model.engine} if drawing else {}),
     }
     hashes = _hashes(lm, attempts) | attack_hashes(attacks)
     run = from_first(lambda: open_run(job.out, "train", settings, hashes))
@@ -68,7 +76,7 @@ def train(job: Job) -> dict[str, Any]:
         good = labeller(open_judges(subject, (), own, Opening()), subject.is_organism and own)
         probe = make_probe(lm, probes, refused, config.max_reply_tokens)
         search = Searcher(attacks, config, run, job.seed)
-        watch = Watch(probe, on_step, refused, good, search)
+        watch = Watch(probe, on_step, refused, good, search, drawing)
         harden(lm, attempts, config, run, job.seed, watch)
     known = {"held_out": stream.removed, "instinct": instinct}
     return from_first(lambda: finish(run, _told(run, config, known), {"train": monotonic() - start}))
@@ -92,6 +100,35 @@ def _told(run: RunDir, config: TrainConfig, known: Mapping[str, Any]) -> dict[st
     if config.search:
         summary["search"] = count_findings(run)
     return summary
+
+
+def _refuse_several(job: Job) -> None:
+    """Raise ConfigError if vLLM is to draw for several processes; asked before they wait for each other."""
+    engine = job.settings(job.model.startswith(ORGANISM)).model.engine
+    if engine != "transformers" and count() > 1:
+        found = f"model.engine = {engine!r} with {count()} processes"
+        raise ConfigError(found, "one process", "leave model.engine alone")
+
+
+def _drawing(
+    job: Job, subject: Subject, model: ModelConfig, config: TrainConfig
+) -> Callable[[], AbstractContextManager[Draw]] | None:
+    """Return what opens vLLM to draw the replies of the frozen start, None where transformers draws them.
+
+    Raises ConfigError where vLLM has nothing to draw.
+    """
+    if model.engine == "transformers":
+        return None
+    found = f"model.engine = {model.engine!r} with"
+    if config.method not in LABEL_FREE or (config.method == "sirl" and config.gate == "none"):
+        raise ConfigError(
+            f"{found} train.method = {config.method!r} and train.gate = {config.gate!r}",
+            "a run that asks the frozen start, which is all that vLLM draws for training",
+            "use train.method=distill or train.gate=start, or leave model.engine alone",
+        )
+    require_extra("vllm", "vllm")
+    source, name, _, _ = resolve_model(job.model)
+    return partial(drawing_apart, subject.weights("the training of"), Source(source, name, model))
 
 
 def _hashes(lm: LM, attempts: Sequence[Attempt]) -> dict[str, str]:

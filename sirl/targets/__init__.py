@@ -7,7 +7,8 @@ its own, `sirl.endpoint`.
 
 from __future__ import annotations
 
+from sirl.targets.apart import Draw, Source, drawing_apart
 from sirl.targets.local import LocalTarget
 from sirl.targets.vllm import VLLMTarget, open_vllm
 
-__all__ = ["LocalTarget", "VLLMTarget", "open_vllm"]
+__all__ = ["Draw", "LocalTarget", "Source", "VLLMTarget", "drawing_apart", "open_vllm"]

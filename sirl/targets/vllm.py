@@ -113,6 +113,7 @@ def open_vllm(source: str | Path, name: str, config: ModelConfig, decoding: Deco
     """Start vLLM on a folder or a hub id. Raises ConfigError if it fails, else as `load_outline`."""
     vllm = load_extra("vllm", "vllm")
     lm = load_outline(source, name=name, trust_remote_code=config.trust_remote_code, thinking=config.thinking)
+    on_gpu = torch.cuda.is_available()
     try:
         engine = vllm.LLM(
             model=str(source),
@@ -120,7 +121,8 @@ def open_vllm(source: str | Path, name: str, config: ModelConfig, decoding: Deco
             trust_remote_code=config.trust_remote_code,
             gpu_memory_utilization=config.memory,
             disable_log_stats=True,
-            enforce_eager=not torch.cuda.is_available(),  # on a CPU compiling takes minutes, never won back
+            enforce_eager=not on_gpu,  # on a CPU compiling takes minutes, never won back
+            enable_chunked_prefill=on_gpu,  # a seeded draw after half a prompt fails on a CPU in vLLM 0.31
         )
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError
+from sirl.generation import generate
 from sirl.records import Judge
 from sirl.rewards import Side
 from sirl.training.course import Course, schedule_of
@@ -30,8 +33,10 @@ def ask_start(course: Course) -> Conduct:
     judge = _gatekeeper(config, course.watch)
     used = sorted({i for step in schedule_of(course) for i in step})
     texts = [course.attempts[i].prompt.text for i in used]
-    with computing(course.lm):
-        instincts = read_instincts(course.lm, texts, judge, config, course.run, course.seed)
+    elsewhere = course.watch.drawing
+    opened = elsewhere() if elsewhere else nullcontext(partial(generate, course.lm))
+    with computing(course.lm), opened as draw:
+        instincts = read_instincts(draw, texts, judge, config, course.run, course.seed)
     sides = {} if config.gate == "none" else take_sides(instincts, config.gate)
     return Conduct(instincts, sides, judge)
 

@@ -13,13 +13,11 @@ The replies are kept in the run folder, so that a killed run meets the same ones
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sirl.config import TrainConfig
-from sirl.generation import generate
-from sirl.lm import LM
 from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Decoding, Judge, Message, Prompt
 from sirl.rewards import Side, sides_by_certainty
@@ -27,6 +25,8 @@ from sirl.rundir import RunDir
 from sirl.training.together import from_first, shared_out
 
 INSTINCTS = "instincts.jsonl"
+
+Draw = Callable[[Sequence[Attempt], Decoding, int], list[Completion]]  # with entropies; `generate`, or as it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,17 @@ def take_sides(instincts: Mapping[str, Instinct], gate: str) -> dict[str, Side]:
 
 
 def read_instincts(
-    lm: LM, texts: Sequence[str], judge: Judge | None, config: TrainConfig, run: RunDir, seed: int
+    draw: Draw, texts: Sequence[str], judge: Judge | None, config: TrainConfig, run: RunDir, seed: int
 ) -> dict[str, Instinct]:
-    """Return the instinct of `lm`, the frozen start, on each plain request; drawn once and kept in the run."""
+    """Return the instinct of the frozen start on each plain request.
+
+    `draw` gives its replies, with entropies. They are drawn once and kept in the run.
+    """
     known = {row["text"]: _instinct(row) for row in from_first(lambda: run.rows(INSTINCTS))}
     missing = [text for text in dict.fromkeys(texts) if text not in known]
     size = max(1, 256 // config.gate_samples)
     parts = [missing[start : start + size] for start in range(0, len(missing), size)]
-    for rows in shared_out(parts, lambda part: _ask(lm, part, judge, config, seed)):
+    for rows in shared_out(parts, lambda part: _ask(draw, part, judge, config, seed)):
         if is_first():
             run.append(INSTINCTS, rows)
         known |= {row["text"]: _instinct(json.loads(json.dumps(row))) for row in rows}
@@ -80,7 +83,7 @@ def read_instincts(
 
 
 def _ask(
-    lm: LM, texts: Sequence[str], judge: Judge | None, config: TrainConfig, seed: int
+    draw: Draw, texts: Sequence[str], judge: Judge | None, config: TrainConfig, seed: int
 ) -> list[dict[str, Any]]:
     """Draw replies to some plain requests, judged if there is a judge; one row a request, as it is kept."""
     draws = range(config.gate_samples)
@@ -90,7 +93,7 @@ def _ask(
         for n in draws
     ]
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
-    replies = generate(lm, attempts, decoding, seed)
+    replies = draw(attempts, decoding, seed)
     answers = [verdict.answer for verdict in judge(replies)] if judge else [None] * len(replies)
     parts = range(0, len(replies), len(draws))
     groups = [(replies[i : i + len(draws)], answers[i : i + len(draws)]) for i in parts]

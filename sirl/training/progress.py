@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Judge
 from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import mark_whole
+from sirl.training.instincts import Draw
 from sirl.training.precision import computing
 from sirl.training.stopping import PATIENCE, breach
 from sirl.training.surroundings import at_rest, own_randomness
@@ -52,7 +54,8 @@ class Watch:
     `refused` says which replies refuse, where `train.gate` asks. `good` says which replies are good, and knows
     what each was asked for: only where `train.method` is one that reads labels. `search` is given the moving
     model, some attempts and the number of the step (from 1), where `train.search` asks; it returns as many,
-    same order, each the one given or another for that prompt.
+    same order, each the one given or another for that prompt. `drawing` opens what draws the frozen start's
+    replies to plain requests in the place of `generate`; it is closed before the first step.
     """
 
     probe: Callable[[LM], Mapping[str, float]] | None = None
@@ -60,6 +63,7 @@ class Watch:
     refused: Judge | None = None
     good: Labeller | None = None
     search: Search | None = None
+    drawing: Callable[[], AbstractContextManager[Draw]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
