@@ -143,7 +143,14 @@ def drawers() -> list[str]:
 def trained(tmp_path_factory):
     """A few steps of distillation by the command line, the start's replies drawn by vLLM."""
     out = tmp_path_factory.mktemp("vllm") / "run"
-    settings = {"steps": 3, "prompts_per_step": 32, "micro_batch": 16, "save_every": 3, "gate_samples": 4}
+    settings = {
+        "steps": 3,
+        "prompts_per_step": 32,
+        "micro_batch": 16,
+        "save_every": 3,
+        "gate": "start",
+        "gate_samples": 4,
+    }
     changes = [word for name, value in settings.items() for word in ("--set", f"train.{name}={value}")]
     code, said, err = sirl(
         "train", "organism:llama", "--out", out, *changes, *MEMORY, "--set", "model.engine=vllm"
