@@ -16,6 +16,7 @@ from sirl.report import load_runs, render
 
 PARTS = ("gap", "train", "before", "after")
 ATTACKS = "static,gcg,pair"  # one search of each sort beside the fixed ones: all of them take many minutes
+HARMFUL = 50  # requests an attack: a search that fails spends its whole budget on each
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -26,13 +27,12 @@ def run(job: Job) -> dict[str, Any]:
     start, path = monotonic(), job.out / "summary.json"
     spent = json.loads(path.read_text())["seconds"]["total"] if path.exists() else 0.0  # by earlier calls
     at = {part: job.out / part for part in PARTS}
+    asked = replace(job, attacks=ATTACKS, sizes={**job.sizes, "harmful": HARMFUL})
     done = {
         "gap": work.gap(replace(job, out=at["gap"], sizes=GAP_SIZES, attacks="static")),
         "train": training.train(replace(job, out=at["train"])),
-        "before": work.evaluate(replace(job, out=at["before"], attacks=ATTACKS), role="before"),
-        "after": work.evaluate(
-            replace(job, out=at["after"], model=str(at["train"]), attacks=ATTACKS), role="after"
-        ),
+        "before": work.evaluate(replace(asked, out=at["before"]), role="before"),
+        "after": work.evaluate(replace(asked, out=at["after"], model=str(at["train"])), role="after"),
     }
     summary = _summary(done)
     summary["seconds"]["total"] = round(spent + monotonic() - start, 1)
