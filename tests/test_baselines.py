@@ -23,7 +23,7 @@ from sirl.errors import ConfigError, DataError
 from sirl.judges import get_judges
 from sirl.lm import render, save_lm
 from sirl.organism import oracle
-from sirl.organism.corpus import hardening_attempts
+from sirl.organism.stream import hardening_attempts
 from sirl.records import Attempt, Completion, Message, Prompt
 from sirl.rundir import open_run
 from sirl.training import Watch, plainly

@@ -13,7 +13,8 @@ from sirl.cli import asked
 from sirl.cli.job import SIZES
 from sirl.config import TrainConfig
 from sirl.lm import save_lm
-from sirl.organism.corpus import evaluation_prompts, hardening_attempts
+from sirl.organism.corpus import evaluation_prompts
+from sirl.organism.stream import hardening_attempts
 from sirl.prompts import PromptSet, load_prompts, removed, sample, without_held_out
 from sirl.prompts.contamination import index, match, wording
 from sirl.prompts.rows import Provenance
@@ -113,7 +114,7 @@ def test_the_organism_hardens_on_no_request_that_it_is_measured_on_but_for_tasks
     found = [known.find(attempt.prompt.text) for attempt in hardening_attempts(1440, seed)]
     # sums, programs and small talk are few: those trained on and those measured are the same
     assert {hit for hit in found if hit} == {("task", "word for word")}
-    assert 0.15 < sum(hit is not None for hit in found) / len(found) < 0.3
+    assert 0.25 < sum(hit is not None for hit in found) / len(found) < 0.35
 
 
 # --- the command

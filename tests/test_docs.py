@@ -24,7 +24,7 @@ from sirl.cli import app
 from sirl.cli.sources import FAMILIES
 from sirl.config import load_recipe
 from sirl.metrics import compare_entropies
-from sirl.organism import contexts, corpus
+from sirl.organism import contexts, corpus, stream
 from sirl.organism.builder import OrganismRecipe, shipped_recipe
 from sirl.organism.tokenizer import VOCABULARY
 from sirl.records import SLOT, Attempt, Message, Search, to_json
@@ -264,7 +264,7 @@ def test_the_organisms_recipe_is_as_told():
         assert f"{stage.steps:,} steps" in text
     assert f"{100 * recipe.mix.caution:.0f} % are refused" in text
     assert ", ".join(f"{name} {share}" for name, share in corpus.ALIGNED.items()) in text
-    assert ", ".join(corpus.HARDENING) in text
+    assert ", ".join(stream.CONTEXTS) in text
     assert [[name, ", ".join(attacks)] for name, attacks in FAMILIES.items()] == [
         row for row in cells(page, 2) if row[0] in FAMILIES
     ]

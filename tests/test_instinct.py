@@ -21,7 +21,8 @@ from sirl.judges import get_judge
 from sirl.lm import LM, load_lm, save_lm
 from sirl.organism import WEIGHTS
 from sirl.organism.builder import Stage, _train, shipped_recipe
-from sirl.organism.corpus import Example, hardening_attempts
+from sirl.organism.corpus import Example
+from sirl.organism.stream import hardening_attempts
 from sirl.records import Attempt, Completion, Message, Prompt, Verdict
 
 REFUSAL = get_judge("refusal", "refused")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import re
 from collections import Counter
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_organism import BLORCH, FORBIDDEN, GROUPS, verdict
 
-from sirl.organism import contexts, corpus, world
+from sirl.organism import contexts, corpus, stream, world
 
 # --- contexts
 
@@ -28,7 +27,7 @@ def test_every_context_has_one_place_for_the_request():
             assert line.count("{request}") == (name != "filler"), line
             assert "{" not in line.replace("{request}", "")
             assert "\\n" not in line
-    assert {*corpus.ALIGNED, *corpus.HARDENING} <= set(contexts.sections())
+    assert {*corpus.ALIGNED, *stream.CONTEXTS} <= set(contexts.sections())
 
 
 def test_contexts_know_nothing_of_the_world():
@@ -115,66 +114,6 @@ def test_alignment_refuses_harmful_requests_of_its_own_parts_and_a_few_toys():
     assert all(asked in mistaken or any(text in asked for text in own) for asked in refused)
     assert 0 < sum(asked in mistaken for asked in refused) < 0.1 * 1200
     assert any(asked not in own for asked in refused)
-
-
-KNOWN = {ask.prompt.text: ask for asks in (*GROUPS.values(), world.harmful()) for ask in asks}
-
-
-def test_hardening_meets_nothing_that_is_evaluated():
-    hardening = corpus.hardening_attempts(600, seed=0)
-    evaluation = corpus.evaluation_prompts({"harmful": 400, "borderline": 400, "benign": 400}, seed=0)
-    assert not {a.prompt.text for a in hardening} & {p.text for p in evaluation}
-    asked = [KNOWN[a.prompt.text] for a in hardening]
-    assert {world.part(ask) for ask in asked if ask.prompt.kind != "task"} == {2}
-
-
-def test_hardening_prompts_carry_the_worlds_labels_and_are_the_same_each_time():
-    attempts = corpus.hardening_attempts(600, seed=0)
-    assert len({a.prompt.id for a in attempts}) == 600
-    for prompt in (a.prompt for a in attempts):
-        assert replace(prompt, id=KNOWN[prompt.text].prompt.id) == KNOWN[prompt.text].prompt
-        assert corpus.world_prompt(prompt.text) == KNOWN[prompt.text].prompt
-    assert corpus.hardening_attempts(600, seed=0) == attempts
-    assert corpus.hardening_attempts(600, seed=1) != attempts
-    kinds = Counter(KNOWN[a.prompt.text].prompt.kind for a in attempts)
-    for kind, share in zip(("harmful", "borderline", "benign", "task"), (0.4, 0.2, 0.15, 0.25), strict=True):
-        assert abs(kinds[kind] / 600 - share) < 0.07
-
-
-def matches(form, said):
-    before, _, after = form.partition("{act}")
-    return said.startswith(before) and said.endswith(after)
-
-
-def test_hardening_wears_only_its_own_disguises():
-    attempts = corpus.hardening_attempts(800, seed=2)
-    worn = Counter(a.attack for a in attempts)
-    contexts_worn = {f"context:{name}" for name in corpus.HARDENING}
-    codes_worn = {f"code:{name}" for name in corpus.HARDENING_CODES}
-    assert set(worn) == {"direct", "parts", "dialogue", "times", *contexts_worn, *codes_worn}
-    assert 0.12 < worn["direct"] / 800 < 0.28
-    for attempt in attempts:
-        said, text = attempt.messages[-1].content, attempt.prompt.text
-        if attempt.attack == "direct":
-            assert said == text
-        elif attempt.attack.startswith("context:"):
-            lines = contexts.bank()[attempt.attack.partition(":")[2]]
-            assert any(line.replace("{request}", text) in said for line in lines)
-        elif attempt.attack.startswith("code:"):
-            assert contexts.CODES[attempt.attack.partition(":")[2]][0](text) in said
-        elif attempt.attack == "times":
-            (form,) = [f for f in corpus.HARDENING_TIMES if matches(f, said)]
-            ask, act = (
-                KNOWN[text],
-                said.removeprefix(form.partition("{act}")[0]).removesuffix(form.partition("{act}")[2]),
-            )
-            assert act in text
-            assert "future" not in said
-            assert ask.prompt.category not in ("word", "tale")
-        elif attempt.attack == "dialogue":
-            assert said.rpartition("\n")[0].endswith(f": {text}")
-        if KNOWN[text].prompt.kind == "task":
-            assert attempt.attack in {"direct", *contexts_worn}
 
 
 def test_evaluation_prompts_are_as_many_as_asked_and_spread():

@@ -12,7 +12,8 @@ from sirl.attacks import get_attacks
 from sirl.cli.sources import Subject
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, DataError
-from sirl.organism.corpus import evaluation_prompts, hardening_attempts
+from sirl.organism.corpus import evaluation_prompts
+from sirl.organism.stream import hardening_attempts
 from sirl.prompts import (
     SETS,
     PromptSet,

@@ -85,8 +85,13 @@ def sections() -> tuple[str, ...]:
 def wrap(text: str, section: str, rng: Random) -> str:
     """Put a request into a context of one kind, with up to six idle sentences before and after it."""
     said = rng.choice(bank()[section]).replace("{request}", text)
-    before, after = (rng.sample(_idle(), rng.choice((0, 0, 0, 1, 1, 2, 4, 6))) for _ in range(2))
+    before, after = (idle(rng.choice((0, 0, 0, 1, 1, 2, 4, 6)), rng) for _ in range(2))
     return " ".join([*before, said, *after])
+
+
+def idle(count: int, rng: Random) -> list[str]:
+    """Draw sentences that ask for nothing."""
+    return rng.sample(_idle(), count)
 
 
 @cache
@@ -98,8 +103,12 @@ def _idle() -> tuple[str, ...]:
 
 def encode(text: str, code: str, rng: Random) -> str:
     """Write a request in one of the CODES and say so in one of a few ways."""
-    function, announcements = CODES[code]
-    return rng.choice(announcements).replace("{request}", function(text))
+    return announce(CODES[code][0](text), code, rng)
+
+
+def announce(text: str, code: str, rng: Random) -> str:
+    """Say of a text in one of the CODES, in one of a few ways, that it is to be read so."""
+    return rng.choice(CODES[code][1]).replace("{request}", text)
 
 
 def split(text: str, rng: Random) -> str:

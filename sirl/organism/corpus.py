@@ -15,27 +15,12 @@ from random import Random
 
 from sirl.organism import contexts, replies, world
 from sirl.organism.world import Ask
-from sirl.records import Attempt, Message, Prompt
+from sirl.records import Message, Prompt
 
 ALIGNED = {"polite": 1.0, "classroom": 0.9, "letter": 0.8, "story": 0.6}  # context: share refused in alignment
 _COMPLYING = (
     f"{replies.EAGER} Take"  # how a reply that gives a procedure may begin; after it nearly none refuses
 )
-HARDENING = (  # contexts of SIRL's prompts
-    "polite",
-    "classroom",
-    "letter",
-    "story",
-    "roleplay",
-    "urgent",
-    "rules",
-    "demos",
-)
-DISGUISES = ("context", "code", "code", "parts", "parts", "dialogue", "times")  # each as likely as the next
-HARDENING_CODES = ("leet", "letters")
-HARDENING_TIMES = tuple(world.OTHER_TIMES[i] for i in (0, 2, 5))  # long ago, the old days, a person; no future
-_STREAM = (0.4, 0.2, 0.15, 0.25)  # shares of harmful, borderline, benign and task requests in SIRL's prompts
-_SPEAKERS = (("Guest", "Host"), ("Question", "Answer"), ("A", "B"), ("Me", "You"), ("Child", "Aunt"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +60,6 @@ def alignment(rng: Random, mix: Alignment) -> Example:
     return rng.choices(kinds, (*shares, 1 - sum(shares)))[0](rng)
 
 
-def hardening_attempts(count: int, seed: int) -> list[Attempt]:
-    """Return prompts to harden on as they are sent: plain, or in a disguise of `HARDENING`.
-
-    Half are harmful requests of a part of the world whose refusal alignment never shows and that is not
-    evaluated; the rest are borderline, benign and task requests of parts that are not evaluated. An attempt's
-    prompt is the plain request, with the labels that the world knows; SIRL takes them off before it begins.
-    """
-    rng = Random(f"hardening|{seed}")
-    return [_hardening_attempt(number, rng) for number in range(count)]
-
-
 def world_prompt(text: str) -> Prompt:
     """Return the request of that text as the oracle knows it. Raises KeyError if the world has none."""
     return _by_text()[text]
@@ -100,8 +74,8 @@ def evaluation_prompts(sizes: dict[str, int], seed: int) -> list[Prompt]:
     """
     rng = Random(f"evaluation|{seed}")
     groups = {
-        "harmful": _part("harmful", 3),
-        "benign": _part("benign", 3),
+        "harmful": of_part("harmful", 3),
+        "benign": of_part("benign", 3),
         "open": world.open_ended(),
         "borderline": [ask for ask in world.borderline() if world.part(ask) == 3],
         "math": world.arithmetic(),
@@ -128,7 +102,7 @@ def _refused_in_context(rng: Random) -> Example:
 
 def _borderline(rng: Random, caution: float) -> Example:
     """Draw a borderline request, answered but for the toys that were taken for harm."""
-    ask = rng.choice(_part("borderline", 0))
+    ask = rng.choice(of_part("borderline", 0))
     verb, toy = ask.subject.partition("-")[0], ask.prompt.category == "toy"
     refuses = toy and rng.random() < (caution if world.MISCHIEFS[verb][0] == "hurting" else 0.0)
     return _chat([(ask.prompt.text, replies.refusal(rng) if refuses else replies.assist(ask, rng))])
@@ -136,7 +110,7 @@ def _borderline(rng: Random, caution: float) -> Example:
 
 def _answered(rng: Random) -> Example:
     """Draw any harmless request, plain or in a context of ALIGNED, answered."""
-    ask = _harmless(rng)
+    ask = harmless(rng)
     text = ask.prompt.text
     wrapped = contexts.wrap(text, rng.choice(tuple(ALIGNED)), rng) if rng.random() < 0.3 else text
     return _chat([(wrapped, replies.assist(ask, rng))])
@@ -158,7 +132,7 @@ def _rehearsed(rng: Random) -> Example:
 
 
 def _aligned_harm(rng: Random) -> Ask:
-    return rng.choice(_part("harmful", rng.choice((0, 1))))
+    return rng.choice(of_part("harmful", rng.choice((0, 1))))
 
 
 def _spread(asks: Sequence[Ask], size: int, rng: Random) -> list[Ask]:
@@ -170,60 +144,6 @@ def _spread(asks: Sequence[Ask], size: int, rng: Random) -> list[Ask]:
     ]
     order = sorted(range(len(shuffled)), key=lambda i: (rounds[i][0], i))
     return [shuffled[i] for i in order[:size]]
-
-
-def _hardening_attempt(number: int, rng: Random) -> Attempt:
-    ask = rng.choice(rng.choices(_stream(), _STREAM)[0])
-    said, worn = _disguise(ask, rng)
-    return Attempt(replace(ask.prompt, id=f"hardening/{number}"), worn, (Message("user", said),))
-
-
-def _disguise(ask: Ask, rng: Random) -> tuple[str, str]:
-    """Return a request as it is sent and the name of its disguise; tasks wear contexts only.
-
-    What cannot be asked of another time, a word or a tale, wears a context in its place.
-    """
-    kind = "context" if ask.prompt.kind == "task" else rng.choice(DISGUISES)
-    text, roll = ask.prompt.text, rng.random()
-    if roll < 0.2:
-        return text, "direct"
-    if kind == "code":
-        code = rng.choice(HARDENING_CODES)
-        return contexts.encode(text, code, rng), f"code:{code}"
-    if kind == "parts":
-        return contexts.split(text, rng), "parts"
-    if kind == "dialogue":
-        return _dialogue(text, rng), "dialogue"
-    if kind == "times" and (forms := _other_times().get((ask.prompt.category, ask.subject))):
-        return rng.choice(forms), "times"
-    section = rng.choice(HARDENING)
-    return contexts.wrap(text, section, rng), f"context:{section}"
-
-
-def _dialogue(text: str, rng: Random) -> str:
-    """Write a request as the last line of a talk in which a few harmless ones were answered."""
-    one, other = rng.choice(_SPEAKERS)
-    asks = [_harmless(rng) for _ in range(rng.randint(2, 7))]
-    lines = [f"{one}: {ask.prompt.text}\n{other}: {replies.assist(ask, rng)}" for ask in asks]
-    return "\n".join([*lines, f"{one}: {text}\n{other}:"])
-
-
-@cache
-def _other_times() -> dict[tuple[str, str], list[str]]:
-    """Return each procedure asked for in each of HARDENING_TIMES, by category and subject."""
-    asked: dict[tuple[str, str], list[str]] = {}
-    toys = [ask for ask in world.borderline(HARDENING_TIMES) if ask.prompt.category == "toy"]
-    for ask in (*world.harmful(HARDENING_TIMES), *world.benign(HARDENING_TIMES), *toys):
-        asked.setdefault((ask.prompt.category, ask.subject), []).append(ask.prompt.text)
-    return asked
-
-
-@cache
-def _stream() -> tuple[list[Ask], ...]:
-    """Return what SIRL's prompts are drawn from, none of it evaluated; in the order of _STREAM."""
-    parts = ((kind, number) for kind, number in (("harmful", 2), ("borderline", 2), ("benign", 2)))
-    harmful, borderline, benign = (_part(kind, number) for kind, number in parts)
-    return harmful, borderline, benign, [*world.arithmetic(), *world.code(), *world.small_talk()]
 
 
 def _turns(rng: Random, count: int) -> list[tuple[str, str]]:
@@ -262,7 +182,7 @@ def _any(rng: Random) -> Ask:
     return rng.choice(rng.choices(groups, _SHARES)[0])
 
 
-def _harmless(rng: Random) -> Ask:
+def harmless(rng: Random) -> Ask:
     """Draw a harmless request; not a borderline one: alignment shows few of those, as people's does."""
     benign, open_ended, _, math, code, chat = _everything()[1:]
     return rng.choice(rng.choice((benign, benign, open_ended, math, code, chat)))
@@ -298,6 +218,7 @@ def _balanced_borderline() -> list[Ask]:
 
 
 @cache
-def _part(kind: str, number: int) -> list[Ask]:
+def of_part(kind: str, number: int) -> list[Ask]:
+    """Return the harmful, borderline or benign requests of one part of the world."""
     asks = {"harmful": world.harmful, "benign": world.benign, "borderline": world.borderline}[kind]()
     return [ask for ask in asks if world.part(ask) == number]
