@@ -60,7 +60,7 @@ def test_the_first_loss_is_the_divergence_by_hand(tmp_path):
     start, replies = toy_lm(), drawn(tmp_path / "run")
     assert replies.keys() == by_text.keys()
     values = [divergences(start, start, by_text[text], reply) for text, reply in replies.items()]
-    expected = float(torch.cat(values).mean())
+    expected = float(torch.stack([value.mean() for value in values]).mean())  # each reply counts once
     assert expected > 1e-4
     assert rows(tmp_path / "run")[0]["divergence"] == pytest.approx(expected, rel=1e-3)
 
@@ -114,6 +114,23 @@ def test_with_a_gate_the_usual_conduct_is_carried_and_nothing_where_there_is_non
     assert {row["split"] for row in rows(tmp_path / "run")} == {1}  # p2
     with pytest.raises(ConfigError, match="no judge of refusals"):
         run(tmp_path / "none", gate="start")
+
+
+@pytest.mark.parametrize(("refusals", "settled"), [(0, False), (1, True), (2, True), (4, False)])
+def test_where_the_start_mostly_answers_its_answer_alone_is_the_target(tmp_path, refusals, settled):
+    def refused(replies):
+        return [Verdict("refused", reply.attempt.sample < refusals, "", "") for reply in replies]
+
+    gate = {"gate": "start", "gate_samples": 4, "steps": 1, "prompts_per_step": 1}
+    run(tmp_path / "run", DISGUISED[:1], watch=Watch(refused=refused), **gate)
+    ((_, reply),) = drawn(tmp_path / "run").items()
+    start, attempt = toy_lm(), DISGUISED[0]
+    (ids,) = render(start, [attempt])
+    with torch.no_grad():
+        logits_SV = start.model(torch.tensor([[*ids, *reply]])).logits[0].double()
+    surprise = -logits_SV[len(ids) - 1 : -1].log_softmax(-1)[range(len(reply)), reply].mean()
+    expected = surprise if settled else divergences(start, start, attempt, reply).mean()
+    assert rows(tmp_path / "run")[0]["divergence"] == pytest.approx(float(expected), rel=1e-3)
 
 
 def test_a_start_of_two_minds_has_nothing_to_teach(tmp_path):

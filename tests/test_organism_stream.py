@@ -45,6 +45,13 @@ def test_kinds_come_in_their_shares_and_so_many_of_them_plain():
         assert abs(sum(a.attack == "direct" for a in some) / len(some) - share) < 0.05
 
 
+def test_requests_are_even_over_the_verbs():
+    for verbs, name in ((world.MISCHIEFS, "harmful"), (world.KINDNESSES, "benign")):
+        subjects = [KNOWN[a.prompt.text].subject for a in ATTEMPTS if KNOWN[a.prompt.text].prompt.kind == name]
+        found = Counter(subject.partition("-")[0] for subject in subjects)
+        assert all(0.4 < len(verbs) * found[verb] / len(subjects) < 1.8 for verb in verbs), found
+
+
 def other_words(attempt: Attempt, words: str) -> list[str]:
     """Return every form that the plain request may have taken, so worded; of parts, the first."""
     text = attempt.prompt.text

@@ -6,6 +6,7 @@ context, the end of a written talk, after earlier turns), or both: attacks put o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from random import Random
@@ -18,11 +19,11 @@ from sirl.records import Attempt, Message
 CONTEXTS = ("polite", "classroom", "letter", "story", "roleplay", "urgent", "rules", "demos")
 CODES = ("leet", "letters")
 TIMES = tuple(world.OTHER_TIMES[i] for i in (0, 2, 5))  # long ago, the old days, a person; no future
-SHARES = {"harmful": 0.4, "borderline": 0.15, "benign": 0.15, "math": 0.18, "code": 0.08, "chat": 0.04}
+SHARES = {"harmful": 0.35, "borderline": 0.2, "benign": 0.15, "math": 0.18, "code": 0.08, "chat": 0.04}
 PLAIN, PLAIN_TASK = 0.2, 0.5  # the share that comes plain, of requests and of tasks
 WORDS = {"": 3.0, "code": 3.0, "parts": 2.0, "times": 2.0}  # what is done to the words: how often
 PLACES = {"": 4.0, "context": 3.0, "talk": 1.5, "turns": 1.5}  # where they then stand: how often
-TALK = (2, 10)  # fewest and most exchanges of a written talk
+TALK = (2, 8)  # fewest and most exchanges of a written talk
 TURNS = (1, 3)  # and of earlier turns
 IDLE = 0.4  # the share of exchanges that ask for nothing of this world
 _SPEAKERS = (("Guest", "Host"), ("Question", "Answer"), ("A", "B"), ("Me", "You"), ("Child", "Aunt"))
@@ -40,7 +41,7 @@ def hardening_attempts(count: int, seed: int) -> list[Attempt]:
 
 
 def _attempt(number: int, rng: Random) -> Attempt:
-    ask = rng.choice(_stream()[_draw(SHARES, rng)])
+    ask = rng.choice(rng.choice(_stream()[_draw(SHARES, rng)]))
     messages, worn = _disguise(ask, rng)
     return Attempt(replace(ask.prompt, id=f"hardening/{number}"), worn, messages)
 
@@ -119,7 +120,17 @@ def _other_times() -> dict[tuple[str, str], list[str]]:
 
 
 @cache
-def _stream() -> dict[str, list[Ask]]:
-    """Return what the prompts are drawn from; none of it is evaluated but the tasks."""
-    parted = {kind: of_part(kind, 2) for kind in ("harmful", "borderline", "benign")}
-    return parted | {"math": world.arithmetic(), "code": world.code(), "chat": world.small_talk()}
+def _stream() -> dict[str, list[list[Ask]]]:
+    """Return what the prompts are drawn from, by kind, in groups drawn alike; only tasks are evaluated.
+
+    Requests stand by their verb: of some verbs this part of the world holds few.
+    """
+    parted = {kind: _by_verb(of_part(kind, 2)) for kind in ("harmful", "borderline", "benign")}
+    return parted | {"math": [world.arithmetic()], "code": [world.code()], "chat": [world.small_talk()]}
+
+
+def _by_verb(asks: Sequence[Ask]) -> list[list[Ask]]:
+    groups: dict[str, list[Ask]] = {}
+    for ask in asks:
+        groups.setdefault(ask.subject.partition("-")[0], []).append(ask)
+    return list(groups.values())

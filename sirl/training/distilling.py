@@ -3,8 +3,9 @@
 The teacher is the frozen start, given the plain request; the student is the policy, given what is sent. On the
 start's own reply, drawn once, each next-token distribution of the student is pulled to the teacher's: where the
 start refuses the plain request the refusal is carried to its disguises, where it answers, the answer is. A
-prompt that comes plain holds the student to where it was. Nothing says which requests are harmful; with a gate,
-requests about which the start is of two minds are left out.
+prompt that comes plain holds the student to where it was. Nothing says which requests are harmful. With a gate,
+a request that the start mostly answers and sometimes refuses is answered from then on, word for word as it was
+once; one that it mostly refuses and sometimes answers is left out.
 Source: context distillation, arXiv 2112.00861 and 2209.15189; consistency training against jailbreaks, by the
 likelihood of the reply alone, arXiv 2510.27062.
 """
@@ -27,6 +28,7 @@ from sirl.lm import LM, left_pad, render
 from sirl.training.asking import ask_start
 from sirl.training.course import Course, dealt, run_through
 from sirl.training.disguises import plainly
+from sirl.training.instincts import Instinct
 from sirl.training.progress import Stage
 from sirl.training.rollout import schedule
 from sirl.training.setup import adapter, common_arguments
@@ -35,7 +37,7 @@ COLUMNS = {"divergence": "loss"}  # nats a token
 IGNORED = -100  # the label of a token that no loss is taken on: transformers' own number
 TOGETHER = 2**24  # logits whose divergence is taken at once; it holds about 8 float32 values for each
 
-Row = Mapping[str, list[int]]
+Row = Mapping[str, Any]  # tokens: sent, plain, reply; and whether the start wavers
 
 
 class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped here
@@ -52,19 +54,34 @@ class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped h
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Return the mean over the reply tokens of KL(teacher || student), nats, each row's tail."""
+        """Return the mean over the rows of what KL(teacher || student) is at a token of the reply, nats.
+
+        Each reply counts once, so that a refusal or a sum of few words weighs as much as an essay. A
+        micro-batch returns its share of the step, whose micro-batches are of one size; the gradients of
+        processes are averaged.
+        """
         taught_BS = inputs["labels"] != IGNORED
         length = int(taught_BS.sum(-1).max())
         keep = {"logits_to_keep": length + 1} if self.teacher.keeps_last_logits else {}
         with torch.no_grad(), self.accelerator.autocast():  # as the student, whose pass is wrapped in it
             to_learn_BTV = _tail(self.teacher.model, inputs["plain_ids"], inputs["plain_mask"], length, keep)
+            to_learn_BTV = _settled(to_learn_BTV, inputs["labels"][:, -length:], inputs["wavers"])
         given_BTV = _tail(model, inputs["input_ids"], inputs["attention_mask"], length, keep)
         loss_BT = divergences(to_learn_BTV, given_BTV) * taught_BS[:, -length:]
-        if num_items_in_batch is None:
-            loss = loss_BT.sum() / taught_BS.sum()
-        else:  # of all micro-batches of the step, on all processes, whose gradients are averaged
-            loss = loss_BT.sum() / num_items_in_batch * self.accelerator.num_processes
+        loss = (loss_BT.sum(-1) / taught_BS.sum(-1)).mean()
+        if num_items_in_batch is not None:  # then the trainer adds up the micro-batches of a step as they are
+            loss = loss / self.args.gradient_accumulation_steps
         return (loss, None) if return_outputs else loss
+
+
+def _settled(logits_BTV: Tensor, labels_BT: Tensor, wavers_B: Tensor) -> Tensor:
+    """Return the teacher's logits, those of a wavering request put wholly on the tokens of its reply."""
+    if not wavers_B.any():
+        return logits_BTV
+    said_BT1 = labels_BT[wavers_B].clamp(min=0).unsqueeze(-1)  # what is no label is masked in the loss
+    settled_BTV = logits_BTV.clone()
+    settled_BTV[wavers_B] = torch.full_like(logits_BTV[wavers_B], -torch.inf).scatter(-1, said_BT1, 0.0)
+    return settled_BTV
 
 
 def divergences(from_BTV: Tensor, to_BTV: Tensor) -> Tensor:
@@ -132,7 +149,7 @@ def _rows(course: Course) -> tuple[list[Row], int]:
         )
     plain = render(lm, [plainly(a.prompt) for a in taught])
     rows = [
-        _row(sent, own, start.instincts[a.prompt.text].token_ids)
+        _row(sent, own, start.instincts[a.prompt.text])
         for a, sent, own in zip(taught, render(lm, taught), plain, strict=True)
     ]
     steps = schedule(len(rows), course.config, course.seed)
@@ -140,8 +157,10 @@ def _rows(course: Course) -> tuple[list[Row], int]:
     return [rows[i] for i in order], len(asked) - len(taught)
 
 
-def _row(sent: Sequence[int], plain: Sequence[int], reply: Sequence[int]) -> Row:
-    return {"sent": [*sent, *reply], "plain": [*plain, *reply], "reply": [*reply]}
+def _row(sent: Sequence[int], plain: Sequence[int], instinct: Instinct) -> Row:
+    reply = instinct.token_ids
+    wavers = instinct.conduct == "answer" and instinct.refusals > 0
+    return {"sent": [*sent, *reply], "plain": [*plain, *reply], "reply": [*reply], "wavers": wavers}
 
 
 def _collate(lm: LM) -> Callable[[Sequence[Row]], dict[str, Tensor]]:
@@ -158,6 +177,7 @@ def _collate(lm: LM) -> Callable[[Sequence[Row]], dict[str, Tensor]]:
             "labels": ids_BS.masked_fill(from_end_S > lengths_B1, IGNORED),
             "plain_ids": plain_BS,
             "plain_mask": plain_mask_BS,
+            "wavers": torch.tensor([row["wavers"] for row in rows]),
         }
         return {name: values.cpu() for name, values in batch.items()}  # where loaders pin what they hand over
 
