@@ -72,7 +72,7 @@ def test_a_model_surer_when_it_complies_is_not_trained_without_force(inverted, t
     assert "it would teach it to comply" in sentence
     assert "(difference -" in sentence
     assert "95 % interval -" in sentence
-    assert "AUROC 0.0" in sentence
+    assert float(sentence.partition("AUROC ")[2].split(",")[0]) < 0.2
     assert "complying replies to" in sentence
     assert "give --force" in sentence
     assert not (tmp_path / "run").exists()

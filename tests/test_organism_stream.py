@@ -42,7 +42,7 @@ def test_kinds_come_in_their_shares_and_so_many_of_them_plain():
     assert all(abs(kinds[name] / len(ATTEMPTS) - share) < 0.04 for name, share in stream.SHARES.items())
     for task, share in ((True, stream.PLAIN_TASK), (False, stream.PLAIN)):
         some = [a for a in ATTEMPTS if (KNOWN[a.prompt.text].prompt.kind == "task") is task]
-        assert abs(sum(a.attack == "direct" for a in some) / len(some) - share) < 0.05
+        assert abs(sum(a.attack == "direct" for a in some) / len(some) - share) < 0.07  # three standard errors
 
 
 def test_requests_are_even_over_the_verbs():
