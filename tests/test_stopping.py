@@ -88,6 +88,29 @@ def test_a_model_over_budget_for_a_while_is_not_gone_back_from(tmp_path):
     assert not any("kept_step" in row for row in found)
 
 
+def fading(*shares):
+    """Return a watch whose probe finds these shares refused, one after another; the first is of the start."""
+    left = iter(shares)
+    return Watch(lambda lm: {"benign_probe": next(left), "refusal_probe": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("shares", "kept", "last"),
+    [
+        ((0.4, 0.3, 0.2, 0.1, 0.05, 0.0), None, 12),  # it mends in time
+        ((0.4, 0.3, 0.2, 0.2), 0, 8),  # it mends no more
+        ((0.0, 0.5, 0.4, 0.3, 0.2, 0.1), 2, 12),  # too late; the kept checkpoint is there still
+    ],
+)
+def test_a_run_whose_over_refusal_fades_goes_on(tmp_path, shares, kept, last):
+    config = replace(BUDGETS, steps=12, snapshots=(2, 12), learning_rate=1e-2)
+    model = train(tmp_path / "run", config, watch=fading(0.0, *shares))
+    found = rows(tmp_path / "run")
+    assert (found[-1].get("kept_step"), found[-1]["step"]) == (kept, last)
+    expected = toy_lm() if kept == 0 else load_lm(tmp_path / "run" / "snapshots" / str(kept or last))
+    assert same(weights(model), weights(expected))
+
+
 def test_snapshots_are_the_models_of_their_steps(tmp_path):
     train(tmp_path / "run", replace(CONFIG, snapshots=(1, 3, 9)))
     folders = {p.name for p in (tmp_path / "run" / "snapshots").iterdir()}

@@ -32,9 +32,9 @@ _SPEAKERS = (("Guest", "Host"), ("Question", "Answer"), ("A", "B"), ("Me", "You"
 def hardening_attempts(count: int, seed: int) -> list[Attempt]:
     """Return prompts to harden on as they are sent: plain, or in a disguise.
 
-    They come in SHARES: harmful requests are of a part of the world whose refusal alignment never shows and that
-    is not evaluated, borderline and benign ones of parts that are not evaluated either. An attempt's prompt is
-    the plain request, with the labels that the world knows; label-free methods take them off first.
+    They come in SHARES: harmful requests are of a part of the world whose refusal alignment never shows and
+    that is not evaluated, borderline and benign ones of parts that are not evaluated either. An attempt's
+    prompt is the plain request, with the labels that the world knows; label-free methods take them off first.
     """
     rng = Random(f"hardening|{seed}")
     return [_attempt(number, rng) for number in range(count)]

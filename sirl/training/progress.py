@@ -22,7 +22,7 @@ from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import mark_whole
 from sirl.training.instincts import Draw
 from sirl.training.precision import computing
-from sirl.training.stopping import PATIENCE, breach
+from sirl.training.stopping import PATIENCE, breach, mends
 from sirl.training.surroundings import at_rest, own_randomness
 from sirl.training.together import from_first, wait, whole
 
@@ -82,8 +82,9 @@ class Stage:
 class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Write one row a step as TRL logs it, before the checkpoint of that step is saved.
 
-    So the rows on disk always reach at least as far as the newest checkpoint. A run that is over budget at as
-    many probes in a row as `stopping.PATIENCE`, or at its last, ends there, and its row names the step to keep.
+    So the rows on disk always reach at least as far as the newest checkpoint. A run that is over budget at
+    `stopping.PATIENCE` probes in a row and does not mend, or at its last, ends there, and its row names the
+    step to keep: the last within the budgets, whose checkpoint no newer one pushes out.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.started = time.perf_counter()
 
-    def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002
+    def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         logs = given["logs"]
         if "loss" not in logs:  # TRL's closing line
             return
@@ -114,24 +115,28 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         if self.watch.probe and (state.global_step % self.config.save_every == 0 or _last(state)):
             with whole(self.trainer) as model:
                 now = self._measure(self.watch.probe, model)
-            row |= from_first(lambda: self._weigh(now, _last(state)))  # so that all stop, or none
+            # The first process decides, so that all stop or none.
+            within, weighed = from_first(lambda: self._weigh(now, step, _last(state)))
+            row |= weighed
             control.should_training_stop |= "kept_step" in row
+            state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{within - self.stage.first}")
         if is_first():
             self.run.append(STEPS, [row])
             if self.watch.on_step:
                 self.watch.on_step(row)
 
-    def _weigh(self, now: Mapping[str, float], last: bool) -> dict[str, Any]:
-        """Return what a probe adds to the row of its step."""
+    def _weigh(self, now: Mapping[str, float], step: int, last: bool) -> tuple[int, dict[str, Any]]:
+        """Return the newest step within the budgets, 0 for the start, and what a probe adds to its row."""
         over = breach(self.at_start, now, self.config)
-        return {**now, "over_budget": over, **(self._give_up(last) if over else {})}
-
-    def _give_up(self, last: bool) -> dict[str, int]:
-        """Return the step to go back to if this is a probe over budget too many, or the last; else nothing."""
+        row = {**now, "over_budget": over}
+        if not over:
+            return step, row
         probed = [row for row in self.run.rows(STEPS) if "over_budget" in row]
-        kept = max((row["step"] for row in probed if not row["over_budget"]), default=0)
-        strikes = 1 + len([row for row in probed if row["step"] > kept])
-        return {"kept_step": kept} if last or strikes == PATIENCE else {}
+        within = max((row["step"] for row in probed if not row["over_budget"]), default=0)
+        many = sum(row["step"] > within for row in probed) + 1 >= PATIENCE
+        if last or (many and not mends(self.at_start, probed[-1], now, self.config)):
+            row["kept_step"] = within
+        return within, row
 
     def on_save(self, args: Any, state: Any, control: Any, **__: Any) -> None:  # noqa: ARG002
         wait()  # until every process has written its part

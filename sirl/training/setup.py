@@ -20,7 +20,6 @@ from sirl.training.cpu_trainer import CpuGRPOTrainer
 from sirl.training.precision import mixes
 from sirl.training.rewarding import TrlReward, make_reward
 from sirl.training.rollout import Drill, make_rollout, schedule
-from sirl.training.stopping import PATIENCE
 from sirl.training.weights import has_own_code
 
 
@@ -91,7 +90,7 @@ def common_arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> di
         "dataloader_pin_memory": not on_cpu,
         "save_strategy": "steps",
         "save_steps": config.save_every,
-        "save_total_limit": PATIENCE + 1,  # so that the last one within the budgets is there
+        "save_total_limit": 3,  # the newest, one before it should it be torn, the last within the budgets
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # it would put an average in the place of a loss that is not finite
         "report_to": [tracker for tracker in config.trackers if tracker != "tensorboard"] or "none",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from sirl.config import TrainConfig
 
-PATIENCE = 3  # probes over budget in a row that end a run; ours: over-refusal early on may pass again
+PATIENCE = 3  # probes over budget in a row that end a run, unless it mends; ours: over-refusal may pass again
 COLLAPSED = 0.5  # ours: of what the start had; below it a model is no longer itself
 LOOPING = 0.5  # ours: mean share of phrases said before
 
@@ -25,11 +25,9 @@ def breach(start: Mapping[str, float], now: Mapping[str, float], config: TrainCo
     """
     if not _watched(config):
         return None
-    rise = _value(now, "benign_probe") - _value(start, "benign_probe")
-    if rise > config.refusal_budget:
-        return (
-            f"{rise:.1%} of the probes that the start answers are refused, budget {config.refusal_budget:.1%}"
-        )
+    if _over_refuses(start, now, config):
+        rise, budget = _rise(start, now), config.refusal_budget
+        return f"{rise:.1%} of the probes that the start answers are refused, budget {budget:.1%}"
     loss = 1 - _ratio(start, now, "distinct_probe")
     if loss > config.diversity_budget:
         return f"{loss:.1%} of the distinct replies to probes are gone, budget {config.diversity_budget:.1%}"
@@ -37,6 +35,21 @@ def breach(start: Mapping[str, float], now: Mapping[str, float], config: TrainCo
     if config.drift_budget and drift > config.drift_budget:
         return f"the start's answers to probes cost {drift:.3f} nats a token more, budget {config.drift_budget}"
     return _collapse(start, now)
+
+
+def mends(
+    start: Mapping[str, float], before: Mapping[str, float], now: Mapping[str, float], config: TrainConfig
+) -> bool:
+    """Return True if what is over budget is refusing, and there is less of it than at the probe before."""
+    return _over_refuses(start, now, config) and _rise(start, now) < _rise(start, before)
+
+
+def _over_refuses(start: Mapping[str, float], now: Mapping[str, float], config: TrainConfig) -> bool:
+    return _rise(start, now) > config.refusal_budget
+
+
+def _rise(start: Mapping[str, float], now: Mapping[str, float]) -> float:
+    return _value(now, "benign_probe") - _value(start, "benign_probe")
 
 
 def _collapse(start: Mapping[str, float], now: Mapping[str, float]) -> str | None:
