@@ -17,7 +17,7 @@ from sirl.config import TrainConfig
 from sirl.errors import AttackError, ConfigError
 from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Verdict
 from sirl.rundir import open_run, read_run
-from sirl.training import Watch, plainly, rollout
+from sirl.training import Watch, distilling, plainly, rollout
 
 SEARCHED = replace(
     CONFIG, gate="start", gate_samples=1, search=("aim",), search_every=2, search_prompts=2, search_budget=4
@@ -84,6 +84,42 @@ def test_a_search_changes_what_is_learned_and_a_stopped_run_ends_as_an_unbroken_
         searched(tmp_path / "cut", trick, on_step=stop)
     assert same(weights(searched(tmp_path / "cut", trick)), whole)
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+
+
+def test_distillation_is_taught_what_was_found(tmp_path, monkeypatch):
+    config = replace(
+        SEARCHED, method="distill", prompts_per_step=4, micro_batch=4
+    )  # two backward passes a step
+    sent = []
+    together = distilling._together
+    monkeypatch.setattr(distilling, "_together", lambda lm, rows: sent.append(rows) or together(lm, rows))
+    asked_for = []
+
+    def search(lm, attempts, step):
+        assert not lm.model.training
+        asked_for.append((step, [a.prompt.text for a in attempts]))
+        return trick(lm, attempts, step)
+
+    whole = weights(searched(tmp_path / "whole", search, config))
+    assert [step for step, _ in asked_for] == [1, 3]
+    lm = toy_lm()
+    told = [[lm.tokenizer.decode(row["sent"]) for row in rows] for rows in sent]
+    steps = [told[i] + told[i + 1] for i in range(0, len(told), 2)]
+    for step, texts in enumerate(steps, 1):
+        found = [text for at, given in asked_for for text in given[1:] if at == step]
+        assert len(texts) == 4
+        assert sum("! " in text for text in texts) == len(found)
+        assert all(any(f"{step}! {text}" in one for one in texts) for text in found)
+    plain = weights(searched(tmp_path / "plain", lambda lm, attempts, step: list(attempts), config))
+    assert not same(whole, plain)
+
+    def stop(row):
+        if row["step"] == 3:
+            raise StopHere
+
+    with pytest.raises(StopHere):
+        searched(tmp_path / "cut", trick, config, on_step=stop)
+    assert same(weights(searched(tmp_path / "cut", trick, config)), whole)
 
 
 def test_what_is_too_long_is_not_sent(tmp_path):

@@ -14,15 +14,16 @@ _COUNTS = (
     *("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch", "gate_samples"),
     *("save_every", "limit", "search_every", "search_prompts", "search_budget"),
 )
-_OF_REWARD = ("reward", "gate", "anchors", "penalty", "bonus", "search", "floor", "min_spread", "drop_outliers")
+_OF_REWARD = ("reward", "anchors", "penalty", "bonus", "floor", "min_spread", "drop_outliers")
+_OF_GATE = ("gate", "search")
 _OF_GRPO = ("scale_rewards", "kl", "clip")
 LABEL_FREE = ("sirl", "distill")  # the other methods are baselines, which read labels
 UNREAD = {  # method: the settings that it does not read
     "sirl": (),
-    "distill": ("group", *(name for name in _OF_REWARD if name != "gate"), *_OF_GRPO),
-    "sft": (*_OF_REWARD, *_OF_GRPO),
-    "dpo": (*_OF_REWARD, *_OF_GRPO),
-    "reward_model": _OF_REWARD,
+    "distill": ("group", *_OF_REWARD, *_OF_GRPO),
+    "sft": (*_OF_GATE, *_OF_REWARD, *_OF_GRPO),
+    "dpo": (*_OF_GATE, *_OF_REWARD, *_OF_GRPO),
+    "reward_model": (*_OF_GATE, *_OF_REWARD),
 }
 
 

@@ -5,7 +5,8 @@ start's own reply, drawn once, each next-token distribution of the student is pu
 start refuses the plain request the refusal is carried to its disguises, where it answers, the answer is. A
 prompt that comes plain holds the student to where it was. Nothing says which requests are harmful. With a gate,
 a request that the start mostly answers and sometimes refuses is answered from then on, word for word as it was
-once; one that it mostly refuses and sometimes answers is left out.
+once; one that it mostly refuses and sometimes answers is left out. With `search`, off by default, some requests
+of a step are sent as an attack has just found that the policy answers them.
 Source: context distillation, arXiv 2112.00861 and 2209.15189; consistency training against jailbreaks, by the
 likelihood of the reply alone, arXiv 2510.27062.
 """
@@ -13,25 +14,30 @@ likelihood of the reply alone, arXiv 2510.27062.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from transformers import default_data_collator
 from trl import SFTConfig, SFTTrainer
 
+from sirl.config import TrainConfig
 from sirl.entropy import divergence
 from sirl.errors import DataError
 from sirl.lm import LM, left_pad, render
+from sirl.records import Attempt
 from sirl.training.asking import ask_start
 from sirl.training.course import Course, dealt, run_through
 from sirl.training.disguises import plainly
 from sirl.training.instincts import Instinct
 from sirl.training.progress import Stage
-from sirl.training.rollout import schedule
+from sirl.training.rollout import Drill, schedule, search_step
 from sirl.training.setup import adapter, common_arguments
+from sirl.training.surroundings import at_rest
+from sirl.training.together import whole
 
 COLUMNS = {"divergence": "loss"}  # nats a token
 IGNORED = -100  # the label of a token that no loss is taken on: transformers' own number
@@ -41,25 +47,48 @@ Row = Mapping[str, Any]  # tokens: sent, plain, reply; and whether the start wav
 
 
 class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped here
-    """SFTTrainer whose loss is the divergence from a teacher that reads other words before the same reply."""
+    """SFTTrainer whose loss is the divergence from a teacher that reads other words before the same reply.
 
-    def __init__(self, teacher: LM, **given: Any) -> None:
+    A batch holds the numbers of its rows: what a row sends may be found only when its step begins.
+    """
+
+    def __init__(
+        self, teacher: LM, rows: Sequence[Row], drill: Drill, config: TrainConfig, **given: Any
+    ) -> None:
         super().__init__(**given)
-        self.teacher = teacher
+        self.teacher, self.rows, self.drill, self.config = teacher, rows, drill, config
+        self.found: Mapping[int, Row] = {}
+        self.begun = -1  # the step that `found` is of
+
+    def training_step(self, *given: Any, **named: Any) -> Any:
+        """Search before the first micro-batch of a step."""
+        if self.begun != self.state.global_step:
+            self.begun = self.state.global_step
+            self.found = self._search(self.begun)
+        return super().training_step(*given, **named)
+
+    def _search(self, step: int) -> Mapping[int, Row]:
+        if self.drill.search is None:
+            return {}
+        lm = self.teacher
+        with whole(self) as policy, at_rest(policy), self.accelerator.autocast():
+            found = search_step(LM(policy, lm.tokenizer, lm.name), self.drill, self.config, step)
+        return dict(zip(found, _rows(lm, list(found.values()), self.drill), strict=True))
 
     def compute_loss(
         self,
         model: Any,
         inputs: dict[str, Tensor],
         return_outputs: bool = False,
-        num_items_in_batch: Any = None,
+        num_items_in_batch: Any = None,  # noqa: ARG002  # no labels in a batch: None
     ) -> Any:
         """Return the mean over the rows of what KL(teacher || student) is at a token of the reply, nats.
 
-        Each reply counts once, so that a refusal or a sum of few words weighs as much as an essay. A
-        micro-batch returns its share of the step, whose micro-batches are of one size; the gradients of
-        processes are averaged.
+        Each reply counts once, so that a refusal or a sum of few words weighs as much as an essay. All
+        micro-batches of a step are of one size; the gradients of processes are averaged.
         """
+        rows = [self.found.get(n, self.rows[n]) for n in inputs["number"].tolist()]
+        inputs = _together(self.teacher, rows)
         taught_BS = inputs["labels"] != IGNORED
         length = int(taught_BS.sum(-1).max())
         keep = {"logits_to_keep": length + 1} if self.teacher.keeps_last_logits else {}
@@ -69,8 +98,6 @@ class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped h
         given_BTV = _tail(model, inputs["input_ids"], inputs["attention_mask"], length, keep)
         loss_BT = divergences(to_learn_BTV, given_BTV) * taught_BS[:, -length:]
         loss = (loss_BT.sum(-1) / taught_BS.sum(-1)).mean()
-        if num_items_in_batch is not None:  # then the trainer adds up the micro-batches of a step as they are
-            loss = loss / self.args.gradient_accumulation_steps
         return (loss, None) if return_outputs else loss
 
 
@@ -112,33 +139,33 @@ def _tail(model: Any, ids_BS: Tensor, mask_BS: Tensor, length: int, keep: Mappin
 def distill(course: Course) -> Any:
     """Train by context distillation; return the model. Raises DataError if the start has nothing to teach."""
     lm, config = course.lm, course.config
-    rows, split = _rows(course)
+    drill, split = _drill(course)
+    rows = _rows(lm, drill.attempts, drill)
     trainer = DistillationTrainer(
         teacher=lm,
+        rows=rows,
+        drill=drill,
+        config=config,
         model=copy.deepcopy(lm.model),
         args=SFTConfig(
             **common_arguments(lm, config, course.run.checkpoint, course.seed)
             | {"lr_scheduler_type": "cosine"},  # the target stands still: what is left to mend gets finer
             **dealt(config, replies=2),  # each row goes through teacher and student
             max_length=None,
-            dataset_kwargs={"skip_prepare_dataset": True},  # the rows are tokens already
+            dataset_kwargs={"skip_prepare_dataset": True},  # the trainer holds the rows, as tokens
             remove_unused_columns=False,
         ),
-        data_collator=_collate(lm),
-        train_dataset=Dataset.from_list(rows),
+        data_collator=default_data_collator,
+        train_dataset=_numbers(rows, config, course.seed),
         processing_class=copy.deepcopy(lm.tokenizer),
         peft_config=adapter(config),
     )
     return run_through(trainer, course, Stage(COLUMNS, {"left_out": course.left_out, "split": split}))
 
 
-def _rows(course: Course) -> tuple[list[Row], int]:
-    """Return one row a prompt of each step, in the order of the steps, and how many prompts teach nothing.
-
-    A step's rows stand by length: their order in it decides nothing, and rows of like length need little
-    padding. Raises DataError if nothing is left to learn from.
-    """
-    lm, start = course.lm, ask_start(course)
+def _drill(course: Course) -> tuple[Drill, int]:
+    """Return what is taught, and how many prompts teach nothing. Raises DataError if nothing is left."""
+    start = ask_start(course)
     asked = [a for a in course.attempts if a.prompt.text in start.instincts]
     taught = [a for a in asked if start.sides.get(a.prompt.text, "refuse") != "split"]
     if not taught:
@@ -147,14 +174,28 @@ def _rows(course: Course) -> tuple[list[Row], int]:
             "a conduct to carry over",
             "see instincts.jsonl of the run, or give other prompts",
         )
-    plain = render(lm, [plainly(a.prompt) for a in taught])
-    rows = [
-        _row(sent, own, start.instincts[a.prompt.text])
-        for a, sent, own in zip(taught, render(lm, taught), plain, strict=True)
-    ]
-    steps = schedule(len(rows), course.config, course.seed)
+    search = course.watch.search if course.config.search else None
+    drill = Drill(tuple(taught), course.seed, start.instincts, start.sides, start.judge, search)
+    return drill, len(asked) - len(taught)
+
+
+def _numbers(rows: Sequence[Row], config: TrainConfig, seed: int) -> Dataset:
+    """Return the numbers of the rows in the order of the steps.
+
+    Those of a step stand by length: their order in it decides nothing, and rows of like length need little
+    padding.
+    """
+    steps = schedule(len(rows), config, seed)
     order = [i for step in steps for i in sorted(step, key=lambda i: len(rows[i]["sent"]))]
-    return [rows[i] for i in order], len(asked) - len(taught)
+    return Dataset.from_list([{"number": i} for i in order])
+
+
+def _rows(lm: LM, attempts: Sequence[Attempt], drill: Drill) -> list[Row]:
+    plain = render(lm, [plainly(a.prompt) for a in attempts])
+    return [
+        _row(sent, own, drill.instincts[a.prompt.text])
+        for a, sent, own in zip(attempts, render(lm, attempts), plain, strict=True)
+    ]
 
 
 def _row(sent: Sequence[int], plain: Sequence[int], instinct: Instinct) -> Row:
@@ -163,22 +204,17 @@ def _row(sent: Sequence[int], plain: Sequence[int], instinct: Instinct) -> Row:
     return {"sent": [*sent, *reply], "plain": [*plain, *reply], "reply": [*reply], "wavers": wavers}
 
 
-def _collate(lm: LM) -> Callable[[Sequence[Row]], dict[str, Tensor]]:
-    """Return what makes a batch of rows: padded on the left, so that the replies end together."""
-
-    def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
-        ids_BS, mask_BS = left_pad(lm, [row["sent"] for row in rows])
-        plain_BS, plain_mask_BS = left_pad(lm, [row["plain"] for row in rows])
-        lengths_B1 = torch.tensor([[len(row["reply"])] for row in rows], device=lm.device)
-        from_end_S = torch.arange(ids_BS.shape[1], 0, -1, device=lm.device)
-        batch = {
-            "input_ids": ids_BS,
-            "attention_mask": mask_BS,
-            "labels": ids_BS.masked_fill(from_end_S > lengths_B1, IGNORED),
-            "plain_ids": plain_BS,
-            "plain_mask": plain_mask_BS,
-            "wavers": torch.tensor([row["wavers"] for row in rows]),
-        }
-        return {name: values.cpu() for name, values in batch.items()}  # where loaders pin what they hand over
-
-    return collate
+def _together(lm: LM, rows: Sequence[Row]) -> dict[str, Tensor]:
+    """Return rows as one batch: padded on the left, so that the replies end together."""
+    ids_BS, mask_BS = left_pad(lm, [row["sent"] for row in rows])
+    plain_BS, plain_mask_BS = left_pad(lm, [row["plain"] for row in rows])
+    lengths_B1 = torch.tensor([[len(row["reply"])] for row in rows], device=lm.device)
+    from_end_S = torch.arange(ids_BS.shape[1], 0, -1, device=lm.device)
+    return {
+        "input_ids": ids_BS,
+        "attention_mask": mask_BS,
+        "labels": ids_BS.masked_fill(from_end_S > lengths_B1, IGNORED),
+        "plain_ids": plain_BS,
+        "plain_mask": plain_mask_BS,
+        "wavers": torch.tensor([row["wavers"] for row in rows], device=lm.device),
+    }
