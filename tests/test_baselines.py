@@ -329,7 +329,8 @@ def test_a_setting_that_the_method_does_not_read_is_refused():
     with pytest.raises(ConfigError, match=r"--set train.kl with train.method = 'dpo'"):
         load_recipe("organism", ["train.kl=0.1", "train.method=dpo"])
     assert load_recipe("organism", ["train.kl=0.1", "train.method=reward_model"]).train.kl == 0.1
-    assert load_recipe("organism-gated", ["train.method=sft"]).train.gate == "start"  # the recipe's, for SIRL
+    other = load_recipe("organism", ["train.method=sft"]).train  # what the recipe holds for its own method
+    assert (other.gate, other.search, other.steps) == ("none", (), 60)
 
 
 def test_rows_are_dealt_out_evenly(monkeypatch):

@@ -130,7 +130,7 @@ def model(tmp_path_factory):
 SMALL = (
     *("--set", "gap.max_reply_tokens=4", "--set", "train.steps=1", "--set", "train.prompts_per_step=2"),
     *("--set", "train.micro_batch=4", "--set", "train.max_reply_tokens=4"),
-    *("--set", "train.gate=none"),  # a model of random numbers has no conduct to carry over
+    *("--set", "train.gate=none", "--set", "train.search=[]"),  # random numbers have no conduct to carry over
 )
 
 

@@ -61,7 +61,7 @@ def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe by shipped name or by path, then apply `section.key=value` changes.
 
     Raises ConfigError on an unknown recipe, section or key, on a value of the wrong type or out of range, on a
-    change that the method does not read; the recipe itself may hold settings of another method.
+    change that the method does not read; what a recipe holds for another method is put at its default.
     """
     tables = _tables(name)
     asked = [_split_change(change) for change in changes]
@@ -77,7 +77,8 @@ def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
         if section == "train" and key in UNREAD[recipe.train.method]:
             method = f"train.method = {recipe.train.method!r}"
             raise ConfigError(f"--set train.{key} with {method}", "a setting that it reads", "leave it out")
-    return recipe
+    unread = {name: getattr(TrainConfig(), name) for name in UNREAD[recipe.train.method]}
+    return replace(recipe, train=replace(recipe.train, **unread))
 
 
 def _tables(name: str, built_on_it: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
