@@ -42,8 +42,10 @@ code = 1
 chat = 1
 [methods.plain]
 gate = "none"
+search = []
 [methods.unfit]
 gate = "none"
+search = []
 max_prompt_tokens = 1
 [methods.best_of_2]
 best_of = 2
@@ -55,7 +57,7 @@ STUDY = StudyConfig(
     steps=(0, 30, 100),
     reference="distill",
     methods={
-        "plain": {"gate": "none"},
+        "plain": {"gate": "none", "search": []},
         "distill": {},
         "best_of_4": {"best_of": 4, "temperature": 1.0},
     },
@@ -154,6 +156,7 @@ def test_a_method_that_trains_changes_train(tmp_path):
     assert set(job.changes) == {
         "train.learning_rate=0.001",
         'train.gate="none"',
+        "train.search=[]",
         "train.steps=100",
         "train.snapshots=[30]",
     }
