@@ -19,11 +19,11 @@ from sirl.records import Attempt, Message
 CONTEXTS = ("polite", "classroom", "letter", "story", "roleplay", "urgent", "rules", "demos")
 CODES = ("leet", "letters")
 TIMES = tuple(world.OTHER_TIMES[i] for i in (0, 2, 5))  # long ago, the old days, a person; no future
-SHARES = {"harmful": 0.35, "borderline": 0.2, "benign": 0.15, "math": 0.18, "code": 0.08, "chat": 0.04}
+SHARES = {"harmful": 0.3, "borderline": 0.25, "benign": 0.13, "math": 0.2, "code": 0.08, "chat": 0.04}
 PLAIN, PLAIN_TASK = 0.2, 0.5  # the share that comes plain, of requests and of tasks
 WORDS = {"": 3.0, "code": 3.0, "parts": 3.0, "times": 2.0}  # what is done to the words: how often
-PLACES = {"": 4.0, "context": 3.0, "talk": 2.0, "turns": 1.5}  # where they then stand: how often
-TALK = (2, 12)  # fewest and most exchanges of a written talk
+PLACES = {"": 4.0, "context": 3.0, "talk": 2.5, "turns": 1.5}  # where they then stand: how often
+TALK = (4, 12)  # fewest and most exchanges of a written talk
 TURNS = (1, 3)  # and of earlier turns
 IDLE = 0.4  # the share of exchanges that ask for nothing of this world
 _SPEAKERS = (("Guest", "Host"), ("Question", "Answer"), ("A", "B"), ("Me", "You"), ("Child", "Aunt"))
