@@ -34,8 +34,7 @@ SETTINGS = {  # a group lies across processes, and whatever looks at a whole ste
     "gate": "certainty",
     "gate_samples": 2,
     "anchors": 1,
-    "drop_outliers": True,
-    "scale_rewards": "side",
+    "scale_rewards": "batch",
     "snapshots": [3],
 }
 FSDP = (

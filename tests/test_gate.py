@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
-from math import log, sqrt
 
 import pytest
 from small_training import CONFIG, PROMPTS, rows, same, toy_lm, train, weights
@@ -221,16 +220,14 @@ def test_only_static_attacks_are_worn():
         disguise(PROMPTS, get_attacks(["random_search"]), 0.5, 0)
 
 
-def test_guards_act_on_a_step_in_their_order():
+def test_what_a_step_tells_of_its_replies():
     told = {}
-    config = replace(
-        GATED, group=2, floor=True, min_spread=0.05, drop_outliers=True, scale_rewards="side", micro_batch=4
-    )
-    entropies = [0.5, 0.9, 0.6, 0.61, 0.7, 0.8, 0.01, 0.6]  # quartiles .575 and .725: below .35 is an outlier
+    config = replace(GATED, group=2, micro_batch=4)
+    entropies = [0.5, 0.9, 0.6, 0.61, 0.7, 0.8, 0.01, 0.6]
     ids = [list(range(8)) for _ in entropies]
     finished = [True] * 8
-    finished[5] = False  # cut off: at most minus ln 10
-    made = rewarding.make_reward(config, by_length, 10)(
+    finished[5] = False
+    made = rewarding.make_reward(config, by_length)(
         ids,
         told.__setitem__,
         scored_entropies=[[e] for e in entropies],
@@ -244,11 +241,8 @@ def test_guards_act_on_a_step_in_their_order():
         reply_sides=["refuse"] * 8,
         reply_anchored=[False] * 8,
     )
-    # the second group is flat, and so is what the outlier leaves of the fourth
-    floor, cut = -log(10), (log(10) - 0.7) / 2
-    scale = sqrt((2 * 0.2**2 + 2 * cut**2) / 4)
-    expected = [-0.5 / scale, -0.9 / scale, None, None, -0.7 / scale, floor / scale, None, None]
-    assert made == [None if e is None else pytest.approx(e) for e in expected]
-    assert told["reply/skipped"] == 0.5
+    assert made == [-e for e in entropies]
     assert told["reply/truncated"] == 1 / 8
+    assert told["reply/distinct"] == 1 / 8
+    assert told["reply/entropy"] == pytest.approx(sum(entropies) / 8)
     assert told["refused/refuse"] == 1.0

@@ -88,47 +88,17 @@ def test_self_certainty_by_hand():
     assert self_certainty(logits_NV).tolist() == pytest.approx(expected)
 
 
-# --- guards
+# --- repetition
 
 
 @pytest.mark.parametrize(
-    ("ids", "finished", "share", "degenerate"),
+    ("ids", "share"),
     [
-        (list(range(12)), True, 0.0, False),
-        (list(range(12)), False, 0.0, True),  # cut at the limit
-        ([1], True, 0.0, True),  # its end and nothing else
-        ([5, 6, 7, 8] * 3, True, 5 / 9, True),  # 9 phrases, 4 of them new
-        ([5, 6, 7, 8, 5, 6, 7, 8], True, 1 / 5, False),
-        ([1, 2, 3], True, 0.0, False),  # too short for a phrase
+        (list(range(12)), 0.0),
+        ([5, 6, 7, 8] * 3, 5 / 9),  # 9 phrases, 4 of them new
+        ([5, 6, 7, 8, 5, 6, 7, 8], 1 / 5),
+        ([1, 2, 3], 0.0),  # too short for a phrase
     ],
 )
-def test_degenerate_replies_by_hand(ids, finished, share, degenerate):
+def test_repetition_by_hand(ids, share):
     assert rewards.repetition(ids) == pytest.approx(share)
-    assert rewards.is_degenerate(ids, finished) is degenerate
-
-
-def test_a_floor_lowers_degenerate_replies_and_never_lifts_one():
-    assert rewards.floored([-0.1, -0.2, -9.0], [False, True, True], -7.0) == [-0.1, -7.0, -9.0]
-
-
-def test_groups_that_hardly_differ_are_left_out():
-    given = [-0.10, -0.11, -0.10, -0.50, None, -0.3, None, None]
-    assert rewards.without_flat(given, 2, 0.05) == [None, None, -0.10, -0.50, None, None, None, None]
-    assert rewards.without_flat([-0.1, -0.1], 2, 0.0) == [-0.1, -0.1]  # off
-
-
-def test_abnormally_sure_replies_are_left_out_by_interquartile_range():
-    entropies = [1.0, 1.1, 1.2, 1.3, 0.5]  # quartiles 1.0 and 1.2: 0.7 is the least
-    assert rewards.without_outliers([1, 2, 3, 4, 5], entropies) == [1, 2, 3, 4, None]
-    assert rewards.without_outliers([1, 2, 3, 4, 5], [1.0, 1.1, 1.2, 1.3, 0.71]) == [1, 2, 3, 4, 5]
-
-
-def test_each_side_is_divided_by_its_own_spread():
-    given = [-0.1, -0.3, -1.0, 0.0, 0.0, 0.0, None, -2.0]
-    sides = ["refuse"] * 2 + ["answer"] * 2 + ["split"] * 2 + ["refuse"] * 2
-    # refuse: deviations .1, -.1 and 0 (alone in its group): rms .1 sqrt(2/3); answer: -.5, .5: rms .5
-    scale = 0.1 * (2 / 3) ** 0.5
-    expected = [-0.1 / scale, -0.3 / scale, -2.0, 0.0, 0.0, 0.0, None, -2.0 / scale]
-    assert rewards.divided_by_side(given, sides, 2) == [
-        None if e is None else pytest.approx(e) for e in expected
-    ]

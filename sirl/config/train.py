@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from sirl.config.checks import require
 
 GATES = ("none", "start", "certainty")
-SCALES = ("group", "batch", "side", "none")
+SCALES = ("group", "batch", "none")
 TRACKERS = ("tensorboard", "wandb", "trackio")
 RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
 _COUNTS = (
     *("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch", "gate_samples"),
     *("save_every", "limit", "search_every", "search_prompts", "search_budget"),
 )
-_OF_REWARD = ("reward", "anchors", "penalty", "bonus", "floor", "min_spread", "drop_outliers")
+_OF_REWARD = ("reward", "anchors", "penalty", "bonus")
 _OF_GATE = ("gate", "search")
 _OF_GRPO = ("scale_rewards", "kl", "clip")
 LABEL_FREE = ("sirl", "distill")  # the other methods are baselines, which read labels
@@ -33,9 +33,7 @@ class TrainConfig:
 
     method: str = "sirl"  # ours: distill; or a baseline that reads labels: sft, dpo, reward_model
     reward: str = "sirl"
-    scale_rewards: str = (
-        "group"  # what divides an advantage: the std of its group, the batch, its side, or none
-    )
+    scale_rewards: str = "group"  # what divides an advantage: the std of its group, of the batch, or none
     steps: int = 30
     group: int = 4
     prompts_per_step: int = 128  # 512 replies a step, the paper's batch
@@ -65,9 +63,6 @@ class TrainConfig:
     search_every: int = 5  # steps between searches, the first step's included
     search_prompts: int = 8  # requests of a step that are searched for
     search_budget: int = 16  # queries that a search may spend on one request
-    floor: bool = False  # ours: a degenerate reply gets at most minus ln V, the certainty of a blind guess
-    min_spread: float = 0.0  # ours: nats; groups whose rewards lie closer together are skipped
-    drop_outliers: bool = False  # ours: abnormally sure replies of a step take no part in it
     refusal_budget: float = 1.0  # ours: stop when the refused share of answered probes rose by more; 1 never
     diversity_budget: float = 1.0  # ours: stop when the distinct share of probe replies fell by more of itself
     drift_budget: float = 0.0  # ours: nats; stop when the start's answers to probes cost more; 0 never
@@ -106,7 +101,7 @@ class TrainConfig:
         )
         require(0 <= self.disguised <= 1, "train.disguised", self.disguised, "a share from 0 to 1")
         require(0 <= self.penalty < float("inf"), "train.penalty", self.penalty, "0 or more, and finite")
-        for name in ("bonus", "min_spread", "drift_budget"):
+        for name in ("bonus", "drift_budget"):
             value = getattr(self, name)
             require(0 <= value < float("inf"), f"train.{name}", value, "0 or more, and finite")
         for name in ("refusal_budget", "diversity_budget"):

@@ -35,7 +35,6 @@ GRPO_COLUMNS = {  # row's name <- TRL's name
     "distinct": "reply/distinct",
     "repeated": "reply/repeated",
     "truncated": "reply/truncated",
-    "skipped": "reply/skipped",
 }
 _GATED = {"refused_where_refused": "refused/refuse", "refused_where_answered": "refused/answer"}
 
@@ -153,7 +152,7 @@ def _last(state: Any) -> bool:
 
 
 def _number(value: float | None) -> float | None:
-    """Return a logged value; None where it is the mean of nothing, as when a whole step is skipped."""
+    """Return a logged value; None where it is the mean of nothing."""
     return None if value is None or math.isnan(value) else value
 
 

@@ -1,4 +1,4 @@
-"""The reward of a step's replies, as TRL's reward function: signal, gate, guards."""
+"""The reward of a step's replies, as TRL's reward function: signal and gate."""
 
 from __future__ import annotations
 
@@ -13,26 +13,21 @@ from sirl.records import Attempt, Completion, Judge, Prompt
 from sirl.rewards import (
     Consistency,
     Scored,
-    divided_by_side,
     find_reward,
-    floored,
     gated_reward,
-    is_degenerate,
     repetition,
-    without_flat,
-    without_outliers,
 )
 from sirl.training.together import own_rows, whole_step
 
-TrlReward = Callable[..., list[float | None]]
+TrlReward = Callable[..., list[float]]
 RECORDED = (  # the columns of a rollout that a reward reads
     *("scored_entropies", "scored_logprobs", "scored_certainties", "reply_entropies", "reply_finished"),
     *("reply_seeds", "reply_keys", "reply_texts", "reply_sides", "reply_anchored"),
 )
 
 
-def make_reward(config: TrainConfig, judge: Judge | None, vocabulary: int) -> TrlReward:
-    """Return TRL's reward function: what the rollout recorded to one number a reply, None to leave it out.
+def make_reward(config: TrainConfig, judge: Judge | None) -> TrlReward:
+    """Return TRL's reward function: what the rollout recorded to one number a reply.
 
     What looks at a whole step sees the replies of all processes.
 
@@ -41,7 +36,7 @@ def make_reward(config: TrainConfig, judge: Judge | None, vocabulary: int) -> Tr
     """
     reward = find_reward(config.reward)
 
-    def reward_step(completion_ids: list[list[int]], log_metric: Any, **recorded: Any) -> list[float | None]:
+    def reward_step(completion_ids: list[list[int]], log_metric: Any, **recorded: Any) -> list[float]:
         columns = {name: recorded[f"scored_{name}"] for name in ("entropies", "logprobs", "certainties")}
         rewards = reward.of(Scored(**columns, seeds=recorded["reply_seeds"]))
         _refuse_nonfinite(rewards, recorded["reply_keys"])
@@ -49,9 +44,6 @@ def make_reward(config: TrainConfig, judge: Judge | None, vocabulary: int) -> Tr
         entropies = [fmean(row) for row in recorded["reply_entropies"]]
         for name, value in _look(completion_ids, entropies, finished).items():
             log_metric(f"reply/{name}", value)
-        if config.floor:
-            broken = [is_degenerate(ids, done) for ids, done in zip(completion_ids, finished, strict=True)]
-            rewards = floored(rewards, broken, -math.log(vocabulary))
         sides = recorded["reply_sides"]
         if config.gate != "none":
             refused: list[bool | None] = [None] * len(rewards)
@@ -61,28 +53,13 @@ def make_reward(config: TrainConfig, judge: Judge | None, vocabulary: int) -> Tr
                     log_metric(f"refused/{side}", share)
             anchored, worth = recorded["reply_anchored"], Consistency(config.penalty, config.bonus)
             rewards = gated_reward(rewards, sides, refused, anchored, worth)
-        guarded = _guarded(rewards, entropies, sides, config)
-        log_metric("reply/skipped", guarded.count(None) / len(guarded))
-        return guarded
+        return list(rewards)
 
-    def reward_replies(completion_ids: list[list[int]], log_metric: Any, **recorded: Any) -> list[float | None]:
+    def reward_replies(completion_ids: list[list[int]], log_metric: Any, **recorded: Any) -> list[float]:
         step = whole_step({"completion_ids": completion_ids} | {name: recorded[name] for name in RECORDED})
         return own_rows(reward_step(log_metric=log_metric, **step))
 
     return reward_replies
-
-
-def _guarded(
-    rewards: Sequence[float], entropies: Sequence[float], sides: Sequence[str], config: TrainConfig
-) -> list[float | None]:
-    guarded: list[float | None] = list(rewards)
-    if config.drop_outliers:
-        guarded = without_outliers(guarded, entropies)
-    if config.min_spread:
-        guarded = without_flat(guarded, config.group, config.min_spread)
-    if config.scale_rewards == "side":
-        guarded = divided_by_side(guarded, sides, config.group)
-    return guarded
 
 
 def _look(

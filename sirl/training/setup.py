@@ -37,7 +37,7 @@ def build_trainer(
     kind = CpuGRPOTrainer if _plain_on_cpu(lm) else GRPOTrainer
     trainer = kind(
         model=model,
-        reward_funcs=instead or make_reward(config, drill.judge, vocabulary(lm)),
+        reward_funcs=instead or make_reward(config, drill.judge),
         args=_arguments(lm, config, reference.parent, drill.seed),
         train_dataset=Dataset.from_dict({"prompt": [str(number) for step in steps for number in step]}),
         processing_class=copy.deepcopy(lm.tokenizer),
@@ -46,11 +46,6 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
-
-
-def vocabulary(lm: LM) -> int:
-    """Return how many tokens the model chooses among."""
-    return int(lm.model.config.get_text_config().vocab_size)
 
 
 def _arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> GRPOConfig:
@@ -66,7 +61,7 @@ def _arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> GRPOConf
         epsilon=config.clip,
         num_iterations=1,
         loss_type="grpo",
-        scale_rewards="none" if config.scale_rewards == "side" else config.scale_rewards,
+        scale_rewards=config.scale_rewards,
         disable_dropout=True,
     )
 

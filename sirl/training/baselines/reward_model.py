@@ -24,7 +24,7 @@ from sirl.training.course import Course, dealt, in_order, run_through, schedule_
 from sirl.training.progress import GRPO_COLUMNS, Stage, Watch
 from sirl.training.rewarding import TrlReward, make_reward
 from sirl.training.rollout import Drill
-from sirl.training.setup import adapter, build_trainer, common_arguments, vocabulary
+from sirl.training.setup import adapter, build_trainer, common_arguments
 from sirl.training.together import from_first
 from sirl.training.weights import has_own_code, write_reference
 
@@ -49,9 +49,9 @@ def reinforce(course: Course) -> Any:
     )
     scorer.to(course.lm.device).eval()
     later = [course.attempts[i] for step in schedule_of(course)[first:] for i in step]
-    rest = replace(config, steps=config.steps - first, reward="sirl", gate="none", anchors=0, floor=False)
+    rest = replace(config, steps=config.steps - first, reward="sirl", gate="none", anchors=0)
     drill = Drill(tuple(later), course.seed)
-    reward = score_reward(scorer, render(course.lm, later), make_reward(rest, None, vocabulary(course.lm)))
+    reward = score_reward(scorer, render(course.lm, later), make_reward(rest, None))
     trainer = build_trainer(course.lm, drill, rest, write_reference(course.lm, course.run), reward)
     return run_through(trainer, course, Stage(GRPO_COLUMNS, {"left_out": course.left_out}, first))
 
@@ -98,12 +98,10 @@ def score_reward(scorer: Any, prompt_ids: Sequence[Sequence[int]], told: TrlRewa
     `told` is the reward of SIRL, called for what it tells the log and for nothing else.
     """
 
-    def reward_replies(
-        prompts: list[str], completion_ids: list[list[int]], **recorded: Any
-    ) -> list[float | None]:
+    def reward_replies(prompts: list[str], completion_ids: list[list[int]], **recorded: Any) -> list[float]:
         told(completion_ids=completion_ids, **recorded)
         pairs = zip(prompts, completion_ids, strict=True)
-        return [*scores(scorer, [[*prompt_ids[int(number)], *reply] for number, reply in pairs])]
+        return scores(scorer, [[*prompt_ids[int(number)], *reply] for number, reply in pairs])
 
     return reward_replies
 
