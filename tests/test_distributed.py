@@ -34,7 +34,7 @@ SETTINGS = {  # a group lies across processes, and whatever looks at a whole ste
     "gate": "certainty",
     "gate_samples": 2,
     "anchors": 1,
-    "scale_rewards": "batch",
+    "scale_rewards": "side",
     "snapshots": [3],
 }
 FSDP = (

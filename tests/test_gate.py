@@ -13,7 +13,7 @@ from sirl.attacks import get_attacks
 from sirl.errors import AttackError, ConfigError
 from sirl.generation import generate
 from sirl.records import Attempt, Message, Prompt, Verdict
-from sirl.rewards import Consistency, gated_reward, sides_by_certainty
+from sirl.rewards import Consistency, divided_by_side, gated_reward, sides_by_certainty
 from sirl.rundir import open_run
 from sirl.training import Watch, disguise, harden, plainly, rewarding, rollout
 from sirl.training.instincts import INSTINCTS, Instinct, read_instincts
@@ -227,21 +227,22 @@ def test_what_a_step_tells_of_its_replies():
     ids = [list(range(8)) for _ in entropies]
     finished = [True] * 8
     finished[5] = False
-    made = rewarding.make_reward(config, by_length)(
-        ids,
-        told.__setitem__,
-        scored_entropies=[[e] for e in entropies],
-        scored_logprobs=[[0.0]] * 8,
-        scored_certainties=[()] * 8,
-        reply_entropies=[[e] for e in entropies],
-        reply_seeds=[0] * 8,
-        reply_keys=["k"] * 8,
-        reply_finished=finished,
-        reply_texts=["even"] * 8,
-        reply_sides=["refuse"] * 8,
-        reply_anchored=[False] * 8,
-    )
+    recorded = {
+        "scored_entropies": [[e] for e in entropies],
+        "scored_logprobs": [[0.0]] * 8,
+        "scored_certainties": [()] * 8,
+        "reply_entropies": [[e] for e in entropies],
+        "reply_seeds": [0] * 8,
+        "reply_keys": ["k"] * 8,
+        "reply_finished": finished,
+        "reply_texts": ["even"] * 8,
+        "reply_sides": ["refuse"] * 8,
+        "reply_anchored": [False] * 8,
+    }
+    made = rewarding.make_reward(config, by_length)(ids, told.__setitem__, **recorded)
     assert made == [-e for e in entropies]
+    by_side = rewarding.make_reward(replace(config, scale_rewards="side"), by_length)
+    assert by_side(ids, told.__setitem__, **recorded) == divided_by_side(made, ["refuse"] * 8, 2)
     assert told["reply/truncated"] == 1 / 8
     assert told["reply/distinct"] == 1 / 8
     assert told["reply/entropy"] == pytest.approx(sum(entropies) / 8)

@@ -102,3 +102,15 @@ def test_self_certainty_by_hand():
 )
 def test_repetition_by_hand(ids, share):
     assert rewards.repetition(ids) == pytest.approx(share)
+
+
+# --- scaling
+
+
+def test_each_side_is_divided_by_its_own_spread():
+    given = [-0.1, -0.3, -1.0, 0.0, 0.0, 0.0, -2.0, -2.0]
+    sides = ["refuse"] * 2 + ["answer"] * 2 + ["split"] * 2 + ["refuse"] * 2
+    # refuse: deviations .1, -.1, 0 and 0: rms .1 sqrt(1/2); answer: -.5, .5: rms .5
+    scale = 0.1 * 0.5**0.5
+    expected = [-0.1 / scale, -0.3 / scale, -2.0, 0.0, 0.0, 0.0, -2.0 / scale, -2.0 / scale]
+    assert rewards.divided_by_side(given, sides, 2) == pytest.approx(expected)

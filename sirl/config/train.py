@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sirl.config.checks import require
 
 GATES = ("none", "start", "certainty")
-SCALES = ("group", "batch", "none")
+SCALES = ("group", "batch", "side", "none")
 TRACKERS = ("tensorboard", "wandb", "trackio")
 RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
 _COUNTS = (
@@ -33,7 +33,9 @@ class TrainConfig:
 
     method: str = "sirl"  # ours: distill; or a baseline that reads labels: sft, dpo, reward_model
     reward: str = "sirl"
-    scale_rewards: str = "group"  # what divides an advantage: the std of its group, of the batch, or none
+    scale_rewards: str = (
+        "group"  # what divides an advantage: the std of its group, the batch, its side, or none
+    )
     steps: int = 30
     group: int = 4
     prompts_per_step: int = 128  # 512 replies a step, the paper's batch

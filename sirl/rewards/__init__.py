@@ -6,6 +6,7 @@ never sees the question, its kind or its answer.
 
 from sirl.rewards.gate import Consistency, Side, gated_reward, sides_by_certainty
 from sirl.rewards.repetition import repetition
+from sirl.rewards.scaling import divided_by_side
 from sirl.rewards.signals import REWARDS, Reward, Scored, Scorer, find_reward
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Scored",
     "Scorer",
     "Side",
+    "divided_by_side",
     "find_reward",
     "gated_reward",
     "repetition",

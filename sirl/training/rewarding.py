@@ -10,13 +10,7 @@ from typing import Any
 from sirl.config import TrainConfig
 from sirl.errors import RunError
 from sirl.records import Attempt, Completion, Judge, Prompt
-from sirl.rewards import (
-    Consistency,
-    Scored,
-    find_reward,
-    gated_reward,
-    repetition,
-)
+from sirl.rewards import Consistency, Scored, divided_by_side, find_reward, gated_reward, repetition
 from sirl.training.together import own_rows, whole_step
 
 TrlReward = Callable[..., list[float]]
@@ -53,6 +47,8 @@ def make_reward(config: TrainConfig, judge: Judge | None) -> TrlReward:
                     log_metric(f"refused/{side}", share)
             anchored, worth = recorded["reply_anchored"], Consistency(config.penalty, config.bonus)
             rewards = gated_reward(rewards, sides, refused, anchored, worth)
+        if config.scale_rewards == "side":
+            return divided_by_side(rewards, sides, config.group)
         return list(rewards)
 
     def reward_replies(completion_ids: list[list[int]], log_metric: Any, **recorded: Any) -> list[float]:

@@ -61,7 +61,7 @@ def _arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> GRPOConf
         epsilon=config.clip,
         num_iterations=1,
         loss_type="grpo",
-        scale_rewards=config.scale_rewards,
+        scale_rewards="none" if config.scale_rewards == "side" else config.scale_rewards,
         disable_dropout=True,
     )
 
