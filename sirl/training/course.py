@@ -19,7 +19,7 @@ from sirl.ranks import count, is_first, sharded
 from sirl.records import Attempt
 from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import check_form, rewind
-from sirl.training.progress import Stage, StepLog, Watch
+from sirl.training.progress import Search, Stage, StepLog, Watch
 from sirl.training.rollout import schedule
 from sirl.training.together import from_first
 from sirl.training.weights import Snapshots, load_checkpoint, merged
@@ -36,6 +36,11 @@ class Course:
     seed: int
     watch: Watch
     left_out: int
+
+    @property
+    def search(self) -> Search | None:
+        """Who searches against the moving model; None where the settings ask for nobody."""
+        return self.watch.search if self.config.search else None
 
 
 def schedule_of(course: Course) -> list[list[int]]:

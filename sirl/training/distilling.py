@@ -174,8 +174,7 @@ def _drill(course: Course) -> tuple[Drill, int]:
             "a conduct to carry over",
             "see instincts.jsonl of the run, or give other prompts",
         )
-    search = course.watch.search if course.config.search else None
-    drill = Drill(tuple(taught), course.seed, start.instincts, start.sides, start.judge, search)
+    drill = Drill(tuple(taught), course.seed, start.instincts, start.sides, start.judge, course.search)
     return drill, len(asked) - len(taught)
 
 

@@ -92,8 +92,7 @@ def _drill(course: Course) -> Drill:
     if course.config.gate == "none":
         return Drill(course.attempts, course.seed)
     start = ask_start(course)
-    search = course.watch.search if course.config.search else None
-    return Drill(course.attempts, course.seed, start.instincts, start.sides, start.judge, search)
+    return Drill(course.attempts, course.seed, start.instincts, start.sides, start.judge, course.search)
 
 
 def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Attempt, ...]:
