@@ -7,15 +7,21 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from small_training import CONFIG, PROMPTS, toy_lm
+from small_training import CONFIG, PROMPTS, refuses, toy_lm
 
+from sirl.attacks import ATTACKS, arm
+from sirl.attacks.info import Means
+from sirl.cli.searching import Searcher, served
+from sirl.config import TrainConfig
 from sirl.errors import RunError
 from sirl.ranks import rank
 from sirl.records import Decoding
-from sirl.rundir import open_run
+from sirl.rundir import RunDir, open_run
 from sirl.training import Watch, harden, plainly
 from sirl.training.together import from_first, generate_together, join, shared_out
 
@@ -25,6 +31,16 @@ def probe(lm) -> dict[str, float]:
     replies = generate_together(lm, [plainly(p) for p in PROMPTS], Decoding(max_new_tokens=8), 0, batch=2)
     entropies = [h for reply in replies for h in reply.entropies]
     return {"length_probe": len(entropies) / len(replies), "entropy_probe": sum(entropies) / len(entropies)}
+
+
+def watched(
+    config: TrainConfig, run: RunDir, on_step: Callable[[Mapping[str, Any]], None] | None = None
+) -> Watch:
+    """Return the probe, the judge and the searcher of a run, as the command would give them."""
+    if not config.search:
+        return Watch(probe, on_step)
+    attacks = {name: arm(ATTACKS[name], Means(judge=served)) for name in config.search}
+    return Watch(probe, on_step, refused=refuses, search=Searcher(attacks, config, run, 0))
 
 
 def told_by_all() -> dict[str, object]:
@@ -55,4 +71,4 @@ if __name__ == "__main__":
 
     config = replace(CONFIG, **settings)
     run = from_first(lambda: open_run(folder, "train", asdict(config), {}))
-    harden(toy_lm(), [plainly(p) for p in PROMPTS], config, run, 0, Watch(probe, on_step))
+    harden(toy_lm(), [plainly(p) for p in PROMPTS], config, run, 0, watched(config, run, on_step))

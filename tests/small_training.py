@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from conftest import random_lm
 
 from sirl.config import TrainConfig
 from sirl.lm import LM
-from sirl.records import Prompt
+from sirl.records import Completion, Prompt, Verdict
 from sirl.rundir import STEPS, open_run
 from sirl.training import Watch, harden, plainly
 
@@ -41,6 +42,12 @@ def train(folder: Path, config=CONFIG, prompts=PROMPTS, seed=0, watch=None, lm=N
     return harden(lm or toy_lm(), [plainly(p) for p in prompts], config, run, seed, watch)
 
 
+def refuses(completions: Sequence[Completion]) -> list[Verdict]:
+    """A judge that takes the start to refuse all but the prompt without an x."""
+    answers = [not c.attempt.prompt.text or "x" in c.attempt.prompt.text for c in completions]
+    return [Verdict("refused", answer, "", "by x") for answer in answers]
+
+
 def weights(lm: LM) -> dict[str, torch.Tensor]:
     return dict(lm.model.state_dict())
 
@@ -49,8 +56,8 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def rows(folder: Path) -> list[dict]:
-    lines = (folder / STEPS).read_text().splitlines()
+def rows(folder: Path, file: str = STEPS) -> list[dict]:
+    lines = (folder / file).read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,19 @@ import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from commands import sirl
 from conftest import random_lm
-from several_processes import probe
+from several_processes import probe, watched
 from small_training import CONFIG, PROMPTS, rows, toy_lm, train, weights
 
 from sirl import ranks
 from sirl.cli.progress import stepping
+from sirl.cli.searching import FINDINGS
 from sirl.config import RECIPES
 from sirl.errors import ConfigError, RunError
 from sirl.generation import generate
 from sirl.lm import load_lm
 from sirl.records import Decoding
-from sirl.training import Watch, check, plainly
+from sirl.rundir import open_run
+from sirl.training import Watch, check, harden, plainly
 from sirl.training.checkpoints import check_form
 from sirl.training.together import generate_together
 
@@ -37,6 +40,18 @@ SETTINGS = {  # a group lies across processes, and whatever looks at a whole ste
     "scale_rewards": "side",
     "snapshots": [3],
 }
+SEARCHED = {  # what one process finds, and the rows that it sends, the other must get to know
+    "method": "distill",
+    "prompts_per_step": 6,
+    "micro_batch": 3,
+    "max_reply_tokens": 24,  # fewer and no reply can be judged
+    "gate": "start",
+    "gate_samples": 1,
+    "search": ["random_search"],
+    "search_every": 2,
+    "search_prompts": 3,
+    "search_budget": 4,
+}
 FSDP = (
     *("--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"),
     *("--fsdp_state_dict_type", "FULL_STATE_DICT"),
@@ -44,7 +59,9 @@ FSDP = (
 LOOSE = {"kl": 0.1, "loss": 1.0}  # means over micro-batches, whose rows TRL shuffles in each process otherwise
 
 
-def launch(how: tuple[str, ...], folder: Path, killed_at: int = 0) -> subprocess.CompletedProcess[str]:
+def launch(
+    how: tuple[str, ...], folder: Path, killed_at: int = 0, settings: Mapping[str, object] = SETTINGS
+) -> subprocess.CompletedProcess[str]:
     command = (
         *(sys.executable, "-m", "accelerate.commands.launch", *how, "--num_processes", "2"),
         *(
@@ -57,7 +74,7 @@ def launch(how: tuple[str, ...], folder: Path, killed_at: int = 0) -> subprocess
             "--main_process_port",
             "0",
         ),
-        *(Path(__file__).with_name("several_processes.py"), folder, json.dumps(SETTINGS), str(killed_at)),
+        *(Path(__file__).with_name("several_processes.py"), folder, json.dumps(settings), str(killed_at)),
     )
     env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
@@ -77,7 +94,7 @@ def same_end(folder: Path, alone: tuple[Path, dict[str, torch.Tensor]]) -> None:
         for name, value in theirs.items():
             assert mine[name] == _near(name, value), f"{name} of step {mine['step']}"
     start = weights(toy_lm())
-    for part in ("model", "snapshots/3"):
+    for part in ("model", "snapshots/3") if (folder / "snapshots").exists() else ("model",):
         two, one = (weights(load_lm(run / part)) for run in (folder, alone[0]))
         assert two.keys() == one.keys()
         apart, moved = (sum(float((one[n] - x[n]).square().sum()) for n in one) for x in (two, start))
@@ -116,6 +133,19 @@ def test_two_processes_with_shards_killed_with_kill_9_end_as_one(tmp_path, alone
     assert done.stdout == "step 3\nstep 4\n"
     same_end(tmp_path / "run", alone)
     assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [("--multi_gpu",), FSDP], ids=["copies", "shards"])
+def test_two_processes_share_a_search_and_teach_what_both_found(tmp_path, how):
+    config = replace(CONFIG, **{**SEARCHED, "search": ("random_search",)})
+    one = open_run(tmp_path / "one", "train", asdict(config), {})
+    trained = weights(harden(toy_lm(), [plainly(p) for p in PROMPTS], config, one, 0, watched(config, one)))
+    done = launch(how, tmp_path / "two", settings=SEARCHED)
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path / "two", FINDINGS) == rows(tmp_path / "one", FINDINGS)
+    assert any(row["found"] for row in rows(tmp_path / "one", FINDINGS))
+    same_end(tmp_path / "two", (tmp_path / "one", trained))
 
 
 @pytest.mark.parametrize("batch", [1, 2, 64])

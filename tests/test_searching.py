@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from commands import sirl
-from small_training import CONFIG, PROMPTS, StopHere, rows, same, toy_lm, train, weights
+from small_training import CONFIG, PROMPTS, StopHere, refuses, rows, same, toy_lm, train, weights
 
 from sirl.attacks import ATTACKS, arm
 from sirl.attacks.info import Means
@@ -22,12 +22,6 @@ from sirl.training import Watch, distilling, plainly, rollout
 SEARCHED = replace(
     CONFIG, gate="start", gate_samples=1, search=("aim",), search_every=2, search_prompts=2, search_budget=4
 )
-
-
-def refuses(completions):
-    """A judge that takes the start to refuse all but the prompt without an x."""
-    answers = [not c.attempt.prompt.text or "x" in c.attempt.prompt.text for c in completions]
-    return [Verdict("refused", answer, "", "by x") for answer in answers]
 
 
 def trick(lm, attempts, step):

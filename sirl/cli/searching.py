@@ -23,11 +23,12 @@ from sirl.errors import DataError
 from sirl.judges import get_judge
 from sirl.lm import LM
 from sirl.prompts.contamination import wording
-from sirl.ranks import is_first
+from sirl.ranks import count, is_first
 from sirl.records import Attempt, Completion, Decoding, Verdict
 from sirl.rundir import RunDir
 from sirl.targets import LocalTarget
 from sirl.training.rollout import stable_seed
+from sirl.training.together import shared_out
 
 FINDINGS = "findings.jsonl"
 
@@ -61,14 +62,23 @@ class Searcher:
         """Return in each attempt's place what succeeds against `lm` now, or the attempt where nothing does.
 
         Each request is searched for by one attack, chosen by seed, step and prompt id, with `search_budget`
-        queries; what the search came to is sent once more and judged.
+        queries; what the search came to is sent once more and judged. Several processes share the requests:
+        what is found for one does not depend on its company.
         """
+        parts = [attempts[first :: count()] for first in range(count())]
+        rows = [row for found in shared_out(parts, lambda part: self._try(lm, part, step)) for row in found]
+        by_prompt = {tried.prompt.id: (tried, found) for tried, found in rows}
+        came_to = [by_prompt[attempt.prompt.id] for attempt in attempts]
+        self._write(step, [_row(step, *pair) for pair in came_to])
+        return [new if found else old for old, (new, found) in zip(attempts, came_to, strict=True)]
+
+    def _try(self, lm: LM, attempts: Sequence[Attempt], step: int) -> list[tuple[Attempt, bool | None]]:
+        """Return what each search came to, and whether that succeeds."""
         target = LocalTarget(lm, Decoding(max_new_tokens=self.config.max_reply_tokens))
         seed = stable_seed("search", self.seed, step) % 2**32
         tried = self._search(target, attempts, seed)
-        found = [verdict.answer for verdict in served(target.reply(tried, seed))]
-        self._write(step, [_row(step, *pair) for pair in zip(tried, found, strict=True)])
-        return [new if hit else old for old, new, hit in zip(attempts, tried, found, strict=True)]
+        verdicts = served(target.reply(tried, seed))
+        return [(attempt, verdict.answer) for attempt, verdict in zip(tried, verdicts, strict=True)]
 
     def _search(self, target: LocalTarget, attempts: Sequence[Attempt], seed: int) -> list[Attempt]:
         names = sorted(self.attacks)
@@ -82,7 +92,7 @@ class Searcher:
 
     def _write(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the findings of a step; a run that went back to a checkpoint finds them again, the same."""
-        if is_first():  # every process searches alike, one writes
+        if is_first():
             self.run.keep_rows(FINDINGS, lambda row: row["step"] < step)
             self.run.append(FINDINGS, rows)
 
