@@ -1,12 +1,11 @@
-"""Write docs/results.md: `python docs/make_results.py study-NAME=FOLDER NAME=BEFORE,AFTER [...]`.
+"""Write docs/results.md: `python docs/make_results.py [NAME=BEFORE,AFTER ...]`.
 
-Every number is recomputed from what runs left behind: folders of `sirl study study-NAME`, and of
-`sirl evaluate MODEL` before and after hardening.
+Every number is recomputed from what runs left behind: the cells of `sirl study study-NAME` in
+docs/measured/study-NAME, and folders of `sirl evaluate MODEL` before and after hardening.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,17 +15,21 @@ from typing import Any
 
 from sirl import metrics
 from sirl.attacks import ATTACKS, PAPER
+from sirl.cli.studies import known
 from sirl.records import Record
 from sirl.report.study_page import markdown
 from sirl.rundir import RunDir, read_run
 
 START = ("autodan", "scav", "gptfuzzer", "renellm")  # these begin at a template; the other searches at `direct`
+MEASURED = Path(__file__).with_name("measured")
+STUDIES = ("study-method", "study-rewards", "study-long", "study-guards")
 FLOOR = 0.89  # of every attack, claimed by arXiv 2510.01088
 HEAD = """# Results
 
-This page is written by `docs/make_results.py` from the records of runs; do not edit it by hand. The models are
-toys of a make-believe world ([organism.md](organism.md)): the page shows that attacks and defence work as
-built, and says nothing about any real model.
+This page is written by `docs/make_results.py` from what the cells of each study measured, which is kept in
+[measured](measured); do not edit it by hand. A study goes on there with `--out docs/measured/study-method`. The
+models are toys of a make-believe world ([organism.md](organism.md)): the page shows that attacks and defence work
+as built, and says nothing about any real model.
 
 DSR is the share of harmful requests on which the attack failed, in percent with its 95 % interval; the exact
 oracle judges greedy replies. *Queries* is the mean number a prompt that the search spent before it succeeded or
@@ -56,9 +59,9 @@ def model_section(name: str, before: RunDir, after: RunDir) -> str:
     return "\n".join(lines) + "\n"
 
 
-def study_section(name: str, folder: Path) -> str:
+def study_section(name: str) -> str:
     """Return the tables of a study, a level lower than on its own page."""
-    lines = markdown(json.loads((folder / "study.json").read_text(encoding="utf-8"))).splitlines()
+    lines = markdown(known(name, MEASURED / name)).splitlines()
     lower = [f"#{line}" if line.startswith("#") else line for line in lines[1:]]
     return "\n".join([f"\n## sirl study {name}", *lower]) + "\n"
 
@@ -173,14 +176,11 @@ def _change(change: dict[str, Any]) -> str:
     return f"{100 * change['difference']:+.1f}{interval}"
 
 
-def page(pairs: Sequence[str]) -> str:
+def page(pairs: Sequence[str] = ()) -> str:
     """Return the whole page."""
-    sections = []
+    sections = [study_section(name) for name in STUDIES if (MEASURED / name).is_dir()]
     for pair in pairs:
         name, _, folders = pair.partition("=")
-        if name.startswith("study-"):
-            sections.append(study_section(name, Path(folders)))
-            continue
         before, after = (read_run(Path(folder)) for folder in folders.split(","))
         sections.append(model_section(name, before, after))
     return HEAD + "".join(sections)

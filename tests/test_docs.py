@@ -21,13 +21,16 @@ from test_architecture import FLOORS, WITHOUT_TORCH
 from sirl import evaluation, evidence, gap, metrics
 from sirl.attacks import ATTACKS
 from sirl.cli import app
+from sirl.cli.cells import KIND, cells_of
 from sirl.cli.sources import FAMILIES
 from sirl.config import load_recipe
+from sirl.config.study import load_study
 from sirl.metrics import compare_entropies
 from sirl.organism import contexts, corpus, stream
 from sirl.organism.builder import OrganismRecipe, shipped_recipe
 from sirl.organism.tokenizer import VOCABULARY
 from sirl.records import SLOT, Attempt, Message, Search, to_json
+from sirl.rundir import MEASURED, read_run
 from sirl.training.progress import _GATED, GRPO_COLUMNS
 
 ROOT = Path(__file__).parents[1]
@@ -162,9 +165,9 @@ def test_python_in_the_documents_compiles(path):
 
 
 @cache
-def make_attacks() -> Any:
-    """Load the script that writes the page of attacks."""
-    spec = importlib.util.spec_from_file_location("make_attacks", ROOT / "docs" / "make_attacks.py")
+def script_of(name: str) -> Any:
+    """Load a script that writes a page."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
@@ -174,11 +177,26 @@ def make_attacks() -> Any:
 
 def test_the_page_of_attacks_is_up_to_date():
     written = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
-    assert written == make_attacks().page(), "run python docs/make_attacks.py"
+    assert written == script_of("make_attacks").page(), "run python docs/make_attacks.py"
+
+
+def test_the_page_of_results_is_what_was_measured():
+    written = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert written == script_of("make_results").page(), "run python docs/make_results.py"
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "docs" / "measured").iterdir()), ids=lambda path: path.name)
+def test_what_was_measured_is_what_the_study_asks_for(folder):
+    assert folder.name in script_of("make_results").STUDIES
+    asked = {cell.path: {"kind": KIND, **cell.protocol()} for cell in cells_of(load_study(folder.name))}
+    kept = {path.parent.relative_to(folder) for path in folder.rglob(MEASURED)}
+    assert kept
+    for path in kept:
+        assert read_run(folder / path).config == json.loads(json.dumps(asked[path])), path
 
 
 def test_attacks_that_search_state_their_departures():
-    script = make_attacks()
+    script = script_of("make_attacks")
     searching = [info for info in ATTACKS.values() if info.kind != "static"]
     assert [info.name for info in searching if script.departures(info) == script.WORDING] == []
     assert searching
@@ -208,7 +226,7 @@ class Searching:
 )
 def test_the_page_of_attacks_never_searches(run, said):
     info = replace(ATTACKS["random_search"], name="x", run=run, budget=7)
-    section = make_attacks().section(info)
+    section = script_of("make_attacks").section(info)
     assert "| 7 |" in section
     assert said in section
     assert ("````" in section) == said.startswith("user")

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -27,8 +28,7 @@ def study(recipe: str, out: Path, only: str = "", render_only: bool = False) -> 
     Returns how many cells are in each state; `held` are those that another process is at. Raises ConfigError
     on a slip in the recipe before anything runs, RunError if the folder holds a study of other settings.
     """
-    config = load_study(recipe)
-    cells = cells_of(config)
+    cells = cells_of(load_study(recipe))
     chosen = [cell for cell in cells if only in cell.path.as_posix()]
     if not chosen:
         raise ConfigError(f"--only {only!r}", "a part of a cell's path", f"one is {cells[0].path.as_posix()}")
@@ -37,13 +37,19 @@ def study(recipe: str, out: Path, only: str = "", render_only: bool = False) -> 
         for cell in chosen:
             cell.protocol()  # a slip in the settings costs no run
         held = _run(chosen, out)
-    outcomes = [outcome(cell, out) for cell in cells]
-    table = tabulate(json.loads(json.dumps(asdict(config))), outcomes)
+    table = known(recipe, out)
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "study.json", json.dumps(table, indent=1, ensure_ascii=False) + "\n")
     _write(out / "study.md", markdown(table))
     _write(out / "study.html", render(table))
-    return {**Counter(one["state"] for one in outcomes), "held": held}
+    return {**Counter(cell["state"] for cell in table["cells"]), "held": held}
+
+
+def known(recipe: str, out: Path) -> dict[str, Any]:
+    """Return all numbers that a study's folder holds so far, as study.json has them; run and write nothing."""
+    config = load_study(recipe)
+    outcomes = [outcome(cell, out) for cell in cells_of(config)]
+    return tabulate(json.loads(json.dumps(asdict(config))), outcomes)
 
 
 def _run(cells: Sequence[Cell], out: Path) -> int:
