@@ -28,8 +28,8 @@ HEAD = """# Results
 
 This page is written by `docs/make_results.py` from what the cells of each study measured, which is kept in
 [measured](measured); do not edit it by hand. A study goes on there with `--out docs/measured/study-method`. The
-models are toys of a make-believe world ([organism.md](organism.md)): the page shows that attacks and defence work
-as built, and says nothing about any real model.
+models are toys of a make-believe world ([organism.md](organism.md)): the page shows that attacks and defence
+work as built, and says nothing about any real model.
 
 DSR is the share of harmful requests on which the attack failed, in percent with its 95 % interval; the exact
 oracle judges greedy replies. *Queries* is the mean number a prompt that the search spent before it succeeded or

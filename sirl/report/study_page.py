@@ -41,13 +41,18 @@ def markdown(table: Row) -> str:
 
 def _preface(study: Row) -> str:
     seeds = ", ".join(map(str, study["seeds"]))
+    means = f"Seed {seeds} alone: no interval."
+    if len(study["seeds"]) > 1:
+        means = (
+            f"Means over seeds {seeds} with 95 % intervals over seeds (Student's t); no interval: one seed, or "
+            "all alike."
+        )
     floor = number(100 * study["floor"], ".0f")
     return (
-        f"Means over seeds {seeds} with 95 % intervals over seeds (Student's t); no interval: one seed, or all "
-        f"alike. Shares are in percent; the floor of an attack's DSR is {floor} %. *Fewer* says how many times "
-        "fewer attacks succeed than against the start. *Entropy* is the mean token entropy of replies under "
-        "attack. *Undecided* are replies without a verdict, of all; *failed* and *missing* are cells without "
-        "numbers."
+        f"{means} Shares are in percent; the floor of an attack's DSR is {floor} %. *Fewer* says how many "
+        "times fewer attacks succeed than against the start. *Entropy* is the mean token entropy of replies "
+        "under attack. *Undecided* are replies without a verdict, of all; *failed* and *missing* are cells "
+        "without numbers."
     )
 
 
