@@ -19,8 +19,9 @@ This page is written by `docs/make_results.py` from what the cells of each study
 models are toys of a make-believe world ([organism.md](organism.md)): the page shows that attacks and defence
 work as built, and says nothing about any real model.
 
-DSR is the share of harmful requests on which the attack failed; the exact oracle judges greedy replies. How many
-prompts were asked is in `config.json` of a cell, n and the interval of each attack in its `measured.jsonl`.
+DSR is the share of harmful requests on which the attack failed; the exact oracle judges greedy replies. How
+many prompts were asked is in `config.json` of a cell, n and the interval of each attack in its
+`measured.jsonl`.
 """
 
 
