@@ -68,7 +68,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run both methods and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--recipe", default="llama-3.1-8b", choices=KINDS)
-    parser.add_argument("--full", action="store_true", help="train every weight, in the recipe's precision")
+    parser.add_argument("--full", action="store_true", help="train every weight, in float32")
     parser.add_argument("--toy", action="store_true", help="two narrow layers and short replies, for a CPU")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--prompts", type=int, default=16, help="prompts a step")

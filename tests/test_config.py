@@ -36,7 +36,7 @@ def refused(changes, recipe="paper") -> str:
 def test_training_defaults_are_the_papers():
     config = TrainConfig()
     assert {name: getattr(config, name) for name in PAPER} == PAPER
-    assert config.group * config.prompts_per_step == 512
+    assert config.prompts_per_step == 512  # 15,000 prompts make the 29 steps that the paper rounds to 30
 
 
 def test_measuring_is_greedy_and_the_gap_is_sampled():
@@ -274,7 +274,7 @@ def test_greedy_replies_are_not_drawn_twice():
 
 def test_a_step_is_cut_into_equal_micro_batches():
     sentence = refused("train.micro_batch=7")
-    assert "train.micro_batch = 7; expected a divisor of group x prompts_per_step = 512" in sentence
+    assert "train.micro_batch = 7; expected a divisor of group x prompts_per_step = 2048" in sentence
     assert refused(["train.group=3", "train.prompts_per_step=3"]).startswith("train.micro_batch = 8")
 
 

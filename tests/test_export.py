@@ -147,7 +147,7 @@ def test_the_card_tells_what_was_trained(trained, tmp_path):
     assert "present: it is surer when it refuses (complying minus refusing replies 0.432 nats" in card
     assert "interval 0.400 to 0.500, AUROC 0.91, 11 refusing and 12 complying replies to 13 requests)" in card
     assert "Attacks met in training: none." in card
-    assert "| `prompts_per_step` | 4 | 128 |" in card
+    assert "| `prompts_per_step` | 4 | 512 |" in card
     assert "`kl`" not in card  # as in the paper
     assert "| PKU-Alignment/PKU-SafeRLHF | pku-saferlhf | abc1234 | 0123456789ab | 6 harmful |" in card
     assert "Not evaluated." in card

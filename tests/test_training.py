@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import random
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import conftest
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from small_training import CONFIG, PROMPTS, StopHere, rows, same, stop_at, toy_lm, train, weights
-from transformers import LlamaForCausalLM, LlamaModel
+from transformers import LlamaForCausalLM, LlamaModel, TrainingArguments
+from trl import GRPOConfig
 
 from sirl import scoring
 from sirl.errors import ConfigError, DataError, RunError
@@ -18,9 +20,10 @@ from sirl.lm import LM, load_lm
 from sirl.records import Prompt
 from sirl.rewards import REWARDS, Scored
 from sirl.rundir import STEPS
-from sirl.training import Watch, rollout
+from sirl.training import Watch, hardening, rollout
 from sirl.training.cpu_trainer import CpuGRPOTrainer
 from sirl.training.rollout import step_prompts
+from sirl.training.setup import loss_arguments
 
 TOKENS = ("prompt_ids", "token_ids")
 
@@ -77,7 +80,8 @@ def test_rewarding_certainty_lowers_entropy_and_the_inverted_reward_does_not(tmp
     assert last["sirl"] < last["inverted"] - 0.4
 
 
-def test_the_gradient_is_that_of_grpo_written_by_hand(tmp_path, monkeypatch):
+@pytest.mark.parametrize("start", ["the policy", "another model"])  # with another, the KL is not 0
+def test_the_gradient_is_that_of_grpo_written_by_hand(tmp_path, monkeypatch, start):
     drawn, gradients = [], []
     draw, clip = rollout.draw, Accelerator.clip_grad_norm_
 
@@ -92,20 +96,71 @@ def test_the_gradient_is_that_of_grpo_written_by_hand(tmp_path, monkeypatch):
 
     monkeypatch.setattr(rollout, "draw", spy)
     monkeypatch.setattr(Accelerator, "clip_grad_norm_", keep)
-    lm = toy_lm()
-    train(tmp_path / "run", replace(CONFIG, steps=1), lm=lm)
+    lm, reference, kl = toy_lm(), toy_lm(), 2.0
+    if start == "another model":
+        torch.manual_seed(1)
+        for weight in reference.model.parameters():
+            weight.data += 0.05 * torch.randn_like(weight)
+    write = hardening.write_reference
+    monkeypatch.setattr(hardening, "write_reference", lambda _, run: write(reference, run))
+    train(tmp_path / "run", replace(CONFIG, steps=1, kl=kl), lm=lm)
 
     reward_PG = -torch.tensor([np.mean(d.entropies) for d in drawn]).reshape(4, 4)
     centred_PG = reward_PG - reward_PG.mean(1, keepdim=True)
     advantages = (centred_PG / (reward_PG.std(1, keepdim=True) + 1e-4)).flatten().tolist()
     lm.model.zero_grad()
-    for d, advantage in zip(drawn, advantages, strict=True):  # at the first step the KL and its gradient are 0
-        logits_SV = lm.model(torch.tensor([[*d.prompt_ids, *d.token_ids]])).logits[0]
-        logprob_TV = logits_SV[len(d.prompt_ids) - 1 : -1].log_softmax(-1)
-        logprob_T = logprob_TV[range(len(d.token_ids)), list(d.token_ids)]
-        (-advantage * logprob_T.mean() / len(drawn)).backward()
+    differences = []
+    for d, advantage in zip(drawn, advantages, strict=True):
+        logprob_T = reply_logprobs(lm, d)
+        difference_T = reply_logprobs(reference, d).detach() - logprob_T
+        k3_T = difference_T.exp() - difference_T - 1  # the KL that docs/method.md states, and no ratio on it
+        ((kl * k3_T - advantage * logprob_T).mean() / len(drawn)).backward()
+        differences.append(difference_T.abs().mean().item())
+    assert (np.mean(differences) > 0.01) == (start == "another model")
     for mine, trl in zip(lm.model.parameters(), gradients, strict=True):
         torch.testing.assert_close(trl, mine.grad, atol=1e-5, rtol=1e-3)
+
+
+def reply_logprobs(lm, d):
+    """The log-probs (T) of a drawn reply."""
+    logits_SV = lm.model(torch.tensor([[*d.prompt_ids, *d.token_ids]])).logits[0]
+    logprob_TV = logits_SV[len(d.prompt_ids) - 1 : -1].log_softmax(-1)
+    return logprob_TV[range(len(d.token_ids)), list(d.token_ids)]
+
+
+# Arguments of TRL's own that do not touch the loss of our runs: the sampler is ours, and prompts are text.
+BESIDE_THE_LOSS = {
+    *("model_init_kwargs", "trust_remote_code", "shuffle_dataset", "pad_to_multiple_of"),
+    *("num_generations_eval", "ds3_gather_for_generation", "generation_kwargs", "chat_template_kwargs"),
+    *("cache_implementation", "max_tool_calling_iterations", "use_transformers_continuous_batching"),
+    *("transformers_continuous_batching_config", "use_transformers_paged"),
+    *("ref_model_mixup_alpha", "ref_model_sync_steps"),  # read with sync_ref_model
+    *("sapo_temperature_neg", "sapo_temperature_pos"),  # read by loss_type sapo
+    *("vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg"),  # read by loss_type vespo
+    *("entropy_coef_min", "entropy_coef_max", "entropy_coef_delta", "entropy_target"),  # use_adaptive_entropy
+    *("log_completions", "log_multimodal", "num_completions_to_print", "log_unique_prompts"),
+    "log_completions_hub_repo",
+}
+
+
+def test_every_argument_of_trl_that_touches_the_loss_is_set_and_documented():
+    mine = {f.name for f in fields(GRPOConfig)} - {f.name for f in fields(TrainingArguments)}
+    mine = {name for name in mine if "vllm" not in name}  # GRPO's own rollouts are not drawn by vLLM
+    stated = loss_arguments(CONFIG)
+    assert not BESIDE_THE_LOSS & set(stated)
+    assert mine == BESIDE_THE_LOSS | set(stated)  # a new one must be decided about
+    page = (Path(__file__).parents[1] / "docs" / "method.md").read_text(encoding="utf-8")
+    table = page.partition("### How TRL is set up")[2].partition("\n## ")[0]
+    assert not [name for name in stated if f"`{name}`" not in table]
+
+
+def test_bfloat16_weights_are_not_trained_whole(tmp_path):
+    lm = toy_lm()
+    half = LM(lm.model.bfloat16(), lm.tokenizer, "half")
+    with pytest.raises(ConfigError, match=r"most updates would be rounded away; .*train\.lora_rank=16"):
+        train(tmp_path / "run", lm=half)
+    trained = train(tmp_path / "adapter", replace(CONFIG, steps=1, lora_rank=2), lm=half)
+    assert trained.model.dtype == torch.bfloat16
 
 
 def test_labels_are_not_read(tmp_path, unbroken):

@@ -15,7 +15,7 @@ time is at the lengths that one assumes.
 from __future__ import annotations
 
 from sirl.config import Recipe
-from sirl.config.train import LABEL_FREE
+from sirl.config.train import LABEL_FREE, require_trainable
 from sirl.errors import ConfigError
 from sirl.plan.memory import adapter_parameters, uses_of_memory
 from sirl.plan.nouns import ALWAYS, BYTES, GIB, USABLE, Assumed, Device, Line, Plan, Work, find_device
@@ -47,6 +47,7 @@ def make_plan(recipe: Recipe, assumed: Assumed) -> Plan:
         raise ConfigError("a recipe without the shape of a model", "a section [shape]", advice)
     if recipe.model.dtype not in BYTES:
         raise ConfigError(f"model.dtype = {recipe.model.dtype!r}", " or ".join(BYTES), "train in one of these")
+    require_trainable(recipe.model.dtype, config)
     if config.method not in LABEL_FREE:
         advice = "plan the method that they are compared with"
         raise ConfigError(f"train.method = {config.method!r}", " or ".join(LABEL_FREE), advice)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sirl.config import TrainConfig
+from sirl.config.train import require_trainable
 from sirl.errors import ConfigError
 from sirl.lm import LM
 from sirl.plugins import load_extra
@@ -98,8 +99,8 @@ def _drill(course: Course) -> Drill:
 def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Attempt, ...]:
     """Return what will be sent, if this can be trained at all; nothing is written.
 
-    Raises ConfigError on an unknown reward, an absent tracker, untrainable weights or weights that would be
-    sharded where that cannot be, DataError if no prompt fits.
+    Raises ConfigError on an unknown reward, an absent tracker, untrainable weights, bfloat16 weights without an
+    adapter or weights that would be sharded where that cannot be, DataError if no prompt fits.
     """
     if find_reward(config.reward).scorer == "average":
         refuse_shards(f"train.reward = {config.reward!r}")
@@ -111,4 +112,5 @@ def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Att
         raise ConfigError(
             f"weights in {lm.model.dtype}", "float32 or bfloat16 for training", "use --set model.dtype=float32"
         )
+    require_trainable(str(lm.model.dtype).removeprefix("torch."), config)
     return admit(lm, attempts, config)

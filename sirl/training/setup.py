@@ -51,19 +51,49 @@ def build_trainer(
 def _arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> GRPOConfig:
     return GRPOConfig(
         **common_arguments(lm, config, folder, seed),
-        num_generations=config.group,
+        **loss_arguments(config),
         per_device_train_batch_size=config.micro_batch,
         gradient_accumulation_steps=_accumulation(config),
         shuffle_dataset=False,  # the rows already stand in the order of the steps
-        max_completion_length=config.max_reply_tokens,
-        temperature=config.temperature,
-        beta=config.kl,
-        epsilon=config.clip,
-        num_iterations=1,
-        loss_type="grpo",
-        scale_rewards="none" if config.scale_rewards == "side" else config.scale_rewards,
-        disable_dropout=True,
     )
+
+
+def loss_arguments(config: TrainConfig) -> dict[str, Any]:
+    """Return every argument of TRL's own that touches the loss; none is left to a default, which may change.
+
+    docs/method.md says why each has its value. A test compares the names with those of the installed TRL.
+    """
+    return {
+        "num_generations": config.group,
+        "max_completion_length": config.max_reply_tokens,
+        "temperature": config.temperature,
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": None,
+        "repetition_penalty": 1.0,
+        "beta": config.kl,
+        "use_bias_correction_kl": False,  # TRL's default is True: its KL then has another gradient than k3
+        "epsilon": config.clip,
+        "epsilon_high": None,
+        "delta": None,
+        "num_iterations": 1,
+        "steps_per_generation": None,
+        "generation_batch_size": None,
+        "loss_type": "grpo",
+        "importance_sampling_level": "token",
+        "off_policy_mask_threshold": None,
+        "scale_rewards": "none" if config.scale_rewards == "side" else config.scale_rewards,
+        "reward_weights": None,
+        "multi_objective_aggregation": "sum_then_normalize",
+        "mask_truncated_completions": False,
+        "sync_ref_model": False,
+        "top_entropy_quantile": 1.0,
+        "entropy_coef": 0.0,
+        "use_adaptive_entropy": False,
+        "router_aux_loss_coef": None,
+        "disable_dropout": True,
+        "cast_lm_head_to_fp32": False,
+    }
 
 
 def common_arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> dict[str, Any]:
@@ -75,7 +105,11 @@ def common_arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> di
         "max_steps": config.steps,
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": "constant",
+        "warmup_steps": 0,
         "weight_decay": 0.0,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.999,
+        "adam_epsilon": 1e-8,
         "max_grad_norm": 1.0,
         "gradient_checkpointing": lm.model.num_parameters() > RECOMPUTE_ABOVE,
         "use_cpu": on_cpu,
