@@ -10,7 +10,8 @@ from typing import Any
 from sirl.attacks import ATTACKS, AttackInfo, Means
 from sirl.attacks.ciphers import SHIFT, SHOTS
 from sirl.attacks.demonstrations import DEMONSTRATIONS, ICA_SHOTS
-from sirl.attacks.low_resource import ESPERANTO
+from sirl.attacks.hashing import files_of
+from sirl.attacks.low_resource import esperanto
 from sirl.attacks.splitting import PIECES
 from sirl.attacks.static import TEMPLATES
 from sirl.errors import AttackError
@@ -50,7 +51,7 @@ DEPARTURES = {
     "code_chameleon": f"{WORDING} Of the four published encodings only the binary tree. The tree is "
     "written as nested lists, and spaces are kept, so that it can be read back exactly.",
     "low_resource": f"{WORDING} The published attack uses machine translation, and translates the reply "
-    f"back. Here a phrase book of {len(ESPERANTO.pairs)} lines translates what it holds, without grammar, "
+    f"back. Here a phrase book of {len(esperanto().pairs)} lines translates what it holds, without grammar, "
     "and the rest stays English; the reply is asked for in English. The default book is Esperanto, which "
     "is no low-resource language of the paper: bring a book (`--phrase-book FILE`) or a translator "
     "(`sirl.attacks.low_resource.LowResource`) of the language you mean.",
@@ -131,8 +132,7 @@ def section(info: AttackInfo) -> str:
 
 def files(info: AttackInfo, module: Path) -> list[Path]:
     """Return what decides what is sent: the module and the attack's templates and lists."""
-    owners = (info.name, "attacker") if "attacker" in info.needs else (info.name,)
-    return [module, *sorted(path for name in owners for path in TEMPLATES.glob(f"{name}.*"))]
+    return [module, *(path for path in files_of(info) if path.parent == TEMPLATES)]
 
 
 def start(info: AttackInfo) -> Attempt | None:

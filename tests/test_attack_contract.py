@@ -1,5 +1,8 @@
 """What every attack promises: the public check, run over the whole table, and real models."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,6 +21,7 @@ from sirl.attacks import (
     read_phrase_book,
 )
 from sirl.attacks.checking import PROMISES, PROMPTS, StandIn, Trial
+from sirl.attacks.hashing import attack_hash, files_of
 from sirl.attacks.static import TEMPLATES
 from sirl.errors import AttackError
 from sirl.lm import LM, load_lm, render
@@ -299,3 +303,62 @@ def test_the_check_wants_the_attack_armed():
 def test_the_check_of_a_phrase_book_of_ones_own():
     book = read_phrase_book(TEMPLATES / "low_resource.phrases.tsv")
     assert check_attack(arm(ATTACKS["low_resource"], Means(phrase_book=book))) == list(PROMISES)
+
+
+# --- what a hash knows ------------------------------------------------------------------------------------
+
+
+def forget() -> None:
+    """Empty every cache of the room, so that templates and tables are read anew."""
+    for module in [module for name, module in sys.modules.items() if name.startswith("sirl.attacks")]:
+        for value in vars(module).values():
+            getattr(value, "cache_clear", lambda: None)()
+
+
+@pytest.fixture
+def read(monkeypatch) -> Iterator[set[Path]]:
+    """The files of the room that are opened as text, from here on."""
+    seen: set[Path] = set()
+    plain = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, *a, **kw: seen.add(path) or plain(path, *a, **kw))
+    forget()
+    yield seen
+    forget()
+
+
+def test_whatever_an_attack_runs_and_reads_is_in_its_hash(info, read, monkeypatch):
+    """Change any file it uses, module, template or table, and the hash is another."""
+    room, ran = TEMPLATES.parent, set()
+    sys.setprofile(lambda frame, *_: ran.add(frame.f_code.co_filename))
+    try:
+        attack_prompts(info, PROMPTS, model_for(info), BUDGET, 0)
+    finally:
+        sys.setprofile(None)
+    used = {path for path in map(Path, ran) if path.parent == room} | {p for p in read if room in p.parents}
+    used -= {room / "checking.py"}  # the model's double
+    assert used <= set(files_of(info))
+    before = attack_hash(info)
+    plain = Path.read_bytes
+    for path in used:
+        with monkeypatch.context() as change:
+            change.setattr(Path, "read_bytes", lambda p, other=path: plain(p) + b" " * (p == other))
+            assert attack_hash(info) != before, path
+
+
+def test_a_table_in_another_module_is_in_the_hash():
+    demonstrations = (
+        TEMPLATES.parent / "demonstrations.py"
+    )  # cipher shows some of these; they are read, not run
+    assert demonstrations in files_of(ATTACKS["cipher"])
+    assert demonstrations not in files_of(ATTACKS["aim"])
+
+
+def test_no_template_is_read_before_it_is_used():
+    """What is read when the room is imported is read for nobody, and the test above would not see it."""
+    code = (
+        "import sys; seen = []\n"
+        "sys.addaudithook(lambda e, a: e == 'open' and 'templates' in str(a[0]) and seen.append(a[0]))\n"
+        "import sirl.attacks; sys.exit(str(seen) if seen else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -15,7 +15,6 @@ from sirl.attacks import (
     AttackInfo,
     Means,
     PhraseBook,
-    _settled,
     arm,
     attack_prompts,
     get_attacks,
@@ -27,8 +26,9 @@ from sirl.attacks.ciphers import caesar, uncaesar
 from sirl.attacks.demonstrations import DEMONSTRATIONS, ica, many_shot
 from sirl.attacks.drawing import choose_word, draw, read_drawing
 from sirl.attacks.encodings import base64, flip, leet, rot13, unbase64, unleet
-from sirl.attacks.low_resource import ESPERANTO, LowResource
-from sirl.attacks.random_search import WORDS, RandomSearch
+from sirl.attacks.hashing import files_of, settled
+from sirl.attacks.low_resource import LowResource, esperanto
+from sirl.attacks.random_search import RandomSearch, words
 from sirl.attacks.splitting import join_pieces, split_words, write_pieces
 from sirl.attacks.static import AFFIRMATION, TEMPLATES, read_template
 from sirl.attacks.tense import FUTURE, PAST, in_tense
@@ -45,7 +45,7 @@ TEXTS = [
     "two  spaces\nand a line\t",
     "ça 日本語 🙂 'x' \"y\"",
 ]
-LISTS = (".words", ".font", ".common")  # what attacks read besides templates
+LISTS = (".words", ".font", ".common", ".seeds")  # what attacks read besides templates
 PROMPT_TEMPLATES = sorted(
     p.stem
     for p in TEMPLATES.glob("*.txt")
@@ -67,7 +67,7 @@ def test_templates_hold_one_placeholder_and_30_to_110_words(name):
     assert text.count("{request}") == 1
     assert 30 <= len(text.split()) <= 110
     assert text == text.strip()
-    assert name.split(".")[0] in ATTACKS
+    assert any(path.stem == name for info in ATTACKS.values() for path in files_of(info))
 
 
 def test_the_room_runs_without_torch():
@@ -154,7 +154,7 @@ def test_what_an_attack_is_armed_with_is_told_without_addresses(name):
     """Another process must find the same hash, or a killed run could not be continued."""
     judge = get_judges()["harmful"]
     info = arm(ATTACKS[name], Means(judge=judge, attacker=StandIn(name="writer")))
-    told = repr([_settled(getattr(info.run, f.name)) for f in fields(info.run)])
+    told = repr([settled(getattr(info.run, f.name)) for f in fields(info.run)])
     assert " at 0x" not in told
     assert judge.identity in told or not hasattr(info.run, "judge")
 
@@ -223,7 +223,7 @@ def test_encodings_can_be_undone(text):
     assert unbase64(base64(text)) == text
     assert uncaesar(caesar(text)) == text
     assert read_tree(write_tree(text)) == text
-    assert ESPERANTO.read(ESPERANTO.translate(text)) == text
+    assert esperanto().read(esperanto().translate(text)) == text
     assert flip(flip(text)) == text
     assert join_pieces(write_pieces(text)) == text
 
@@ -331,13 +331,13 @@ def test_any_translation_can_be_read_back(text):
 
 @given(st.text())
 def test_any_text_can_be_translated_and_read_back(text):
-    assert ESPERANTO.read(ESPERANTO.translate(text)) == text
+    assert esperanto().read(esperanto().translate(text)) == text
 
 
 def test_the_default_book_translates_what_is_asked_every_day():
-    said = ESPERANTO.translate("Tell me how to feed the old cat.")
+    said = esperanto().translate("Tell me how to feed the old cat.")
     assert said == "Diru al mi kiel oni povas nutri la malnova kato."
-    assert len(ESPERANTO.pairs) >= 150
+    assert len(esperanto().pairs) >= 150
 
 
 @pytest.mark.parametrize(
@@ -459,7 +459,7 @@ def test_search_changes_only_the_suffix():
     for attempt in search(PROMPTS, VowelTarget(), 40, 0):
         assert attempt.messages[-1].content.startswith(attempt.prompt.text + " ")
         assert len(suffix(attempt)) == 6
-        assert set(suffix(attempt)) <= set(WORDS)
+        assert set(suffix(attempt)) <= set(words())
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), -float("inf")])
@@ -477,5 +477,5 @@ def test_seeds_and_prompts_draw_their_own_words():
 
 
 def test_words_are_printable_and_distinct():
-    assert 150 <= len(WORDS) == len(set(WORDS))
-    assert all(word.isprintable() and not word.isspace() for word in WORDS)
+    assert 150 <= len(words()) == len(set(words()))
+    assert all(word.isprintable() and not word.isspace() for word in words())

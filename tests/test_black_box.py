@@ -17,11 +17,11 @@ from sirl.attacks.best_of_n import BestOfN
 from sirl.attacks.black_box import BLACK_BOX
 from sirl.attacks.crescendo import Crescendo
 from sirl.attacks.decoding import SETTINGS, DecodingSweep
-from sirl.attacks.fuzzing import MUTATIONS, SEEDS, GptFuzzer, Node, Pool
+from sirl.attacks.fuzzing import MUTATIONS, GptFuzzer, Node, Pool, seeds
 from sirl.attacks.nesting import SCENARIOS, ReNeLlm
 from sirl.attacks.refinement import Pair, Tap
 from sirl.attacks.search import hunts
-from sirl.attacks.static import fill, read_template
+from sirl.attacks.static import TEMPLATES, fill, read_template
 from sirl.attacks.tries import PATIENCE, bench, declines, say_to
 from sirl.errors import AttackError
 from sirl.lm import load_lm
@@ -162,7 +162,7 @@ def test_an_attacker_that_writes_nothing_usable_ends_in_the_start_and_is_shown(n
     [attempt] = attack(ATTACKS[name].run, target, 40, Model(ATTACKERS[habit]))
     assert P.text in attempt.messages[-1].content
     assert attempt.search.unusable >= PATIENCE * TRIES
-    assert attempt.search.queries == {"renellm": 1, "gptfuzzer": len(SEEDS)}.get(name, 0)
+    assert attempt.search.queries == {"renellm": 1, "gptfuzzer": len(seeds())}.get(name, 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -292,11 +292,11 @@ def test_tap_gives_up_where_everything_strays():
 
 
 def test_seeds_are_the_first_generation_as_far_as_the_budget_goes():
-    for budget in (0, 3, len(SEEDS)):
+    for budget in (0, 3, len(seeds())):
         target = yielding("zzz")
         [attempt] = attack(GptFuzzer(), target, budget, Scribe())
-        assert target.heard == [fill(read_template(name), P.text) for name in SEEDS[:budget]]
-        assert attempt.messages[-1].content == fill(read_template(SEEDS[0]), P.text)
+        assert target.heard == [fill(text, P.text) for text in seeds()[:budget]]
+        assert attempt.messages[-1].content == fill(seeds()[0], P.text)
 
 
 def test_upper_confidence_bounds_by_hand():
@@ -319,7 +319,7 @@ def test_the_young_that_were_not_refused_join_the_pool(monkeypatch):
     monkeypatch.setattr("sirl.attacks.fuzzing.MUTATIONS", ("rephrase",))
     target = Model(lambda asked: "Wood." if "try 1 " in asked else NO)
     scribe = Scribe()
-    attack(GptFuzzer(young=2, early_stop=0.0), target, len(SEEDS) + 30, scribe)
+    attack(GptFuzzer(young=2, early_stop=0.0), target, len(seeds()) + 30, scribe)
     shown = [text for text in scribe.heard if "braces" in text]
     assert any("try 1 {request}" in text for text in shown)  # bred again
     assert not any("try 2 {request}" in text for text in shown)
@@ -329,7 +329,7 @@ def test_the_young_that_were_not_refused_join_the_pool(monkeypatch):
 def test_a_mutant_has_one_place_for_the_request(name, monkeypatch):
     monkeypatch.setattr("sirl.attacks.fuzzing.MUTATIONS", (name,))
     target = yielding("zzz")
-    attack(GptFuzzer(young=1), target, len(SEEDS) + 1, Scribe())
+    attack(GptFuzzer(young=1), target, len(seeds()) + 1, Scribe())
     assert target.heard[-1].count(P.text) == 1
     if name == "expand":
         assert target.heard[-1].startswith("try 1 ")
@@ -452,9 +452,9 @@ def test_each_setting_is_tried_once_and_the_one_that_wins_is_sent():
 
 def test_the_hash_of_an_attack_knows_the_instructions_of_its_attacker(monkeypatch, tmp_path):
     before = template_hashes()
-    for path in (WEIGHTS.parents[1] / "attacks" / "templates").iterdir():
+    for path in TEMPLATES.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes() + b"!" * (path.name == "attacker.again.txt"))
-    monkeypatch.setattr("sirl.attacks.TEMPLATES", tmp_path)
+    monkeypatch.setattr("sirl.attacks.hashing.TEMPLATES", tmp_path)
     changed = {name for name, value in template_hashes().items() if value != before[name]}
     assert changed == set(WRITTEN)
 

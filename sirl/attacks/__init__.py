@@ -8,12 +8,8 @@ attack needs of the model under test comes through `sirl.records.Target`.
 
 from __future__ import annotations
 
-import hashlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 from sirl.attacks.attacker import WRITING, instructions
 from sirl.attacks.black_box import BLACK_BOX
@@ -23,11 +19,12 @@ from sirl.attacks.contract import attack_prompts
 from sirl.attacks.demonstrations import ica, many_shot
 from sirl.attacks.drawing import artprompt, from_drawing
 from sirl.attacks.encodings import base64, decoded, encoded, flip, leet, rot13, unbase64, unleet
-from sirl.attacks.info import SEARCHING, AttackInfo, Means, arm, unmet, whole
+from sirl.attacks.hashing import attack_hash
+from sirl.attacks.info import SEARCHING, TRANSFER, AttackInfo, Means, arm, unmet, whole
 from sirl.attacks.low_resource import LowResource
 from sirl.attacks.phrases import PhraseBook, read_phrase_book
 from sirl.attacks.splitting import from_pieces, payload_splitting
-from sirl.attacks.static import AFFIRMATION, TEMPLATES, say, static_attack, templated
+from sirl.attacks.static import AFFIRMATION, say, static_attack, templated
 from sirl.attacks.tense import future_tense, past_tense
 from sirl.attacks.trees import code_chameleon, from_tree
 from sirl.attacks.white_box import WHITE_BOX
@@ -193,8 +190,6 @@ PAPER = (  # the paper's twenty (arXiv 2510.01088), under the field's names
     "artprompt",
 )
 GROUPS = ("all", "paper", "static", "adaptive", "transfer")
-_SHARED = ("search", "suffix", "genetic", "autodan", "tries")  # what decides what several searches send
-TRANSFER = "@transfer"  # behind a name or group: search on the surrogate, then replay
 
 
 def get_attacks(names: Sequence[str]) -> dict[str, AttackInfo]:
@@ -256,38 +251,7 @@ def _import_attack(path: str) -> AttackInfo:
 def template_hashes(attacks: Mapping[str, AttackInfo] | None = None) -> dict[str, str]:
     """Return 12 hex digits of SHA-256 an attack, over all that decides what it sends.
 
-    That is its templates, the source of its module, and its settings; None means the whole table. A user's
+    That is its modules, its templates and tables, and its settings; None means the whole table. A user's
     attack that has no source file is `unknown`.
     """
-    return {name: _hash(info) for name, info in (ATTACKS if attacks is None else attacks).items()}
-
-
-def _hash(info: AttackInfo) -> str:
-    run: Any = getattr(info.run, "func", info.run)  # functools.partial names its own module, not the function's
-    module = sys.modules.get(run.__module__)
-    source = getattr(module, "__file__", None)
-    if source is None:
-        return "unknown"
-    digest = hashlib.sha256(Path(source).read_bytes())
-    shared = (*_SHARED, *(("attacker",) if "attacker" in info.needs else ()))
-    names = (info.name.removesuffix(TRANSFER), *(shared if info.kind in SEARCHING else ()))
-    for name in names:  # its own templates, and what searches share
-        own = sorted(TEMPLATES.glob(f"{name}.*"))
-        for path in (*own, *Path(__file__).parent.glob(f"{name}.py")):
-            digest.update(path.read_bytes())
-    if is_dataclass(run):  # its settings, and by name what it was armed with
-        digest.update(repr([(f.name, _settled(getattr(run, f.name))) for f in fields(run)]).encode())
-    return digest.hexdigest()[:12]
-
-
-def _settled(value: Any) -> Any:
-    """Return what stands for a setting from one process to the next.
-
-    Models and functions are told by their names, judges by what they call themselves: never by an address.
-    """
-    if hasattr(value, "reply"):
-        return value.name
-    if isinstance(identity := getattr(value, "identity", None), str):
-        return identity
-    name = getattr(value, "__qualname__", None)
-    return f"{getattr(value, '__module__', '')}.{name}" if name else value
+    return {name: attack_hash(info) for name, info in (ATTACKS if attacks is None else attacks).items()}

@@ -21,7 +21,6 @@ from sirl.records import Message
 
 NAME = "artprompt"
 ROWS = 5
-COMMON = frozenset(read_template(f"{NAME}.common").split())
 _WORD = re.compile(r"\b(?:[a-z]+|[A-Z][a-z]+|[A-Z]+)\b")
 _READ = re.compile(r"\[\[|\[(mask|Mask|MASK)\]")
 
@@ -29,7 +28,7 @@ _READ = re.compile(r"\[\[|\[(mask|Mask|MASK)\]")
 def choose_word(text: str) -> re.Match[str] | None:
     """Return where the word to draw stands; None if there is none."""
     words = list(_WORD.finditer(text))
-    rare = [word for word in words if word[0].lower() not in COMMON] or words
+    rare = [word for word in words if word[0].lower() not in _common()] or words
     return max(rare, key=lambda word: (len(word[0]), word.start()), default=None)
 
 
@@ -72,6 +71,12 @@ def _in_case_of(model: str, word: str) -> str:
     if model.islower():
         return word.lower()
     return word.capitalize() if len(model) == 1 or model.istitle() else word.upper()
+
+
+@cache
+def _common() -> frozenset[str]:
+    """Return the words that any request may hold."""
+    return frozenset(read_template(f"{NAME}.common").split())
 
 
 @cache

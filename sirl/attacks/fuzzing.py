@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -28,18 +29,14 @@ from sirl.attacks.static import PLACEHOLDER, fill, read_template
 from sirl.attacks.tries import Bench, Try, bench, going, say_to
 from sirl.records import Attempt, Judge, Prompt, Target
 
-SEEDS = (
-    "aim",
-    "better_dan",
-    "anti_gpt_v2",
-    "dev_mode_v2",
-    "deep_inception",
-    "refusal_suppression",
-    "prefix_injection",
-    "style_rules",
-)
 MUTATIONS = ("generate", "crossover", "expand", "shorten", "rephrase")
 LONGEST = 4000  # characters of a template; one that has grown beyond is dropped
+
+
+@cache
+def seeds() -> tuple[str, ...]:
+    r"""Return the templates that a pool starts with: a line each in the file, \n for a line break."""
+    return tuple(line.replace("\\n", "\n") for line in read_template("gptfuzzer.seeds").splitlines())
 
 
 @dataclass(slots=True)
@@ -88,11 +85,11 @@ class GptFuzzer:
         court = bench(needed(target, "gptfuzzer"), self.judge, "gptfuzzer", seed)
         helper = writer(self.attacker, "gptfuzzer", seed)
         searches = hunts(prompts, budget, seed, "gptfuzzer")
-        pools = {p.id: Pool([Node(read_template(name)) for name in SEEDS]) for p in prompts}
+        pools = {p.id: Pool([Node(text) for text in seeds()]) for p in prompts}
         self._try_seeds([(hunt, pools[hunt.prompt.id]) for hunt in going(searches)], court)
         while open_ := going(searches):
             self._generation([(hunt, pools[hunt.prompt.id]) for hunt in open_], court, helper)
-        return [hunt.result(_attempt(hunt, read_template(SEEDS[0]))) for hunt in searches]
+        return [hunt.result(_attempt(hunt, seeds()[0])) for hunt in searches]
 
     def _try_seeds(self, batch: Sequence[tuple[Hunt, Pool]], court: Bench) -> None:
         attempts = [(hunt, [_attempt(hunt, node.text) for node in pool.seeds]) for hunt, pool in batch]

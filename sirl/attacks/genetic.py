@@ -29,13 +29,13 @@ MOMENTUM = 0.5  # what a word's score keeps from one generation to the next
 @cache
 def seeds() -> tuple[str, ...]:
     """Return the genomes that a search begins with, the plainest first."""
-    return tuple(read_template(path.stem) for path in sorted(TEMPLATES.glob("autodan.[0-9]*.txt")))
+    return tuple(read_template(path.stem) for path in sorted(TEMPLATES.glob("genetic.[0-9]*.txt")))
 
 
 @cache
 def synonyms() -> dict[str, tuple[str, ...]]:
     """Return, for each word of the list, the words that may stand in its place."""
-    groups = [tuple(line.split()) for line in read_template("autodan.words").splitlines()]
+    groups = [tuple(line.split()) for line in read_template("genetic.words").splitlines()]
     return {word: tuple(w for w in group if w != word) for group in groups for word in group}
 
 

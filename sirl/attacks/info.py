@@ -21,6 +21,7 @@ ACCESS: tuple[Access, ...] = (
     "white-box",
 )  # each holds those before
 SEARCHING = ("adaptive", "transfer")
+TRANSFER = "@transfer"  # behind a name or group: search on the surrogate, then replay
 Recover = Callable[[str], str]  # the last message sent -> the request
 
 

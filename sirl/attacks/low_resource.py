@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from sirl.attacks.info import Recover
 from sirl.attacks.phrases import PhraseBook, read_phrase_book
@@ -18,7 +19,12 @@ from sirl.attacks.static import TEMPLATES, fill, read_template, say, unfill
 from sirl.records import Attempt, Prompt, Target
 
 NAME = "low_resource"
-ESPERANTO = read_phrase_book(TEMPLATES / f"{NAME}.phrases.tsv")
+
+
+@cache
+def esperanto() -> PhraseBook:
+    """Return the book that is used where the user brings none."""
+    return read_phrase_book(TEMPLATES / f"{NAME}.phrases.tsv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,7 @@ class LowResource:
     A translator takes the request and returns its translation; what it does cannot be undone here.
     """
 
-    phrase_book: PhraseBook = ESPERANTO
+    phrase_book: PhraseBook | None = None
     translator: Callable[[str], str] | None = None
 
     def __call__(
@@ -36,7 +42,7 @@ class LowResource:
     ) -> list[Attempt]:
         """Return each prompt in the other language."""
         del target, budget, seed  # a static attack asks nothing and draws nothing
-        translate = self.translator or self.phrase_book.translate
+        translate = self.translator or self._book.translate
         template = read_template(NAME)
         return [Attempt(p, NAME, say(fill(template, translate(p.text)))) for p in prompts]
 
@@ -45,4 +51,8 @@ class LowResource:
         """Read the request back; None if a translator wrote what is sent."""
         if self.translator:
             return None
-        return lambda text: self.phrase_book.read(unfill(read_template(NAME), text))
+        return lambda text: self._book.read(unfill(read_template(NAME), text))
+
+    @property
+    def _book(self) -> PhraseBook:
+        return self.phrase_book or esperanto()

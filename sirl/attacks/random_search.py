@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from sirl.attacks.search import Checks, Hunt, beginning, hunts, needed
 from sirl.attacks.static import read_template
@@ -24,7 +25,11 @@ from sirl.records import Attempt, Judge, Message, Prompt, Target
 NAME = "random_search"
 Suffix = tuple[str, ...]
 
-WORDS: Suffix = tuple(dict.fromkeys(read_template("random_search.words").split()))
+
+@cache
+def words() -> Suffix:
+    """Return the words that a suffix is made of."""
+    return tuple(dict.fromkeys(read_template("random_search.words").split()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ class RandomSearch:
         for _ in range(min(self.candidates, climb.hunt.left)):
             width = int(rng.integers(1, min(self.width, self.length) + 1))
             at = int(rng.integers(0, self.length - width + 1))
-            drawn = tuple(WORDS[j] for j in rng.integers(0, len(WORDS), width))
+            drawn = tuple(words()[j] for j in rng.integers(0, len(words()), width))
             changed.append(climb.suffix[:at] + drawn + climb.suffix[at + width :])
         return changed
 
