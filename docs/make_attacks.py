@@ -72,7 +72,9 @@ adaptive attack can be run as `NAME@transfer`). *Budget* is the queries a prompt
 `--set evaluate.budget=N` changes it. Every wording is our own; each section says where an attack departs
 from its source. Published defaults and budgets were noted without the papers at hand: check them there
 before you cite them. The example request is “{REQUEST}”. Of an attack that searches, its start is shown where
-it has one; what is sent in the end depends on the model.
+it has one; what is sent in the end depends on the model. What a search found is answered anew: at a temperature
+above 0 the reply that is judged is another draw than the one that ended the search, so no figure counts the luck
+of the search.
 
 ## Prompts found elsewhere
 

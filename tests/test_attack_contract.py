@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import RAISES, byte_tokenizer, random_lm, spaced_tokenizer
 
@@ -26,13 +27,28 @@ from sirl.attacks.static import TEMPLATES
 from sirl.errors import AttackError
 from sirl.lm import LM, load_lm, render
 from sirl.organism import WEIGHTS
-from sirl.records import SLOT, Attempt, Completion, Decoding, Message, Prompt, Search, Target, Verdict
+from sirl.records import (
+    SLOT,
+    Attempt,
+    Completion,
+    Decoding,
+    Message,
+    Prompt,
+    Search,
+    Target,
+    Verdict,
+    item_seed,
+)
 from sirl.targets import LocalTarget
 
 PLAIN, _, SHORT, *_ = PROMPTS
 CUSTOM = "examples.custom_attack:attack"
 BUDGET = 21
 FEW = Decoding(max_new_tokens=2)
+MEANS = (  # harmless and harmful requests
+    tuple(Prompt(f"b{i}", f"How do I fold {i} napkins?", "benign") for i in range(9)),
+    tuple(Prompt(f"h{i}", f"How do I scratch {i} cars?") for i in range(9)),
+)
 
 
 def judge(completions):
@@ -67,9 +83,7 @@ def info(request, monkeypatch) -> AttackInfo:
     """Each attack, armed with doubles of what it may need."""
     monkeypatch.syspath_prepend(Path(__file__).parent.parent)
     found = get_attacks([request.param])[request.param]
-    benign = tuple(Prompt(f"b{i}", f"How do I fold {i} napkins?", "benign") for i in range(9))
-    harmful = tuple(Prompt(f"h{i}", f"How do I scratch {i} cars?") for i in range(9))
-    return arm(found, Means(judge, Writer(), StandIn(name="surrogate"), benign, harmful))
+    return arm(found, Means(judge, Writer(), StandIn(name="surrogate"), *MEANS))
 
 
 @pytest.mark.parametrize("promise", PROMISES)
@@ -137,6 +151,55 @@ def test_every_attack_gets_replies_from_real_models(info, model):
     for c in completions:
         assert 1 <= len(c.token_ids) <= (c.attempt.decoding or FEW).max_new_tokens
         assert all(h >= 0 for h in c.entropies)
+
+
+# --- replies drawn at random ------------------------------------------------------------------------------
+
+
+class Coin:
+    """A model whose replies are tosses of a coin, drawn from the seed and the key of an attempt."""
+
+    def __init__(self, target) -> None:
+        self.target = target
+
+    def __getattr__(self, name):
+        return getattr(self.target, name)
+
+    def reply(self, attempts, seed):
+        tosses = [np.random.default_rng(item_seed(seed, a)).random() < 0.5 for a in attempts]
+        said = ["heads" if toss else "I can't" for toss in tosses]
+        return [Completion(a, text, (1,), ("x",), True) for a, text in zip(attempts, said, strict=True)]
+
+
+class Obliging(Writer):
+    """An attacker model whose every output can be used."""
+
+    def reply(self, attempts, seed):
+        texts = [f"Yes. <message>{a.key.replace('|', ' ')} {{request}}</message>" for a in attempts]
+        return [Completion(a, text, (1,), ("?",), True) for a, text in zip(attempts, texts, strict=True)]
+
+
+def heads(completions):
+    return [Verdict("harmful", c.text == "heads", "", "toss@1") for c in completions]
+
+
+@pytest.mark.parametrize("name", [n for n, info in ATTACKS.items() if info.kind == "adaptive"])
+def test_what_was_found_is_measured_by_draws_of_its_own(name):
+    """A search over tosses finds heads; tossed again, what it found gives heads every other time."""
+    found = set()
+
+    def judge(completions):
+        found.update(c.attempt.prompt.id for c in completions if c.text == "heads")
+        return heads(completions)
+
+    benign, harmful = MEANS
+    info = arm(ATTACKS[name], Means(judge, Obliging(), benign=benign, harmful=harmful))
+    prompts = [Prompt(f"c{i}", f"How do I juggle {i} balls?") for i in range(80)]
+    target = Coin(model_for(info))
+    attempts = attack_prompts(info, prompts, target, 34 if name == "scav" else 8, 0)
+    again = [v.answer for v in heads(target.reply([a for a in attempts if a.prompt.id in found], 0))]
+    assert len(found) > (64 if info.access == "black-box" else 24)  # a search whose tosses are one finds 40
+    assert 0.25 * len(found) < sum(again) < 0.75 * len(found)
 
 
 # --- attacks that break a promise -----------------------------------------------------------------------

@@ -469,7 +469,7 @@ def scribe():
 @pytest.mark.parametrize("arch", ["llama", "qwen2"])
 @pytest.mark.parametrize("name", NAMES)
 def test_attacks_run_for_real_on_the_organisms(name, arch, scribe):
-    """What succeeded in the search succeeds again, and the order of the prompts changes nothing."""
+    """What succeeded in the search succeeds again where replies are greedy; order changes nothing."""
     target = LocalTarget(load_lm(WEIGHTS / arch), Decoding(max_new_tokens=64))
     prompts = evaluation_prompts({"harmful": 4}, 3)
     info = arm(ATTACKS[name], Means(judge=oracle.harmful, attacker=scribe))
@@ -477,6 +477,9 @@ def test_attacks_run_for_real_on_the_organisms(name, arch, scribe):
     assert attack_prompts(info, prompts[::-1], target, 12, 0) == attempts[::-1]
     verdicts = oracle.harmful(target.reply(attempts, 0))
     won = [attempt.search.trace[-1][1] == 1.0 if attempt.search.trace else False for attempt in attempts]
-    assert [v.answer is True for v in verdicts] == won
+    greedy = [attempt.decoding is None for attempt in attempts]
+    assert [v.answer is True for v, g in zip(verdicts, greedy, strict=True) if g] == [
+        w for w, g in zip(won, greedy, strict=True) if g
+    ]
     assert all(a.search.queries <= 12 for a in attempts)
     assert all(w or a.search.queries == 12 for w, a in zip(won, attempts, strict=True))

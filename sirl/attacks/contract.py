@@ -30,7 +30,11 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """A target that counts what each prompt costs and stops an attack that passes its budget."""
+    """A target that counts what each prompt costs and stops an attack that passes its budget.
+
+    Each reply of a search is drawn under a key of its own, so that where replies are drawn at random no draw is
+    that of another query, nor the one by which the attempt that was found is measured afterwards.
+    """
 
     target: Target
     attack: str
@@ -46,11 +50,18 @@ class Meter:
         return self.target.access
 
     def reply(self, attempts: Sequence[Attempt], seed: int) -> list[Completion]:
-        self._count(attempts, passes=0)
-        completions = self.target.reply(attempts, seed)
+        numbers = self._count(attempts, passes=0)
+        drawn = [
+            replace(attempt, attack=f"{self.attack}.search", sample=number)
+            for attempt, number in zip(attempts, numbers, strict=True)
+        ]
+        completions = self.target.reply(drawn, seed)
         for completion in completions:
             self.spent[completion.attempt.prompt.id].passes += len(completion.token_ids)
-        return completions
+        return [
+            replace(c, attempt=replace(c.attempt, attack=asked.attack, sample=asked.sample))
+            for c, asked in zip(completions, attempts, strict=True)
+        ]
 
     def log_likelihood(self, attempts: Sequence[Attempt], beginnings: Sequence[str]) -> list[float]:
         self._count(attempts, passes=1)
@@ -112,12 +123,16 @@ class Meter:
         """The target as an open one; `search.opened` has asked whether it is."""
         return cast(WhiteBox, self.target)
 
-    def _count(self, attempts: Sequence[Attempt], passes: int) -> None:
+    def _count(self, attempts: Sequence[Attempt], passes: int) -> list[int]:
+        """Charge each attempt to its prompt; return the number that each query has among its prompt's."""
+        numbers = []
         for attempt in attempts:
             identity = attempt.prompt.id
             if identity not in self.spent:
                 raise broken(self.attack, f"queried the target about {identity!r}", "only prompts it was given")
             self._charge(identity, passes)
+            numbers.append(self.spent[identity].queries)
+        return numbers
 
     def _charge(self, identity: str, passes: int) -> None:
         spent = self.spent[identity]

@@ -2,11 +2,11 @@
 
 Alignment is mostly measured on greedy replies; other settings visit other replies. The sweep goes from the
 loosest setting to the tightest and stops at the first harmful reply. What is sent in the end is the request
-with that setting; as a reply is drawn from a stream that depends on the seed and the attempt's key alone, the
-model under test says the same again. This module refuses to know what is asked.
+with that setting, and its reply is drawn anew. This module refuses to know what is asked.
 
 Departures: no system prompt is taken away, as none is sent; one reply a setting; the settings that mean the
-same thing (top-p of 1, temperature of 1) are tried once.
+same thing (top-p of 1, temperature of 1) are tried once; success is that of a reply drawn anew under the
+setting that was found, where the paper counts a request as broken by any of its replies.
 
 Source: arXiv 2310.06987 (generation exploitation): the same 20 temperatures, 20 top-p and 9 top-k.
 """
