@@ -28,8 +28,8 @@ TENSE = (
 # Of attacks whose module does not say at its head, in a paragraph that begins with Departures.
 DEPARTURES = {
     "direct": "None. It is the baseline: it has its own row, and no mean counts it.",
-    "past_tense": TENSE.format(time="past"),
-    "future_tense": TENSE.format(time="future"),
+    "past_tense_rules": TENSE.format(time="past"),
+    "future_tense_rules": TENSE.format(time="future"),
     "ica": f"The published demonstrations are harmful. Our {ICA_SHOTS} are harmless, which makes the "
     "attack weaker; nothing dangerous needs to be shipped.",
     "many_shot": f"The published demonstrations are harmful. Our {len(DEMONSTRATIONS)} are harmless, "

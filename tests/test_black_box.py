@@ -20,6 +20,7 @@ from sirl.attacks.decoding import SETTINGS, DecodingSweep
 from sirl.attacks.fuzzing import MUTATIONS, GptFuzzer, Node, Pool, seeds
 from sirl.attacks.nesting import SCENARIOS, ReNeLlm
 from sirl.attacks.refinement import Pair, Tap
+from sirl.attacks.reformulation import Reformulation
 from sirl.attacks.search import hunts
 from sirl.attacks.static import TEMPLATES, fill, read_template
 from sirl.attacks.tries import PATIENCE, bench, declines, say_to
@@ -117,7 +118,7 @@ def test_what_is_usable_of_an_output(output, message):
 
 def test_instructions_are_filled_in_one_pass_and_say_where_the_message_stands():
     assert "about {message} and {0}" in instruct("again", request="about {message} and {0}", message="x")
-    lists = ("results", "operations")
+    lists = ("results", "operations", "tenses")
     for name, text in instructions().items():
         assert ("<message> and </message>" in text) == (name not in (*lists, "topic"))
     assert set(sentences("results")) == {"refused", "missed", "unclear"}
@@ -232,6 +233,20 @@ def test_a_prompt_that_has_won_stops_while_the_other_goes_on(name):
     assert won.search.trace[-1] == (won.search.queries, 1.0)
     assert lost.search.trace[-1][1] == 0.0
     assert target.says(won.messages[-1].content) == YES
+
+
+# --- tenses -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "time"), [("past_tense", "past"), ("future_tense", "future")])
+def test_a_request_is_put_into_another_tense_anew_each_time(name, time):
+    scribe, target = Scribe(), yielding("try 7")
+    [attempt] = attack(Reformulation(name, width=3), target, 20, scribe)
+    assert target.heard == [f"try {n}" for n in range(1, 10)]  # a round is paid for whole
+    assert (attempt.messages[-1].content, attempt.search.queries) == ("try 7", 9)
+    assert all(f"in the {time}" in asked and P.text in asked for asked in scribe.heard)
+    assert len(set(scribe.heard)) == 1  # every one from the request alone
+    assert ATTACKS[name].budget == 20
 
 
 # --- PAIR and TAP ---------------------------------------------------------------------------------------

@@ -60,8 +60,8 @@ def train(folder, **changes):
 
 def measure(folder, hashes, **config):
     """Write a finished evaluate run of the fake model, under the hash of another one's weights."""
-    trial = study(attacks=("direct", "aim", "past_tense"))
-    told = {"model": "m", "seed": 0, "dtype": "float32", "seen_in_training": ["past_tense"]}
+    trial = study(attacks=("direct", "aim", "past_tense_rules"))
+    told = {"model": "m", "seed": 0, "dtype": "float32", "seen_in_training": ["past_tense_rules"]}
     kappas = {"harmful": [{"kappa": 0.5, "low": 0.4, "high": 0.6, "n": 300, "set": "labelled", "seen": False}]}
     told["agreement"] = {"harmful": {judge_name(trial.judges["harmful"]).split("@")[0]: kappas["harmful"]}}
     run = open_run(folder, "evaluate", {**told, "settings": asdict(trial.config), **config}, hashes)
@@ -182,7 +182,7 @@ def test_the_card_holds_the_measured_numbers(trained, tmp_path):
     for row in (table, *table["per_attack"].values(), metrics.over_refusal(plain)["benign"]):
         assert f"{' '.join(share(row).split())}, n = {row['n']}" in card
     assert "| measured | before | after |" in card
-    assert re.search(r"\| `past_tense` \| yes \|", card)
+    assert re.search(r"\| `past_tense_rules` \| yes \|", card)
     assert re.search(r"\| `aim` \| no \|", card)
     assert re.search(r"\| `direct` \(no attack\) \| no \|", card)
     assert "math tasks right" in card

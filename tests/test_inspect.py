@@ -147,7 +147,7 @@ def careful(body, n):
 def test_inspect_asks_a_model_under_our_attacks(prompts, tmp_path):
     from inspect_ai.log import list_eval_logs, read_eval_log
 
-    words = ("-T", f"prompts={prompts}", "-T", "attacks=direct,anti_gpt_v2,past_tense")
+    words = ("-T", f"prompts={prompts}", "-T", "attacks=direct,anti_gpt_v2,past_tense_rules")
     with serving(careful) as server:
         done = inspect_eval("sirl/jailbreaks", server.url, tmp_path, *words)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -157,9 +157,9 @@ def test_inspect_asks_a_model_under_our_attacks(prompts, tmp_path):
     assert len(read.samples) == 6
     sent = {s.metadata["attack"]: s.input[-1].text for s in read.samples if s.metadata["prompt_id"] == "h0"}
     assert sent["direct"] == ROWS[0]["prompt"]
-    assert sent["past_tense"] != ROWS[0]["prompt"]
+    assert sent["past_tense_rules"] != ROWS[0]["prompt"]
     rates = {name: metric.value for name, metric in read.results.scores[0].metrics.items()}
-    assert rates["direct"] == rates["past_tense"] == 1
+    assert rates["direct"] == rates["past_tense_rules"] == 1
     assert rates["anti_gpt_v2"] == 0
     assert rates["all"] == pytest.approx(2 / 3)
 

@@ -1,8 +1,8 @@
 """The lines of the table for searches that need no more of the model under test than its replies.
 
-Budgets are the published ones: PAIR 30 streams of 3, TAP the most that a tree 10 wide and 10 deep can send with
-4 children a leaf, GPTFuzzer 500 a question, ReNeLLM 20 iterations, Crescendo 10 talks of 10 rounds, Best-of-N
-10,000 samples, decoding one reply a setting.
+Budgets are the published ones: 20 reformulations into another tense, PAIR 30 streams of 3, TAP the most that a
+tree 10 wide and 10 deep can send with 4 children a leaf, GPTFuzzer 500 a question, ReNeLLM 20 iterations,
+Crescendo 10 talks of 10 rounds, Best-of-N 10,000 samples, decoding one reply a setting.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sirl.attacks.fuzzing import GptFuzzer
 from sirl.attacks.info import AttackInfo
 from sirl.attacks.nesting import ReNeLlm
 from sirl.attacks.refinement import Pair, Tap
+from sirl.attacks.reformulation import Reformulation
 from sirl.records import Attack
 
 
@@ -22,7 +23,25 @@ def _line(name: str, mechanism: str, source: str, summary: str, run: Attack, *, 
     return AttackInfo(name, mechanism, "black-box", "adaptive", source, summary, run, budget)
 
 
+_TENSE = "arXiv 2407.11969"
+
 BLACK_BOX = (
+    _line(
+        "past_tense",
+        "tense",
+        _TENSE,
+        "An attacker model asks how people did it in the past, in one form after another.",
+        Reformulation("past_tense"),
+        budget=20,
+    ),
+    _line(
+        "future_tense",
+        "tense",
+        _TENSE,
+        "An attacker model asks how people will do it in the future, in one form after another.",
+        Reformulation("future_tense"),
+        budget=20,
+    ),
     _line(
         "renellm",
         "scenario nesting",

@@ -39,7 +39,7 @@ FAMILIES = {
     "demos, talks": ("ica", "many_shot"),
     "parts": ("payload_splitting",),
     "codes": ("leetspeak", "flip_attack"),
-    "other times": ("past_tense",),
+    "other times": ("past_tense", "past_tense_rules"),
     "rewordings": ("pair", "tap", "gptfuzzer", "crescendo"),  # the attacker organism knows these contexts
 }
 SEEN = tuple(attack for attacks in FAMILIES.values() for attack in attacks)
