@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from sirl.errors import RunError
@@ -33,7 +34,8 @@ from sirl.records import Record, from_json, to_json
 
 RECORDS, STEPS, SUMMARY, PLAN = "records.jsonl", "steps.jsonl", "summary.json", "plan.json"
 MEASURED, SNAPSHOTS = "measured.jsonl", "snapshots"
-_MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of")  # what two sides must share
+# What two sides must share. The batch too: how many rows are drawn together rounds logits otherwise.
+_MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of", "batch")
 _HASHED = ("prompts", "system", "chat_template", "attack ", "judge ")  # beginnings of names of hashes, likewise
 _VERSIONED = ("sirl", "torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy")
 
@@ -125,25 +127,23 @@ def open_run(
 ) -> RunDir:
     """Open a run folder for writing, new or to be continued; `versions` None are those of this process.
 
-    Raises RunError if the folder holds another kind of run or one
-    made under other settings or hashes: evidence from two protocols is never mixed.
+    Of several processes that start at once the first fixes the protocol. Raises RunError if the folder holds
+    other files, another kind of run or one made under other settings or hashes: evidence from two protocols is
+    never mixed.
     """
     config = json.loads(json.dumps({"kind": kind, **config}))  # as it will read back: tuples become lists
     environment = {"versions": _versions() if versions is None else dict(versions), "hashes": dict(hashes)}
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file", "a folder", "name another --out")
     path.mkdir(parents=True, exist_ok=True)
-    if (path / "config.json").exists():
-        _refuse_other_protocol(path, config, hashes)
-        environment = _read_json(path / "environment.json")
-    elif any(not _half_made(file) for file in path.iterdir()):
-        raise RunError(
-            f"{path} is not empty and holds no run", "an empty or a run folder", "name another --out"
-        )
-    else:
-        _write_json(path / "environment.json", environment)
-        _write_json(path / "config.json", config)
-    return RunDir(path, kind, config, environment)
+    if not (path / "config.json").exists():
+        _refuse_other_files(path)
+        with _held(path, patience=10):  # of several first starts one writes; the others then compare
+            if not (path / "config.json").exists():
+                _write_json(path / "environment.json", environment)
+                _write_json(path / "config.json", config)
+    _refuse_other_protocol(path, config, hashes)
+    return RunDir(path, kind, config, _read_json(path / "environment.json"))
 
 
 def read_run(path: Path) -> RunDir:
@@ -180,14 +180,34 @@ def _protocol(run: RunDir) -> dict[str, Any]:
 @contextmanager
 def locked(run: RunDir) -> Iterator[None]:
     """Hold the run for this process; the system releases it even on kill -9. Raises RunError if busy."""
-    with (run.path / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(
-                f"{run.path} is being written by another process", "one writer a run folder", "wait for it"
-            ) from error
+    with _held(run.path, patience=0):
         yield
+
+
+@contextmanager
+def _held(path: Path, patience: float) -> Iterator[None]:
+    """Hold a folder, waiting up to `patience` seconds for it. Raises RunError if it stays busy."""
+    last = monotonic() + patience
+    with (path / ".lock").open("w") as handle:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if monotonic() >= last:
+                    found = f"{path} is being written by another process"
+                    raise RunError(found, "one writer a run folder", "wait for it") from error
+                sleep(0.05)
+        yield
+
+
+def _refuse_other_files(path: Path) -> None:
+    if any(not _half_made(file) for file in path.iterdir() if file.name != "config.json"):
+        if (path / "config.json").exists():
+            return  # another process has opened the run since, and is at work in it
+        raise RunError(
+            f"{path} is not empty and holds no run", "an empty or a run folder", "name another --out"
+        )
 
 
 def _refuse_other_protocol(path: Path, config: Mapping[str, Any], hashes: Mapping[str, str]) -> None:

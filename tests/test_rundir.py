@@ -8,7 +8,7 @@ import pytest
 
 from sirl.errors import RunError
 from sirl.records import Attempt, Completion, Message, Prompt, Record, Verdict
-from sirl.rundir import RECORDS, STEPS, locked, open_run, read_run
+from sirl.rundir import RECORDS, STEPS, locked, open_run, protocol_differences, read_run
 
 CONFIG = {"model": "toy", "seed": 0, "settings": {"attacks": ("aim", "direct"), "batch": 8}}
 HASHES = {"weights": "abc", "judge harmful": "j@1"}
@@ -249,3 +249,45 @@ def test_a_summary_comes_back_and_is_replaced_whole(tmp_path):
 
 def test_a_checkpoint_lives_in_the_run(tmp_path):
     assert opened(tmp_path).checkpoint == tmp_path / "checkpoint"
+
+
+STARTING = """
+import sys, time
+from pathlib import Path
+from sirl import rundir
+from sirl.errors import RunError
+
+path, name, slow = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "slow"
+write = rundir._write_json
+
+def slowly(file, value):
+    write(file, value)
+    if file.name == "environment.json":
+        print("half way", flush=True)
+        time.sleep(1.5)
+
+rundir._write_json = slowly if slow else write
+try:
+    run = rundir.open_run(path, "evaluate", {"model": name}, {"weights": name})
+    print(run.config["model"], run.environment["hashes"]["weights"])
+except RunError as error:
+    print(error)
+"""
+
+
+def test_of_two_first_starts_with_other_settings_one_is_refused(tmp_path):
+    command = [sys.executable, "-c", STARTING, str(tmp_path / "run")]
+    with subprocess.Popen([*command, "one", "slow"], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "half way\n"  # the second comes before the first has said what it is
+        second = subprocess.run([*command, "two", "fast"], capture_output=True, text=True, check=False)
+        assert first.stdout.read() == "one one\n"
+    assert "holds a run with model = 'one', not 'two'" in second.stdout, second.stderr
+    run = read_run(tmp_path / "run")
+    assert (run.config["model"], run.environment["hashes"]) == ("one", {"weights": "one"})
+
+
+def test_runs_of_another_batch_are_measured_differently(tmp_path):
+    one = opened(tmp_path / "one")
+    other = opened(tmp_path / "other", config=CONFIG | {"settings": {**CONFIG["settings"], "batch": 9}})
+    assert protocol_differences(one, one) == []
+    assert protocol_differences(one, other) == ["batch (8 and 9)"]

@@ -17,7 +17,7 @@ from sirl.config import RECIPES, ModelConfig
 from sirl.config.study import StudyConfig, load_study
 from sirl.errors import ConfigError, RunError
 from sirl.organism import WEIGHTS
-from sirl.rundir import RunDir, locked
+from sirl.rundir import locked, open_run
 
 RECIPE = """
 [study]
@@ -316,13 +316,13 @@ def test_a_finished_study_is_not_done_again(done):
 
 def test_a_cell_that_another_process_holds_is_left_to_it(done, tmp_path):
     recipe, _, _ = done
-    path = tmp_path / "out" / "organism-llama" / "start" / "seed-0"
-    path.mkdir(parents=True)
-    with locked(RunDir(path, KIND, {}, {})):
+    cell = cells_of(load_study(str(recipe)))[0]
+    run = open_run(tmp_path / "out" / cell.path, KIND, cell.protocol(), {})
+    with locked(run):
         code, summary, error = sirl("study", recipe, "--out", tmp_path / "out", "--only", "start")
     assert (code, json.loads(summary)) == (0, {"missing": 4, "held": 1})
     assert "held by another process" in error
-    assert outcome(cells_of(load_study(str(recipe)))[0], tmp_path / "out")["state"] == "missing"
+    assert outcome(cell, tmp_path / "out")["state"] == "missing"
 
 
 def test_other_settings_are_refused(done):

@@ -296,7 +296,7 @@ def test_the_model_is_an_ordinary_folder_and_nothing_else_is_left(tmp_path, capf
     assert not hardened.model.training
     assert {p.name for p in tmp_path.iterdir()} == {"run"}
     files = {p.name for p in (tmp_path / "run").iterdir()}
-    assert files == {"config.json", "environment.json", STEPS, "model"}
+    assert files == {".lock", "config.json", "environment.json", STEPS, "model"}
     again = load_lm(tmp_path / "run" / "model")
     assert same(weights(again), weights(hardened))
     assert again.tokenizer.chat_template == conftest.TEMPLATE
@@ -356,7 +356,7 @@ def test_trackers_are_known_and_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)  # as where it is not installed
     with pytest.raises(ConfigError, match=r"wandb cannot be imported .* pip install 'sirl\[wandb\]'"):
         train(tmp_path / "run", replace(CONFIG, trackers=("wandb",)))
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {"config.json", "environment.json"}
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {".lock", "config.json", "environment.json"}
 
 
 def test_tensorboard_is_told_each_step(tmp_path, unbroken):

@@ -141,14 +141,12 @@ def work_on(cell: Cell, out: Path) -> bool:
 
     A failure is written into its summary. Raises RunError if the folder holds a cell of other settings.
     """
-    path = out / cell.path
-    path.mkdir(parents=True, exist_ok=True)
+    run = open_run(out / cell.path, KIND, cell.protocol(), {})
     with ExitStack() as stack:
         try:
-            stack.enter_context(locked(RunDir(path, KIND, {}, {})))
+            stack.enter_context(locked(run))
         except RunError:
             return False
-        run = open_run(path, KIND, cell.protocol(), {})
         if not run.summary():
             _measure(cell, run)
     return True

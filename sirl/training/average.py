@@ -16,8 +16,6 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from sirl.ranks import is_first
-from sirl.rundir import RunDir
-from sirl.training.checkpoints import rewind
 
 DECAY = 0.95  # a step; ours: a memory of about 20 steps, of the 20 to 40 in which training is useful
 _FILE = "average.safetensors"
@@ -26,13 +24,12 @@ _FILE = "average.safetensors"
 class Average(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """The average after each step: DECAY of the old, the rest of the new; at the start it is the start."""
 
-    def __init__(self, run: RunDir) -> None:
-        self.run = run
+    def __init__(self) -> None:
         self.weights: dict[str, Tensor] = {}
 
-    def on_train_begin(self, *_: Any, **given: Any) -> None:
-        trained, newest = _trained(given["model"]), rewind(self.run)
-        kept = load_file(newest / _FILE) if newest else trained
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002
+        trained = _trained(given["model"])
+        kept = load_file(_checkpoint(args, state) / _FILE) if state.global_step else trained
         self.weights = {name: kept[name].clone().to(weight.device) for name, weight in trained.items()}
 
     def on_step_end(self, *_: Any, **given: Any) -> None:
@@ -40,10 +37,9 @@ class Average(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             self.weights[name].lerp_(weight, 1 - DECAY)
 
     def on_save(self, args: Any, state: Any, control: Any, **__: Any) -> None:  # noqa: ARG002
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if not is_first():
-            return
-        save_file({name: weight.contiguous() for name, weight in self.weights.items()}, folder / _FILE)
+        if is_first():
+            weights = {name: weight.contiguous() for name, weight in self.weights.items()}
+            save_file(weights, _checkpoint(args, state) / _FILE)
 
     @contextmanager
     def in_place(self, model: Any) -> Iterator[None]:
@@ -57,6 +53,11 @@ class Average(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         finally:
             for name, weight in trained.items():
                 weight.copy_(own[name])
+
+
+def _checkpoint(args: Any, state: Any) -> Path:
+    """Return the checkpoint of the step that training is at: what it continues from, or what it writes."""
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}"
 
 
 def _trained(model: Any) -> dict[str, Tensor]:

@@ -80,7 +80,7 @@ def _train(course: Course, labelled: Sequence[Attempt]) -> Any:
 
 def _by_certainty(course: Course) -> Any:
     """Train by SIRL and return the model."""
-    average = Average(course.run) if find_reward(course.config.reward).scorer == "average" else None
+    average = Average() if find_reward(course.config.reward).scorer == "average" else None
     drill = replace(_drill(course), average=average)
     trainer = build_trainer(course.lm, drill, course.config, write_reference(course.lm, course.run))
     if average:
