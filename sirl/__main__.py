@@ -1,8 +1,17 @@
-"""`python -m sirl` is the command line: what a launcher of several processes starts in each of them."""
+"""`python -m sirl` is the command line: what a launcher of several processes starts in each of them.
+
+Python puts the current folder first on the import path; it is taken away before anything else is imported, so
+that no file in it stands in for a library. The script `sirl` never has it.
+"""
 
 from __future__ import annotations
 
-from sirl.cli import main
+import sys
+
+if not sys.flags.safe_path:
+    del sys.path[0]
+
+from sirl.cli import main  # noqa: E402  # only now
 
 if __name__ == "__main__":
     main()

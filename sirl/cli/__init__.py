@@ -7,7 +7,6 @@ that finished but left too much unscored has written its summary and ends with e
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -260,7 +259,6 @@ def export_inspect(
 
 def main() -> None:
     """Run the command line. Exit code 2 on a user's error, told in one sentence."""
-    sys.path.insert(0, str(Path.cwd()))  # so that my_pkg.mine:attack is found where the user stands
     try:
         app()
     except SirlError as error:
