@@ -11,7 +11,7 @@ import sys
 if not sys.flags.safe_path:
     del sys.path[0]
 
-from sirl.cli import main  # noqa: E402  # only now
+from sirl.cli import main  # only now
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,7 @@
 """What may not be installed, imported here and nowhere else: a user's own attack or judge, and the extras.
 
-This room knows how to import; it does not know what an attack, a judge or an engine is. The current folder is no
-place to import from until the user names a module of it: a downloaded run folder may hold a jinja2.py.
+This room knows how to import; it does not know what an attack, a judge or an engine is. Nothing is imported
+from the current folder until the user names a module of it: a downloaded run folder may hold a jinja2.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from sirl.errors import ConfigError, SirlError, suggest
 def load_plugin(path: str, noun: str, error: type[SirlError], also: type | tuple[type, ...] = ()) -> Any:
     """Import `module:attribute`, a function or one of the types in `also`.
 
-    The current folder is searched too, after everything that is installed. Raises `error` if it is no path, if module or attribute is not there, or is something else.
+    The current folder is searched too, after everything that is installed. Raises `error` if it is no path, if
+    module or attribute is not there, or is something else.
     """
     module_name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):

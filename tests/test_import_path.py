@@ -20,7 +20,17 @@ def judge(completions):
 """
 LABELS = "reply,label\nno,yes\nwell,no\n"
 CHECK = (
-    *("judge", "check", "labels.csv", "--out", "checked", "--response-column", "reply", "--label-column", "label"),
+    *(
+        "judge",
+        "check",
+        "labels.csv",
+        "--out",
+        "checked",
+        "--response-column",
+        "reply",
+        "--label-column",
+        "label",
+    ),
     *("--positive", "yes", "--question", "refused", "--judge", "refused=my_pkg.mine:judge"),
 )
 

@@ -15,7 +15,7 @@ from small_training import CONFIG, StopHere, rows, same, stop_at, train, weights
 
 from sirl.rundir import STEPS, open_run
 from sirl.training import Watch
-from sirl.training.checkpoints import rewind
+from sirl.training.checkpoints import mark_whole, rewind
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +52,97 @@ def test_a_finished_run_returns_its_model_without_training(unbroken):
     assert same(weights(model), expected)
 
 
-def test_a_torn_checkpoint_is_dropped_for_the_one_before_it(tmp_path, unbroken):
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def garble(path):
+    path.write_bytes(bytes(path.stat().st_size))  # as long as it was, and nothing in it
+
+
+FILES = (
+    "optimizer.pt",
+    "model.safetensors",
+    "scheduler.pt",
+    "rng_state.pth",
+    "trainer_state.json",
+    "config.json",
+)
+HARM = [*((cut, name) for name in FILES), (Path.unlink, FILES[1]), (garble, FILES[0]), (cut, "whole")]
+
+
+@pytest.mark.parametrize(("harm", "file"), HARM)
+def test_a_damaged_checkpoint_is_dropped_for_the_one_before_it_and_said(tmp_path, unbroken, harm, file, caplog):
     config = replace(CONFIG, save_every=1)
     with pytest.raises(StopHere):
         train(tmp_path / "run", config, watch=stop_at(4))
     run = open_run(tmp_path / "run", "train", asdict(config), {})
-    torn = run.checkpoint / "checkpoint-3"
-    (torn / "whole").unlink()
-    (torn / "optimizer.pt").unlink()
-    assert rewind(run) == run.checkpoint / "checkpoint-2"
-    assert not torn.exists()
-    assert [row["step"] for row in rows(run.path)] == [1, 2]
-    model = train(tmp_path / "run", config)
+    harm(run.checkpoint / "checkpoint-3" / file)
+    steps = []
+    model = train(tmp_path / "run", config, watch=Watch(on_step=lambda row: steps.append(row["step"])))
+    assert steps == [3, 4]
+    assert "checkpoint-3 cannot be continued from" in caplog.text
+    assert (file in caplog.text) == (file != "whole")
+    assert "training continues from step 2" in caplog.text
     assert same(weights(model), unbroken[1])
     assert rows(run.path) == rows(unbroken[0])
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_begins_anew(tmp_path, unbroken, caplog):
+    config = replace(CONFIG, save_every=1)
+    with pytest.raises(StopHere):
+        train(tmp_path / "run", config, watch=stop_at(4))
+    for folder in (tmp_path / "run" / "checkpoint").glob("checkpoint-*"):
+        cut(folder / "optimizer.pt")
+    cut(tmp_path / "run" / "checkpoint" / "reference" / "model.safetensors")
+    model = train(tmp_path / "run", config)
+    assert "training continues from step 0" in caplog.text
+    assert same(weights(model), unbroken[1])
+    assert rows(tmp_path / "run") == rows(unbroken[0])
+
+
+def test_a_checkpoint_that_a_stop_would_go_back_to_must_be_whole(tmp_path):
+    run = open_run(tmp_path / "run", "train", {}, {})
+    over = {2: None, 4: None, 6: "spent", 8: "spent"}
+    run.append(STEPS, [{"step": n, **({"over_budget": over[n]} if n in over else {})} for n in range(1, 9)])
+    for step in over:
+        folder = run.checkpoint / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "weights").write_text(f"of step {step}")
+        mark_whole(folder)
+    assert rewind(run).name == "checkpoint-8"
+    cut(run.checkpoint / "checkpoint-4" / "weights")  # what steps 6 and 8 would be gone back from to
+    assert rewind(run).name == "checkpoint-2"
+    assert [row["step"] for row in run.rows(STEPS)] == [1, 2]
+
+
+def test_a_run_killed_while_it_wrote_a_checkpoint_ends_as_an_unbroken_one(tmp_path, unbroken):
+    code = """
+        import os, signal, sys
+        from pathlib import Path
+        sys.path.insert(0, sys.argv[1])
+        from small_training import train
+        from transformers import Trainer
+
+        save = Trainer._save_optimizer_and_scheduler
+
+        def torn(self, folder):
+            if self.state.global_step == 4:
+                Path(folder, "optimizer.pt").write_bytes(b"half")
+                os.kill(os.getpid(), signal.SIGKILL)
+            save(self, folder)
+
+        Trainer._save_optimizer_and_scheduler = torn
+        train(Path(sys.argv[2]))
+    """
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", textwrap.dedent(code), str(Path(__file__).parent), str(folder)]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (folder / "checkpoint" / "checkpoint-4" / "optimizer.pt").read_bytes() == b"half"
+    model = train(folder)
+    assert rows(folder) == rows(unbroken[0])
+    assert same(weights(model), unbroken[1])
 
 
 def test_a_run_killed_with_kill_9_ends_as_an_unbroken_one(tmp_path, unbroken):

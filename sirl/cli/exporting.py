@@ -7,16 +7,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from peft import PeftConfig
 from transformers import AutoConfig
 
 from sirl.cli.sources import resolve_model, run_of
 from sirl.errors import DataError, RunError
 from sirl.lm import DTYPES, LM, fingerprint, load_lm, save_lm
+from sirl.lm.adapters import base_of
 from sirl.report.card import Release, measured_last, model_card
 from sirl.rundir import SNAPSHOTS, RunDir, read_run
-from sirl.training.surroundings import quiet
-from sirl.training.weights import load_checkpoint
 
 
 def export(spec: str, out: Path, evaluations: Sequence[Path] = (), trust_remote_code: bool = False) -> Path:
@@ -59,7 +57,7 @@ def _training(path: Path) -> RunDir | None:
 def _stored_dtype(folder: str | Path, trust_remote_code: bool) -> str:
     """Return the precision of the weights on disk, an adapter's base's; float32 if it is not told."""
     if (Path(folder) / "adapter_config.json").is_file():
-        folder = _base(folder)
+        return _stored_dtype(base_of(folder), trust_remote_code)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
@@ -70,15 +68,7 @@ def _stored_dtype(folder: str | Path, trust_remote_code: bool) -> str:
 
 
 def _load(folder: str | Path, trust_remote_code: bool, dtype: str) -> LM:
-    if not (Path(folder) / "adapter_config.json").is_file():
-        return load_lm(folder, dtype=dtype, trust_remote_code=trust_remote_code)
-    start = load_lm(_base(folder), dtype=dtype, trust_remote_code=trust_remote_code)
-    with quiet():
-        return LM(load_checkpoint(start, Path(folder)), start.tokenizer, str(folder))
-
-
-def _base(folder: str | Path) -> str:
-    return str(PeftConfig.from_pretrained(str(folder)).base_model_name_or_path)
+    return load_lm(folder, dtype=dtype, trust_remote_code=trust_remote_code)
 
 
 def _require_same_weights(lm: LM, dtype: str, run: RunDir, load: Callable[[str], LM]) -> None:

@@ -21,6 +21,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from sirl.errors import AttackError, ConfigError, DataError, SirlError, TemplateError
+from sirl.lm.adapters import base_of, brings_tokenizer, is_adapter, merged_adapter
+from sirl.lm.defaults import settled
 from sirl.lm.slots import Slot, find_slot
 from sirl.lm.template import chat_text, open_thought, preset_thinking, turn_end
 from sirl.records import SLOT, Attempt
@@ -91,19 +93,39 @@ def load_lm(
 ) -> LM:
     """Load a causal LM and its tokenizer from a local folder or a hub id, in evaluation mode.
 
-    Weights come from safetensors only. `thinking` is "on" or "off" where the template leaves the choice. Raises
-    ConfigError on an unknown dtype, DataError if the folder or its weights are missing, TemplateError if the
-    tokenizer has no chat template or its template leaves no such choice.
+    Weights come from safetensors only; an adapter is added into those of its base. `thinking` is "on" or "off"
+    where the template leaves the choice. Raises ConfigError on an unknown dtype, DataError if the folder or its
+    weights are missing, TemplateError if the tokenizer has no chat template or its template leaves no such
+    choice.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "use --set model.dtype=float32")
+    with _loading(source):
+        base = base_of(source) if is_adapter(source) else None
+    if base:
+        start = load_lm(base, dtype=dtype, trust_remote_code=trust_remote_code, thinking=thinking)
+        with _loading(source):
+            return _adapted(start, source, name or str(source), thinking)
     with _loading(source):
         tokenizer = _load_tokenizer(source, trust_remote_code, thinking)
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=DTYPES[dtype], trust_remote_code=trust_remote_code, use_safetensors=True
         )
+        model.generation_config = settled(model.generation_config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return LM(model.to(device).eval(), tokenizer, name or str(source))
+
+
+def _adapted(start: LM, source: str | Path, name: str, thinking: str) -> LM:
+    """Return the base with an adapter in its weights, and the adapter's own tokenizer if it brings one."""
+    tokenizer = start.tokenizer
+    if brings_tokenizer(source):
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        if tokenizer.chat_template:
+            preset_thinking(tokenizer, thinking)
+        else:
+            tokenizer.chat_template = start.tokenizer.chat_template
+    return LM(merged_adapter(start.model, source, len(tokenizer)).eval(), tokenizer, name)
 
 
 def load_outline(

@@ -1,7 +1,15 @@
-"""What a killed run continues from: checkpoints known to be whole, and step rows that belong to them."""
+"""What a killed run continues from: checkpoints known to be whole, and step rows that belong to them.
+
+A checkpoint is whole if it holds a list of its files, written when all of them are on disk, and each is as long
+and reads as it did then. Any other, torn by a kill or damaged since, is deleted, said, and made again.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -10,11 +18,28 @@ from sirl.ranks import sharded
 from sirl.rundir import STEPS, RunDir
 
 _WHOLE = "whole"  # written into a checkpoint when everything else in it is
+_LOG = logging.getLogger("sirl")
 
 
 def mark_whole(checkpoint: Path) -> None:
-    """Declare a checkpoint complete; called after its last file was written."""
-    (checkpoint / _WHOLE).touch()
+    """Declare a checkpoint complete; called after its last file was written. Its files are on disk then."""
+    listed = {name: _digest(checkpoint / name) for name in _files(checkpoint)}
+    part = checkpoint / f"{_WHOLE}.part"
+    part.write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+    part.replace(checkpoint / _WHOLE)
+
+
+def damage(checkpoint: Path) -> str:
+    """Say what is wrong with a checkpoint; empty if it is whole."""
+    try:
+        listed = json.loads((checkpoint / _WHOLE).read_text(encoding="utf-8"))
+        missing = sorted(listed.keys() - set(_files(checkpoint)))
+    except (OSError, ValueError, AttributeError):
+        return "it was never finished"
+    if missing:
+        return f"{missing[0]} is missing"
+    changed = (name for name, digest in listed.items() if _digest(checkpoint / name) != digest)
+    return next((f"{name} is not what was written" for name in changed), "")
 
 
 def check_form(checkpoint: Path) -> None:
@@ -29,16 +54,39 @@ def check_form(checkpoint: Path) -> None:
 def rewind(run: RunDir, stage: str = "", first: int = 0) -> Path | None:
     """Take the run back to its newest whole checkpoint and return it; None means start anew.
 
-    Torn checkpoints are deleted, and so are the step rows written after the checkpoint: they will be
-    written again, the same. A run in stages keeps each one's checkpoints in a folder `stage`, and `first` steps
-    came before this stage.
+    So that a stop can still go back, the last one within the budgets must be whole too, else an older one is
+    taken. Other checkpoints are deleted, and so are the step rows written after the one returned: they will be
+    written again, the same. A run in stages keeps each one's checkpoints in a folder `stage`, and `first`
+    steps came before this stage.
     """
-    whole: dict[int, Path] = {}
-    for folder in (run.checkpoint / stage).glob("checkpoint-*"):
-        if (folder / _WHOLE).exists():
-            whole[int(folder.name.rpartition("-")[2])] = folder
-        else:
-            shutil.rmtree(folder)
-    step = max(whole, default=0)
-    run.keep_rows(STEPS, lambda row: row["step"] <= first + step)
-    return whole.get(step)
+    folders = {int(f.name.rpartition("-")[2]): f for f in (run.checkpoint / stage).glob("checkpoint-*")}
+    harm = {step: damage(folder) for step, folder in sorted(folders.items())}
+    for step in [step for step, what in harm.items() if what]:
+        _LOG.warning("%s cannot be continued from: %s", folders[step], harm[step])
+        shutil.rmtree(folders.pop(step))
+    rows = run.rows(STEPS)
+
+    def fallen_back_on(step: int) -> int:
+        """Return the step that a stop at this one would keep, of this stage; 0 is the start."""
+        within = [row["step"] - first for row in rows if "over_budget" in row and not row["over_budget"]]
+        return max((n for n in within if 0 < n <= step), default=0)
+
+    usable = [step for step in folders if fallen_back_on(step) in (0, *folders)]
+    newest = max(usable, default=0)
+    if any(harm.values()):
+        _LOG.warning("training continues from step %d", first + newest)
+    run.keep_rows(STEPS, lambda row: row["step"] <= first + newest)
+    return folders.get(newest)
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the files of a checkpoint, in order, but for the list of them."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in found if name.removesuffix(".part") != _WHOLE)
+
+
+def _digest(path: Path) -> str:
+    """Return what a file holds in short, once the disk has it."""
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+        return hashlib.file_digest(handle, "blake2b").hexdigest()[:24]

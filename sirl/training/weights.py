@@ -15,15 +15,23 @@ from sirl.config import TrainConfig
 from sirl.lm import LM, load_lm, save_lm
 from sirl.ranks import is_first, sharded
 from sirl.rundir import RunDir
+from sirl.training.checkpoints import damage, mark_whole
 from sirl.training.together import from_first
 
 
 def write_reference(lm: LM, run: RunDir) -> Path:
     """Write the starting model where TRL can load it: TRL takes the reference from a path, not from memory."""
     folder = run.checkpoint / "reference"
-    if not from_first(folder.exists):
-        from_first(lambda: write_whole(lm.model, lm, folder))
+    from_first(lambda: _keep_whole(lm, folder))
     return folder
+
+
+def _keep_whole(lm: LM, folder: Path) -> None:
+    """Write the model unless it is there as it was written."""
+    if not folder.exists() or damage(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        write_whole(lm.model, lm, folder)
+        mark_whole(folder)
 
 
 def write_whole(model: Any, lm: LM, folder: Path) -> None:
