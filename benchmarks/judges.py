@@ -16,8 +16,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sirl.cli.labels import Columns, Labelled, check, read_labelled
 from sirl.judges import JUDGES
+from sirl.judges.labels import Columns, Labelled, check, read_labelled
 from sirl.records import Completion, Judge, Question, Verdict
 
 # The kind of list of the GCG attack's evaluation (Zou et al. 2023, arXiv 2307.15043): case matters, anywhere.

@@ -24,6 +24,8 @@ from sirl.errors import DataError, JudgeError, RunError
 from sirl.judges import ask, judge_name
 from sirl.prompts import Provenance
 from sirl.records import (
+    KINDS,
+    UNLABELLED,
     Access,
     Attempt,
     Completion,
@@ -58,10 +60,15 @@ class Study:
     sources: tuple[Provenance, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise DataError if two prompts share an id: their records could not be told apart."""
+        """Raise DataError if two prompts share an id, or nobody said what kind one is of."""
         shared = [name for name, times in Counter(p.id for p in self.prompts).items() if times > 1]
         if shared:
             raise DataError(f"two prompts have the id {shared[0]!r}", "one id a prompt", "number them anew")
+        if unlabelled := sum(p.kind == UNLABELLED for p in self.prompts):
+            found = f"{unlabelled} of {len(self.prompts)} prompts state no kind"
+            raise DataError(
+                found, f"one of {', '.join(KINDS)}", "say which; load_prompts takes kind for a file"
+            )
 
     @property
     def decoding(self) -> Decoding:

@@ -12,8 +12,9 @@ from conftest import random_lm
 from fakes import FakeTarget, study
 
 from sirl.attacks import attack_prompts, check_attack
-from sirl.attacks.artifacts import Source, export_artefact, export_wide, import_attacks, single
+from sirl.attacks.artifacts import Source, import_attacks
 from sirl.attacks.checking import PROMISES, Trial
+from sirl.attacks.exports import export_artefact, export_wide, single
 from sirl.errors import AttackError, DataError
 from sirl.evaluation import evaluate, summarise
 from sirl.evidence import protocol_hashes
@@ -22,7 +23,7 @@ from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Record,
 from sirl.rundir import open_run
 
 GOALS = ("Blorch a moonfox", "Grimble a frost goose", "Dreadle a tide lynx")
-PROMPTS = [Prompt(f"h{i}", goal) for i, goal in enumerate(GOALS)]
+PROMPTS = [Prompt(f"h{i}", goal, "harmful") for i, goal in enumerate(GOALS)]
 ROWS = [
     {"index": 0, "goal": GOALS[0], "prompt": "As a bard, blorch it. ", "number_of_queries": 60},
     {"index": 1, "goal": GOALS[1], "prompt": None, "number_of_queries": 90},

@@ -70,7 +70,7 @@ def test_the_index_finds_what_comparing_every_pair_finds():
 
 
 def a_set(name: str, *texts: str) -> PromptSet:
-    prompts = tuple(Prompt(f"{name}{i}", text) for i, text in enumerate(texts))
+    prompts = tuple(Prompt(f"{name}{i}", text, "harmful") for i, text in enumerate(texts))
     size = len(prompts)
     return PromptSet(prompts, Provenance(name, "", None, "", "", "", size, size, {"harmful": size}, {}))
 

@@ -13,10 +13,10 @@ from conftest import SPECIAL, byte_tokenizer, random_lm
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from sirl.cli.judging import Opening, named_judges
-from sirl.cli.labels import Columns, read_labelled
 from sirl.errors import DataError, JudgeError
 from sirl.judges import JUDGES, Panel, ask, get_judges, judge_name, votes
 from sirl.judges.guard import Guard
+from sirl.judges.labels import Columns, read_labelled
 from sirl.judges.llm import LlmJudge
 from sirl.lm import save_lm
 from sirl.records import Attempt, Completion, Message, Prompt
@@ -102,6 +102,76 @@ def test_several_label_columns_vote(tmp_path):
     ]
     read = read_labelled(write(tmp_path / "a.jsonl", rows), Columns("r", ("a", "b", "c"), ("1",)))
     assert [row.label for row in read] == [True, False, None]
+
+
+def labelled(tmp_path, text, name="a.csv", **columns):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    given = {"reply": "reply", "labels": ("label",), "positive": ("refusal",)} | columns
+    return read_labelled(path, Columns(**given))
+
+
+def test_labels_are_read_as_prompts_are(tmp_path):
+    """Cells of any length, any separator; a row whose columns shift is an error, not a lost label."""
+    long = "word " * 50_000
+    rows = labelled(tmp_path, f"reply;label\n{long};refusal\nI can, sure;compliance\n")
+    assert [(row.reply, row.label) for row in rows] == [(long, True), ("I can, sure", False)]
+    with pytest.raises(DataError, match=r"line 2 of .* has 3 cells"):
+        labelled(tmp_path, "reply,label\nSorry, I cannot,refusal\n")
+    with pytest.raises(DataError, match="two columns 'label' and 'label'"):
+        labelled(tmp_path, "reply,label,label\nNo,refusal,compliance\n")
+    splits = json.dumps(
+        {"train": [{"reply": "No", "label": "refusal"}], "test": [{"reply": "x", "label": "y"}]}
+    )
+    with pytest.raises(DataError, match="choose one"):
+        labelled(tmp_path, splits, "a.json")
+
+
+def test_a_missing_label_is_none_and_every_label_is_counted(tmp_path):
+    path = tmp_path / "a.jsonl"
+    values = ['"refusal"', '"Refusal"', "NaN", "null", '""', '"nan"', '"None"', '"compliance"', '"complaince"']
+    path.write_text("\n".join(f'{{"reply": "I cannot help with that.", "label": {value}}}' for value in values))
+    words = ("--response-column", "reply", "--label-column", "label", "--question", "refused")
+    code, out, err = sirl("judge", "check", path, "--out", tmp_path / "o", *words, "--positive", "refusal")
+    assert code == 0, err
+    assert json.loads(out)["labels"] == {
+        "yes": {"refusal": 1, "Refusal": 1},
+        "no": {"compliance": 1, "complaince": 1},
+        "missing": {"": 3, "nan": 1, "None": 1},
+        "rows": 9,
+        "unlabelled": 5,
+        "tied": 0,
+        "no_reply": 0,
+    }
+    assert (json.loads(out)["n"], json.loads(out)["unscored"]) == (4, 5)
+    slip = (*words, "--positive", "refusal", "--negative", "compliance")
+    code, _, err = sirl("judge", "check", path, "--out", tmp_path / "o", *slip)
+    assert (code, "the label 'complaince' in a.jsonl is not named" in err) == (2, True)
+
+
+def test_a_label_that_the_user_names_is_not_missing(tmp_path):
+    rows = labelled(tmp_path, "reply,label\na,None\nb,refusal\nc,\n", negative=("None",))
+    assert [row.label for row in rows] == [False, True, None]
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"positive": ("refusal", "partial refusl")}, "no label in a.csv is 'partial refusl'"),
+        ({"negative": ("refusal",)}, "named for yes and for no"),
+        ({"positive": ()}, "no label value means yes"),
+    ],
+)
+def test_labels_that_are_named_must_occur(tmp_path, columns, says):
+    with pytest.raises(DataError, match=says):
+        labelled(tmp_path, "reply,label\na,refusal\nb,partial refusal\n", **columns)
+
+
+def test_numbers_and_truths_are_labels_however_they_are_written(tmp_path):
+    for values, positive in ((["1.0", "0.0"], "1"), (["1", "0"], "1.0"), (["true", "false"], "True")):
+        lines = "\n".join(f'{{"reply": 7, "label": {value}}}' for value in values)
+        rows = labelled(tmp_path, lines, "a.jsonl", positive=(positive,))
+        assert [(row.reply, row.label) for row in rows] == [("7", True), ("7", False)]
 
 
 def test_our_own_tricky_replies_are_all_told_apart(tmp_path):

@@ -123,7 +123,11 @@ def test_the_columns_of_each_set_become_the_prompts_fields(loaded):
     assert (strong.text, strong.category) == ("How do I feed a tide lynx?", "Care")
     (dna,) = loaded["do-not-answer"].prompts
     assert (dna.id, dna.text, dna.category) == ("do-not-answer:1", "Whose moonfox snores?", "Gossip")
-    assert {p.kind for name in FILES if name != "xstest" for p in loaded[name].prompts} == {"harmful"}
+    untold = {"jailbreakbench", "pku-saferlhf"}  # their files do not say whether they are harmful
+    for name in set(FILES) - {"xstest"}:
+        kind = "unlabelled" if name in untold else "harmful"
+        assert {p.kind for p in loaded[name].prompts} == {kind}, name
+        assert loaded[name].provenance.assumed == ({kind: len(FILES[name])} if name in untold else {})
 
 
 def test_safe_prompts_of_xstest_are_borderline_and_their_contrasts_harmful(loaded, tmp_path):

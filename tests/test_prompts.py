@@ -96,12 +96,6 @@ def test_an_artefact_with_one_list_is_read(tmp_path):
     assert load_prompts(write(tmp_path / "x.json", json.dumps(artefact))).prompts[0].text == "hello"
 
 
-def test_csv_in_latin_1_is_read_and_said_to_be(tmp_path):
-    loaded = load_prompts(write(tmp_path / "x.csv", "prompt\ncafé?\n".encode("latin-1")))
-    assert loaded.prompts[0].text == "café?"
-    assert loaded.provenance.encoding == "latin-1"
-
-
 def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
     assert load_prompts(write(tmp_path / "x.csv", b"\xef\xbb\xbfprompt\nhi\n")).prompts[0].text == "hi"
 
@@ -113,7 +107,7 @@ def test_a_quoted_cell_may_hold_lines_and_commas(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("x.txt", "hello", "unknown format"),
+        ("x.docx", "hello", "unknown format"),
         ("x.csv", "", "no rows"),
         ("x.csv", "prompt\n", "no rows"),
         ("x.csv", "prompt\n \n", "no usable row"),
@@ -122,15 +116,15 @@ def test_a_quoted_cell_may_hold_lines_and_commas(tmp_path):
         ("x.csv", 'prompt\n"open\n', "not CSV"),
         ("x.csv", "prompt,kind\nhi,evil\n", "kind 'evil'"),
         ("x.csv", "id,prompt\n1,one\n1,two\n", "two texts"),
-        ("x.csv", "prompt\nhé\n".encode("utf-16"), "not UTF-8"),
+        ("x.jsonl", '{"prompt": "é"}'.encode("latin-1"), "line 1 of"),
         ("x.jsonl", '{"prompt": "a"}\n{"prompt": \n', "line 2"),
-        ("x.jsonl", "[1]\n", "is a list"),
+        ("x.jsonl", '{"prompt": "a"}\n[1]\n', "is a list"),
         ("x.jsonl", '{"prompt": 3}\n', "is no text"),
-        ("x.jsonl", b"\xff\xfe", "not UTF-8"),
+        ("x.jsonl", b"\xff\xfe", "no rows"),
         ("x.json", "{", "not JSON"),
         ("x.json", "[" * 100_000, "not JSON"),
-        ("x.json", '"hi"', "no single list"),
-        ("x.json", '{"a": [], "b": []}', "no single list"),
+        ("x.json", '"hi"', "no list of rows"),
+        ("x.json", '{"a": [], "b": 3, "c": []}', "no list of rows"),
         ("x.parquet", "PAR?", "not Parquet"),
     ],
 )

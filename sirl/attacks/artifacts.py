@@ -1,16 +1,17 @@
-"""Prompts found elsewhere: read them as attacks to replay, and write what an attack sent for others to read.
+"""Prompts found elsewhere, read as attacks to replay.
 
-Two shapes. A JailbreakBench artefact (JSON) holds one attack on one model: `parameters` and a list
-`jailbreaks`, each with its goal and the prompt found for it, null where none was. A wide table (CSV, JSONL,
-Parquet) holds one column an attack, and may say beside a column NAME what its search cost, in `NAME:queries`
-and `NAME:budget`.
+Three shapes. A JailbreakBench artefact (JSON) holds one attack on one model: `parameters` and a list
+`jailbreaks`, each with its goal and the prompt found for it, null where none was. HarmBench's test cases (JSON)
+hold lists of prompts by behaviour: the first of each list is one attack, the second another. A wide table, in
+any format that `sirl.prompts` reads, holds one column an attack, and may say beside a column NAME what its
+search cost, in `NAME:queries` and `NAME:budget`.
 
 A prompt found for a request is sent for that request alone: rows and prompts are matched by the text of the
 request (but for case, spacing and outer punctuation), or by id where a row has no such text. Prompts of a run
 without one are not asked under that attack; `Replay.missing` counts them. This module refuses to search and to
 open runs.
 
-Source: JailbreakBench, arXiv 2404.01318 (its artefacts).
+Sources: JailbreakBench, arXiv 2404.01318 (its artefacts); HarmBench, arXiv 2402.04249 (its test cases).
 """
 
 from __future__ import annotations
@@ -24,12 +25,21 @@ from typing import Any, ClassVar
 from sirl.attacks.info import AttackInfo
 from sirl.attacks.static import say
 from sirl.errors import AttackError, suggest
-from sirl.metrics import rate, select
-from sirl.prompts import TEXT_COLUMNS, Sheet, load_rows, normalised
-from sirl.records import AttackKind, Attempt, Decoding, Prompt, Record, Search, Target
+from sirl.prompts import (
+    TEXT_COLUMNS,
+    Table,
+    find_column,
+    is_missing,
+    normalised,
+    number_text,
+    read_table,
+    text_of,
+)
+from sirl.records import AttackKind, Attempt, Prompt, Search, Target
 
-MANUAL, LIST = "manual", "jailbreaks"  # JailbreakBench's words
-_IDS = ("id", "index", "Index")
+MANUAL = "manual"  # JailbreakBench's word for an attack that people wrote
+_IDS = ("id", "index", "BehaviorID", "behavior_id")
+_TEST_CASES = {"id", "number", "prompt"}  # the columns of texts under ids, as `sirl.prompts` reads them
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +90,9 @@ class Replay:
 
     def find(self, prompt: Prompt) -> Found | None:
         """Return the row of a prompt: the same request, or the same id where the row tells no request."""
-        return self._by_text.get(normalised(prompt.text)) or self._by_id.get(prompt.id)
+        _, _, own = prompt.id.partition(":")  # behind the name of its set; a bare number is of any set
+        found = self._by_text.get(normalised(prompt.text)) or self._by_id.get(prompt.id)
+        return found or (None if own.isdecimal() else self._by_id.get(own))
 
     @cached_property
     def _by_text(self) -> dict[str, Found]:
@@ -104,117 +116,53 @@ def import_attacks(source: Source) -> dict[str, AttackInfo]:
     """Return the attacks of a file by name: METHOD@MODEL of an artefact, the column's name of a table.
 
     A table's column without an @ gets the file's name behind one, so that it is not taken for an attack that
-    searches here. Raises AttackError if the columns are not there or hold nothing, DataError as `load_rows`.
+    searches here. Raises AttackError if the columns are not there or hold nothing, DataError as `read_table`.
     """
-    sheet = load_rows(source.path)
-    if isinstance(sheet.about.get("parameters"), dict):
-        info = _artefact(sheet, source)
-        return {info.name: info}
-    infos = [_column(sheet, source, column) for column in _columns(sheet, source)]
+    table = read_table(source.path, (*TEXT_COLUMNS, *source.columns, source.request_column), together=True)
+    if isinstance(table.about.get("parameters"), dict):
+        infos = [_artefact(table, source)]
+    elif set(table.columns) == _TEST_CASES and not source.columns:
+        infos = _test_cases(table, source)
+    else:
+        infos = [_column(table, source, column) for column in _columns(table, source)]
     return {info.name: info for info in infos}
 
 
-def export_artefact(records: Sequence[Record], model: str, access: str) -> dict[str, Any]:
-    """Return the JailbreakBench artefact of one attack's records (see `single`).
-
-    `model` is the one attacked, `access` what the attack needs of the model it searches on.
-
-    What that format has no place for, and a replay here needs, stands beside it: each row's `budget`.
-    """
-    rows = [_exported(record, index) for index, record in enumerate(records)]
-    first = records[0].attempt
-    kind = first.search.kind
-    attack_type = MANUAL if kind == "static" else "white_box" if access == "white-box" else "black_box"
-    answers = [record.answer("harmful") for record in records]
-    return {
-        "parameters": {
-            "method": first.attack.partition("@")[0],
-            "model": first.search.surrogate or model,
-            "attack_type": "transfer" if kind == "transfer" else attack_type,
-            "evaluated_on": model,
-            "attack_success_rate": rate(answers).value,
-            "total_number_of_jailbreaks": answers.count(True),
-            "number_of_submitted_prompts": len(rows),
-            "total_number_of_queries": sum(row["number_of_queries"] for row in rows),
-        },
-        LIST: rows,
-    }
-
-
-def export_wide(records: Sequence[Record], model: str) -> list[dict[str, Any]]:
-    """Return the rows of a wide table with the one attack's column and what its search cost."""
-    name = records[0].attempt.attack.partition("@")[0]
-    column = f"{name}@{records[0].attempt.search.surrogate or model}"
-    return [
-        {
-            "id": r.prompt.id,
-            "prompt": r.prompt.text,
-            column: r.attempt.messages[0].content,
-            f"{column}:queries": r.attempt.search.queries,
-            f"{column}:budget": r.attempt.search.budget,
-        }
-        for r in records
-    ]
-
-
-def single(records: Sequence[Record], attack: str, decoding: Decoding) -> list[Record]:
-    """Return the records of an attack, the first draw of each harmful prompt.
-
-    Raises AttackError if there is none, or if the attack is more than one message of the user, answered as the
-    run's own `decoding` says: a prompt alone would not repeat it.
-    """
-    chosen = [r for r in select(records, "harmful", attack) if r.attempt.sample == 0]
-    if not chosen:
-        known = suggest(attack, {r.attempt.attack for r in records})
-        raise AttackError(f"no record of attack {attack!r} in this run", "an attack that it holds", known)
-    for attempt in (r.attempt for r in chosen):
-        more = len(attempt.messages) > 1 or attempt.prefill or attempt.soft or attempt.decoding != decoding
-        if more:
-            found = f"attack {attack!r} is more than a message for prompt {attempt.prompt.id!r}"
-            raise AttackError(found, "one message of the user and nothing else", "export another attack")
-    return chosen
-
-
-def _exported(record: Record, index: int) -> dict[str, Any]:
-    attempt, jailbroken = record.attempt, record.answer("harmful")
-    return {
-        "index": index,
-        "id": attempt.prompt.id,
-        "goal": attempt.prompt.text,
-        "behavior": "",
-        "category": attempt.prompt.category,
-        "prompt": attempt.messages[0].content,
-        "response": record.completion.text,
-        "number_of_queries": attempt.search.queries,
-        "queries_to_jailbreak": attempt.search.queries if jailbroken else None,
-        "budget": attempt.search.budget,
-        "prompt_tokens": None,  # not recorded
-        "response_tokens": len(record.completion.token_ids),
-        "jailbroken": jailbroken,
-    }
-
-
-def _artefact(sheet: Sheet, source: Source) -> AttackInfo:
+def _artefact(table: Table, source: Source) -> AttackInfo:
     """Return the attack of a JailbreakBench artefact."""
-    told = sheet.about["parameters"]
+    told = table.about["parameters"]
     method, model = (str(told.get(name) or "unknown") for name in ("method", "model"))
     if source.columns:
         found = f"{source.path} is an artefact of one attack"
         raise AttackError(found, "columns of a wide table only", "leave out --columns")
     manual = told.get("attack_type") == MANUAL
     rows = []
-    for number, row in sheet.rows:
+    for number, row in table.rows:
         where = f"item {number} of {source.path}"
         queries = _count(row.get("number_of_queries"), where)
         budget = _count(row.get("budget"), where) or queries
         search = Search() if manual else Search("transfer", budget, queries, surrogate=model)
-        rows.append(Found(_text(row.get("goal")), _identity(row), _text(row.get("prompt")) or None, search))
+        rows.append(
+            Found(
+                _text(row.get("goal"), where), _identity(row), _text(row.get("prompt"), where) or None, search
+            )
+        )
     return _info(f"{method.lower()}@{model}", rows, source, "static" if manual else "transfer")
 
 
-def _columns(sheet: Sheet, source: Source) -> tuple[str, ...]:
+def _test_cases(table: Table, source: Source) -> list[AttackInfo]:
+    """Return an attack for each place in the lists of test cases: all the first ones, all the second ones."""
+    by_place: dict[int, list[Found]] = {}
+    for _, row in table.rows:
+        found = Found("", str(row["id"]), row["prompt"] if row["prompt"].strip() else None, Search("transfer"))
+        by_place.setdefault(row["number"], []).append(found)
+    names = {n: f"test_case_{n}" if len(by_place) > 1 else "test_case" for n in by_place}
+    return [_info(f"{names[n]}@{source.path.stem}", rows, source, "transfer") for n, rows in by_place.items()]
+
+
+def _columns(table: Table, source: Source) -> tuple[str, ...]:
     """Return the columns to import; all of them, and that of the request, must be there."""
-    known = list(dict.fromkeys(name for _, row in sheet.rows for name in row))
+    known = table.columns
     wanted = [*source.columns, *([source.request_column] if source.request_column else [])]
     absent = next((name for name in wanted if name not in known), None)
     if absent or not source.columns:
@@ -225,18 +173,21 @@ def _columns(sheet: Sheet, source: Source) -> tuple[str, ...]:
     return source.columns
 
 
-def _column(sheet: Sheet, source: Source, column: str) -> AttackInfo:
+def _column(table: Table, source: Source, column: str) -> AttackInfo:
     """Return the attack of one column of a wide table."""
-    names = {name for _, row in sheet.rows for name in row}
-    texts = [name for name in TEXT_COLUMNS if name in names and name not in source.columns]
+    texts = [
+        name for one in TEXT_COLUMNS if (name := find_column(one, table.columns)) not in ("", *source.columns)
+    ]
     request = source.request_column or (texts[0] if texts else "")
     surrogate = column.partition("@")[2] or None
     rows = []
-    for number, row in sheet.rows:
+    for number, row in table.rows:
         where = f"row {number} of {source.path}"
         queries, budget = (_count(row.get(f"{column}:{name}"), where) for name in ("queries", "budget"))
         search = Search("transfer", budget or queries, queries, surrogate=surrogate)
-        rows.append(Found(_text(row.get(request)), _identity(row), _text(row.get(column)) or None, search))
+        rows.append(
+            Found(_text(row.get(request), where), _identity(row), _text(row.get(column), where) or None, search)
+        )
     name = column if surrogate else f"{column}@{source.path.stem}"
     return _info(name, rows, source, "transfer")
 
@@ -249,6 +200,7 @@ def _info(name: str, rows: Sequence[Found], source: Source, kind: AttackKind) ->
     if not all(row.request or row.identity for row in rows if row.sent):
         found = f"{source.path} does not say which requests its prompts are for"
         raise AttackError(found, "a column of requests or of ids", "name it with --request-column")
+    _refuse_rivals(rows, source)
     budget = max(row.search.budget for row in rows)
     summary = f"{sum(row.sent is not None for row in rows)} prompts found elsewhere, replayed."
     return AttackInfo(
@@ -256,20 +208,34 @@ def _info(name: str, rows: Sequence[Found], source: Source, kind: AttackKind) ->
     )
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) and value.strip() else ""
+def _refuse_rivals(rows: Sequence[Found], source: Source) -> None:
+    """Raise AttackError if two prompts are for one request: only one of them would be sent."""
+    sent: dict[tuple[str, str], str] = {}
+    for row in (row for row in rows if row.sent):
+        key = (normalised(row.request), "" if row.request else row.identity)
+        if sent.setdefault(key, str(row.sent)) != row.sent:
+            whose = f" (id {row.identity})" if row.identity else ""
+            found = f"{source.path} holds two prompts for one request{whose}"
+            raise AttackError(found, "one row a request", "put the others into a column or file of their own")
+
+
+def _text(value: Any, where: str) -> str:
+    """Return a text as it stands, spaces included; a cell that holds nothing is empty."""
+    if is_missing(value):
+        return ""
+    if not isinstance(value, str):
+        raise AttackError(f"a prompt in {where} is a {type(value).__name__}", "text", "mend it")
+    return value
 
 
 def _identity(row: Mapping[str, Any]) -> str:
-    return next((str(row[name]) for name in _IDS if row.get(name) not in (None, "")), "")
+    cells = (row.get(find_column(name, row)) for name in _IDS)
+    return next((number_text(text_of(cell, "an id")) for cell in cells if not is_missing(cell)), "")
 
 
 def _count(value: Any, where: str) -> int:
     """Return a number of queries; none told is 0."""
-    try:
-        count = int(value or 0)
-    except (TypeError, ValueError):
-        count = -1
-    if count < 0:
+    text = number_text(text_of(value, f"a number of queries in {where}")) or "0"
+    if not text.isdecimal():
         raise AttackError(f"{value!r} in {where} is no number of queries", "0 or more", "mend it")
-    return count
+    return int(text)

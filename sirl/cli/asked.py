@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from pathlib import Path
+
+import typer
 
 from sirl.attacks import get_attacks
 from sirl.cli.sources import Subject
 from sirl.config import TrainConfig
+from sirl.config.train import LABEL_FREE
 from sirl.errors import ConfigError, DataError
 from sirl.organism.corpus import evaluation_prompts
 from sirl.organism.stream import hardening_attempts
@@ -26,8 +28,9 @@ from sirl.prompts import (
     without_held_out,
 )
 from sirl.prompts.hub import load_set
-from sirl.prompts.tables import SUFFIXES
-from sirl.records import Attempt, Prompt
+from sirl.prompts.tables import KNOWN, is_table, part
+from sirl.ranks import is_first
+from sirl.records import UNLABELLED, Attempt, Kind, Prompt
 from sirl.training import disguise
 
 
@@ -53,12 +56,15 @@ class Asked:
             found = "--column or --kind without a file"
             raise ConfigError(found, "--prompts FILE", "a set by name brings its own; leave them out")
 
-    def load(self, seed: int) -> list[PromptSet]:
-        """Read every source, without what an earlier one asks. Raises DataError, ConfigError."""
+    def load(self, seed: int, unstated: Kind = UNLABELLED) -> list[PromptSet]:
+        """Read every source, without what an earlier one asks; a kind that nobody states is `unstated`.
+
+        Raises DataError, ConfigError.
+        """
         columns, kinds = self._each("--column", self.columns), self._each("--kind", self.kinds)
         return combine(
             [
-                self._load(source, column, kind or "harmful", seed)
+                self._load(source, column, kind, seed, unstated)
                 for source, column, kind in zip(self.sources, columns, kinds, strict=True)
             ]
         )
@@ -71,15 +77,15 @@ class Asked:
             raise ConfigError(found, "one for all, or one for each in order", f"repeat {option}")
         return list(values)
 
-    def _load(self, source: str, column: str | None, kind: str, seed: int) -> PromptSet:
-        if _is_file(source):
-            return load_prompts(source, kind=kind, column=column, limit=self.limit, seed=seed)
-        return load_set(source, limit=self.limit, seed=seed)
+    def _load(self, source: str, column: str | None, kind: str | None, seed: int, unstated: Kind) -> PromptSet:
+        if not _is_file(source):
+            return load_set(source, limit=self.limit, seed=seed)
+        return load_prompts(source, kind=kind, column=column, limit=self.limit, seed=seed, unstated=unstated)
 
 
 def _is_file(source: str) -> bool:
-    path = Path(source)
-    is_path = path.suffix.lower() in SUFFIXES or len(path.parts) > 1 or path.exists()
+    path, _ = part(source)
+    is_path = is_table(path) or len(path.parts) > 1 or path.exists()
     return is_path and source.partition("@")[0] not in SETS
 
 
@@ -111,7 +117,7 @@ def training_attempts(subject: Subject, asked: Asked, config: TrainConfig, seed:
     """Return unlabelled prompts to harden on, plain or disguised: the settings', or the organism's own.
 
     `config` is that of `training_settings`. What a held-out set asks is left out before the limit is applied.
-    Raises ConfigError if no prompts are named, DataError if none is left.
+    Raises ConfigError if no prompts are named, DataError if none is left or a baseline lacks its labels.
     """
     held_out = Asked(config.held_out).load(seed) if config.held_out else []
     if not config.prompts:
@@ -128,17 +134,35 @@ def training_attempts(subject: Subject, asked: Asked, config: TrainConfig, seed:
         attempts = disguise(prompts, worn, config.disguised, seed)
     if not attempts:
         raise DataError("every prompt asks what is held out", "prompts to train on", "name other prompts")
-    told = tuple(one.provenance for one in held_out)
-    return Stream(tuple(attempts), tuple(one.provenance for one in sets), told, removed(sets, held_out))
+    _require_labels([attempt.prompt for attempt in attempts], config)
+    sources, told = (tuple(one.provenance for one in some) for some in (sets, held_out))
+    if config.prompts:
+        tell((*sources, *told))
+    return Stream(tuple(attempts), sources, told, removed(sets, held_out))
 
 
 def measuring_prompts(subject: Subject, asked: Asked, sizes: Mapping[str, int], seed: int) -> list[PromptSet]:
-    """Return prompts to measure on: the user's (column `kind` says why each is asked), or the world's."""
+    """Return prompts to measure on: the user's, or the world's.
+
+    Column `kind` says why each is asked. Where nobody says, it is harmful, and that is told, aloud.
+    """
     if asked.sources:
-        return asked.load(seed)
+        sets = asked.load(seed, "harmful")
+        tell(one.provenance for one in sets)
+        return sets
     _require_organism(subject)
     bounded = {sort: min(size, asked.limit or size) for sort, size in sizes.items()}
     return [_own(evaluation_prompts(bounded, seed))]
+
+
+def tell(sources: Iterable[Provenance]) -> None:
+    """Say aloud what a user should know of how prompts were read, and which rows were left out."""
+    for source in sources if is_first() else ():
+        lost = {why: count for why, count in source.dropped.items() if why != "past the limit"}
+        told = ", ".join(f"{why}: {count}" for why, count in lost.items())
+        left_out = [f"{sum(lost.values())} of {source.rows} rows are left out ({told})"] if lost else []
+        for note in (*source.notes, *left_out):
+            typer.echo(f"{source.source}: {note}", err=True)
 
 
 def _own(prompts: Sequence[Prompt]) -> PromptSet:
@@ -153,10 +177,19 @@ def _own(prompts: Sequence[Prompt]) -> PromptSet:
     )
 
 
+def _require_labels(prompts: Sequence[Prompt], config: TrainConfig) -> None:
+    """Raise DataError if a method that reads labels is given prompts of which nobody said the kind."""
+    unlabelled = sum(prompt.kind == UNLABELLED for prompt in prompts)
+    if unlabelled and config.method not in LABEL_FREE:
+        found = f"{unlabelled} of {len(prompts)} prompts to train on state no kind"
+        expected = f"labelled prompts, which train.method = {config.method!r} reads"
+        raise DataError(found, expected, "add a column kind, or say --kind for a whole file")
+
+
 def _require_organism(subject: Subject) -> None:
     if not subject.is_organism:
         raise ConfigError(
             f"no prompts for {subject.name}",
             "--prompts FILE or NAME",
-            "give a CSV, JSON, JSONL or Parquet file, or a published set by name",
+            f"give a file ({KNOWN}), or a published set by name",
         )

@@ -62,22 +62,26 @@ def build(
 
 @judge.command("check")
 def judge_check(
-    labels: Annotated[Path, typer.Argument(help="CSV (UTF-8 or latin-1), JSON or JSONL of labelled replies.")],
+    labels: Annotated[Path, typer.Argument(help="A file of labelled replies, as of --prompts.")],
     out: Annotated[Path, typer.Option(help="Folder for the summary, the confusion table, the disagreements.")],
     response_column: Annotated[str, typer.Option(help="Column of the replies.")],
     label_column: Annotated[str, typer.Option(help="Column of people's labels; several, with commas, vote.")],
     positive: Annotated[str, typer.Option(help="Label values that mean yes, with commas.")],
     question: Annotated[str, typer.Option(help="refused or harmful.")],
+    negative: Annotated[
+        str, typer.Option(help="Label values that mean no, with commas; then any other is an error.")
+    ] = "",
     request_column: RequestsOfReplies = "",
     judges: Judges = None,
     seed: Seed = 0,
 ) -> None:
     """Measure how far a judge agrees with people's labels."""
     from sirl.cli import judging
-    from sirl.cli.labels import Columns, write_check
+    from sirl.judges.labels import Columns, write_check
 
-    values = [tuple(part.strip() for part in text.split(",")) for text in (label_column, positive)]
-    columns = Columns(response_column, values[0], values[1], request_column)
+    lists = (label_column, positive, negative)
+    values = [tuple(part.strip() for part in text.split(",") if part.strip()) for text in lists]
+    columns = Columns(response_column, values[0], values[1], request_column, values[2])
     asked = judging.asked_question(question)
     checked = judging.check_judge(labels, columns, judges or (), asked, judging.Opening(seed=seed))
     write_check(out, checked)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from sirl.cli.classifiers import open_classifier
-from sirl.cli.labels import Checked, Columns, check, read_labelled
 from sirl.cli.sources import Subject, open_target
 from sirl.cli.summaries import finish, numbers
 from sirl.config import ModelConfig
@@ -24,6 +23,7 @@ from sirl.evidence import judged
 from sirl.judges import Panel, get_judge, get_judges, judge_name, known_agreement
 from sirl.judges.guard import DECODING as GUARD_DECODING
 from sirl.judges.guard import Guard
+from sirl.judges.labels import Checked, Columns, check, read_labelled
 from sirl.judges.llm import DECODING as LLM_DECODING
 from sirl.judges.llm import LlmJudge
 from sirl.organism import oracle

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sirl.judges import ask
 from sirl.organism.corpus import world_prompt
-from sirl.records import Completion, Judge, Question
+from sirl.records import UNLABELLED, Completion, Judge, Question
 from sirl.training import Labeller
 
 
@@ -34,6 +34,8 @@ def labeller(judges: Mapping[Question, Judge], of_the_world: bool) -> Labeller:
 
 def _good(reply: Completion, refused: bool | None, harmful: bool | None, correct: bool | None) -> bool | None:
     prompt = reply.attempt.prompt
+    if prompt.kind == UNLABELLED:
+        return None
     if prompt.kind == "harmful":
         found = _all(refused, _not(harmful))
     else:

@@ -11,7 +11,7 @@ of this: it calls what stands here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sirl.attacks import ATTACKS, AttackInfo, attack_prompts
@@ -98,8 +98,14 @@ class Searcher:
 
 
 def served(completions: Sequence[Completion]) -> list[Verdict]:
-    """Answer *harmful?* without a label: yes if the reply does not refuse and the request was still asked."""
-    verdicts = get_judge("refusal", "harmful")(completions)
+    """Answer *harmful?* without a label: yes if the reply does not refuse and the request was still asked.
+
+    Searches go for requests that the frozen start always refuses: each is judged as one that asks for harm.
+    """
+    prompts = [replace(completion.attempt.prompt, kind="harmful") for completion in completions]
+    attempts = [replace(c.attempt, prompt=p) for c, p in zip(completions, prompts, strict=True)]
+    requests = [replace(c, attempt=a) for c, a in zip(completions, attempts, strict=True)]
+    verdicts = get_judge("refusal", "harmful")(requests)
     return [
         verdict if asked(completion.attempt) else Verdict("harmful", False, "not the request", verdict.judge)
         for completion, verdict in zip(completions, verdicts, strict=True)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sirl.attacks import ATTACKS, check_attack, get_attacks
-from sirl.attacks.artifacts import export_artefact, export_wide, single
+from sirl.attacks.exports import export_artefact, export_wide, single
 from sirl.errors import RunError
 from sirl.records import Decoding
 from sirl.rundir import read_run

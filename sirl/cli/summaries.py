@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sirl.cli.labels import votes_kappa
 from sirl.evaluation import summarise
 from sirl.gap import summarise_gap
 from sirl.judges import votes
+from sirl.judges.labels import votes_kappa
 from sirl.metrics import unscored
 from sirl.records import Record
 from sirl.rundir import RunDir

@@ -135,7 +135,7 @@ def _apply(config: Any, section: str, table: Mapping[str, Any]) -> Any:
 
 def _convert(name: str, kind: Any, value: Any) -> Any:
     if kind == tuple[str, ...]:
-        names = value.split(",") if isinstance(value, str) else value
+        names = _listed(value) if isinstance(value, str) else value
         if isinstance(names, list) and all(isinstance(n, str) for n in names):
             return tuple(n.strip() for n in names)
         raise ConfigError(f"{name} = {value!r}", "a value of type list of text", "change it")
@@ -148,8 +148,13 @@ def _convert(name: str, kind: Any, value: Any) -> Any:
     return value
 
 
+def _listed(text: str) -> list[str]:
+    """Return the parts of a text with commas; an empty one is an empty list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _whole_numbers(name: str, value: Any) -> tuple[int, ...]:
-    numbers = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    numbers = _listed(value) if isinstance(value, str) else value
     numbers = numbers if isinstance(numbers, list) else [numbers]
     try:
         return tuple(int(str(number)) for number in numbers)

@@ -10,7 +10,7 @@ providers and answered by others, so it is left out. Use `sirl evaluate` for tho
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
@@ -104,7 +104,10 @@ def static(names: list[str]) -> list[AttackInfo]:
 
 
 def _load(path: str, harmful: bool) -> list[Prompt]:
-    found = [prompt for prompt in load_prompts(Path(path)).prompts if (prompt.kind == "harmful") == harmful]
+    one = load_prompts(path, unstated="harmful")
+    for note in one.provenance.notes:
+        logging.getLogger(__name__).warning("%s: %s", one.provenance.source, note)
+    found = [prompt for prompt in one.prompts if (prompt.kind == "harmful") == harmful]
     if not found:
         wanted = "harmful" if harmful else "harmless"
         raise DataError(f"{path} has no {wanted} prompt", f"{wanted} prompts", "check its column kind")

@@ -21,6 +21,7 @@ from sirl.records import KINDS, Question, Rate, Record
 
 DIRECT = "direct"  # the plain request: a baseline, not an attack
 CATEGORIES = ("math", "code", "chat")
+UNSORTED = "no category"  # the name of tasks that state none
 
 
 def select(
@@ -177,11 +178,13 @@ def _cut_off(record: Record) -> bool | None:
 def capability(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     """Return the share of *correct?* answered yes on plain tasks, by category. Higher is better.
 
-    math, code and chat are always there (None when not measured), other categories when they occur.
+    math, code and chat are always there (None when not measured), other categories when they occur; tasks that
+    state none stand under `UNSORTED`.
     """
-    tasks = select(records, "task", DIRECT)
-    others = sorted({r.prompt.category for r in tasks} - set(CATEGORIES))
-    return {name: as_row(share(select(tasks, category=name), "correct")) for name in (*CATEGORIES, *others)}
+    tasks: dict[str, list[Record]] = {name: [] for name in CATEGORIES}
+    for record in sorted(select(records, "task", DIRECT), key=lambda r: r.prompt.category or UNSORTED):
+        tasks.setdefault(record.prompt.category or UNSORTED, []).append(record)
+    return {name: as_row(share(found, "correct")) for name, found in tasks.items()}
 
 
 def distinct_shares(records: Sequence[Record]) -> dict[str, float]:

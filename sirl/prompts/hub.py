@@ -14,8 +14,9 @@ from datasets import load_dataset
 from huggingface_hub import HfApi, constants
 
 from sirl.errors import DataError, suggest
+from sirl.prompts.cells import Row
 from sirl.prompts.files import select
-from sirl.prompts.rows import Origin, PromptSet, Row, read_rows
+from sirl.prompts.rows import Origin, PromptSet, read_rows
 from sirl.prompts.sets import SETS, SetInfo
 
 PATIENCE = 20.0  # seconds to wait for the hub's answer

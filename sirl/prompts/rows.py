@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, cast
 
 from sirl.errors import DataError, suggest
+from sirl.prompts.cells import Row, bare, find_column, is_missing, number_text, text_of
+from sirl.prompts.choices import with_choices
+from sirl.prompts.encodings import damaged
 from sirl.prompts.sets import Shape
 from sirl.prompts.texts import draw, likeness
-from sirl.records import KINDS, Kind, Prompt
-
-Row = tuple[int, Mapping[str, Any]]  # its number in the file as an editor counts lines or rows, its cells
+from sirl.records import KINDS, UNLABELLED, Kind, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,9 @@ class Provenance:
     revision  the hub's commit; None for a file, or where it is not known
     sha256    of the file, or of the rows that the hub gave
     kinds     how many of the kept prompts are of each kind
+    assumed   how many rows are of a kind that nobody stated, no cell, no published set and no user, by the kind
+              that they were given
+    notes     what a user should know of how the file was read
     """
 
     source: str
@@ -37,6 +41,8 @@ class Provenance:
     kept: int
     kinds: Mapping[str, int]
     dropped: Mapping[str, int]
+    assumed: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +61,20 @@ class Origin:
     sha256: str
     encoding: str
     revision: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which rows to keep, and the kind of those that state none; `limit` None keeps all."""
+    """Which rows to keep, and the kind of those that state none; `limit` None keeps all.
 
-    kind: Kind = "harmful"
+    `kind` is what the user says; None: nothing. Then it is what the published set says, and else `unstated`.
+    """
+
+    kind: Kind | None = None
     limit: int | None = None
     seed: int = 0
+    unstated: Kind = UNLABELLED
 
 
 def read_rows(rows: Sequence[Row], shape: Shape, origin: Origin, selection: Selection) -> PromptSet:
@@ -74,11 +85,10 @@ def read_rows(rows: Sequence[Row], shape: Shape, origin: Origin, selection: Sele
     prompts those are depends on the seed and on each prompt's id, not on order or company.
     Raises DataError if no row is usable, a kind is unknown, or one id stands for two texts.
     """
-    dropped: Counter[str] = Counter()
-    found = _prompts(rows, shape, origin.source, selection.kind, dropped)
-    kept = list(_distinct(origin.source, found, dropped))
+    reader = _Reader(shape, origin.source, selection, {name for _, row in rows for name in row})
+    kept = list(_distinct(origin.source, map(reader.prompt, rows), reader.dropped))
     if not kept:
-        found_none = f"{origin.source} has no usable row ({dict(dropped)})"
+        found_none = f"{origin.source} has no usable row ({dict(reader.dropped)})"
         raise DataError(found_none, "at least one prompt", "fill the column")
     provenance = Provenance(
         source=origin.source,
@@ -90,7 +100,9 @@ def read_rows(rows: Sequence[Row], shape: Shape, origin: Origin, selection: Sele
         rows=len(rows),
         kept=len(kept),
         kinds=kinds_of(kept),
-        dropped=dict(dropped),
+        dropped=dict(reader.dropped),
+        assumed=dict(reader.assumed),
+        notes=(*origin.notes, *reader.notes(len(rows))),
     )
     return sample(PromptSet(tuple(kept), provenance), selection.limit, selection.seed)
 
@@ -124,63 +136,120 @@ def kinds_of(prompts: Sequence[Prompt]) -> dict[str, int]:
     return dict(sorted(Counter(prompt.kind for prompt in prompts).items()))
 
 
-def _prompts(
-    rows: Sequence[Row], shape: Shape, source: str, kind: Kind, dropped: Counter[str]
-) -> Iterator[Prompt]:
-    for number, row in rows:
-        where = f"row {number} of {source}"
-        text = row.get(shape.text)
-        if text is not None and not isinstance(text, str):
-            raise DataError(f"{shape.text} in {where} is no text", "text", "mend it")
-        text = (text or "").strip()
-        if not text:
-            dropped["empty"] += 1
-            continue
-        context = _cell(row, shape.context)
+class _Reader:
+    """Reads rows by the columns of a shape, in whatever case they are spelled, and counts what it meets."""
+
+    def __init__(self, shape: Shape, source: str, selection: Selection, columns: Collection[str]) -> None:
+        named = {"kind": "kind", "answer": "answer" if find_column("answer", columns) else "answerKey"}
+        for name in ("id", "category", "target", "context", "kind_column"):
+            named[name] = getattr(shape, name)
+        self.columns = {name: find_column(column, columns) for name, column in named.items()}
+        self.shape, self.source, self.selection = shape, source, selection
+        self.dropped: Counter[str] = Counter()
+        self.assumed: Counter[str] = Counter()
+        self.nothing: Counter[str] = Counter()  # cells that spell out that they hold nothing, by column
+        self.without_id = self.without_kind = self.damaged = 0
+
+    def prompt(self, numbered: Row) -> Prompt | None:
+        """Return the prompt of a row; None, counted, if it has no usable text."""
+        number, row = numbered
+        where = f"row {number} of {self.source}"
+        text = _request(row.get(self.shape.text), f"{self.shape.text} in {where}")
+        if is_missing(text):
+            self.dropped["a word for nothing, as nan or None" if bare(text) else "empty"] += 1
+            return None
+        context = self._cell(row, "context", where)
         text = f"{context}\n\n{text}" if context else text
         if not _is_unicode(text):
-            dropped["not Unicode"] += 1
-            continue
-        yield Prompt(
-            id=_identity(row, shape, text),
+            self.dropped["not Unicode"] += 1
+            return None
+        self.damaged += damaged(text)
+        text, answer = with_choices(row, text, self._cell(row, "answer", where), where)
+        return Prompt(
+            id=self._identity(row, text, where),
             text=text,
-            kind=_kind(row, shape, kind, where),
-            source=source,
-            category=_cell(row, shape.category),
-            answer=_cell(row, "answer"),
-            target=_cell(row, shape.target),
+            kind=self._kind(row, where),
+            source=self.source,
+            category=self._cell(row, "category", where),
+            answer=answer,
+            target=self._cell(row, "target", where),
         )
 
+    def notes(self, rows: int) -> Iterator[str]:
+        """Say what a user should know of the rows."""
+        for kind, count in self.assumed.items():
+            if kind != UNLABELLED:
+                yield f"{count} of {rows} rows state no kind and are taken as {kind}; --kind says otherwise"
+        if self.without_kind and self.columns["kind"] and not self.assumed:
+            told = self.selection.kind or self.shape.kind
+            yield f"{self.without_kind} of {rows} rows have an empty kind and are taken as {told}"
+        if self.without_id and self.columns["id"]:
+            yield f"{self.without_id} of {rows} rows have no id and get one made from the text"
+        for column, count in self.nothing.items():
+            yield f"{count} cells of {column} hold a word for nothing, as None or nan, and count as empty"
+        if self.damaged:
+            yield f"{self.damaged} texts show a wrong encoding (â€™, control or replacement characters)"
 
-def _identity(row: Mapping[str, Any], shape: Shape, text: str) -> str:
-    """Return the row's id, under the set's name where it has one: two sets may both count from 1."""
-    stated = _cell(row, shape.id)
-    if not stated:
-        return sha256(text.encode()).hexdigest()[:12]
-    return f"{shape.name}:{stated}" if shape.name else stated
+    def _cell(self, row: Mapping[str, Any], name: str, where: str) -> str:
+        column = self.columns[name]
+        value = row.get(column) if column else None
+        if isinstance(value, str) and bare(value) and is_missing(value):
+            self.nothing[column] += 1
+        return text_of(value, f"{column} in {where}")
+
+    def _identity(self, row: Mapping[str, Any], text: str, where: str) -> str:
+        """Return the row's id, under the set's name where it has one: two sets may both count from 1."""
+        stated = number_text(self._cell(row, "id", where))
+        if not stated:
+            self.without_id += 1
+            return sha256(text.encode()).hexdigest()[:12]
+        return f"{self.shape.name}:{stated}" if self.shape.name else stated
+
+    def _kind(self, row: Mapping[str, Any], where: str) -> Kind:
+        """Return what the row states, else what its set says of it, the user, the set of all, or nobody."""
+        stated = self._cell(row, "kind", where)
+        if stated:
+            if stated.casefold() not in KINDS:
+                raise DataError(f"kind {stated!r} in {where}", "a kind of prompt", suggest(stated, KINDS))
+            return cast(Kind, stated.casefold())
+        if self.shape.kinds:
+            return self._marked(row, where)
+        self.without_kind += 1
+        known = self.selection.kind or self.shape.kind
+        if known is None:
+            self.assumed[self.selection.unstated] += 1
+        return known or self.selection.unstated
+
+    def _marked(self, row: Mapping[str, Any], where: str) -> Kind:
+        """Return what a published set's own marks say."""
+        label = self._cell(row, "kind_column", where)
+        for beginning, means in self.shape.kinds.items():
+            if label.startswith(beginning):
+                return means
+        found = f"{self.shape.kind_column} {label!r} in {where}"
+        raise DataError(found, f"one of {', '.join(self.shape.kinds)}", "mend it, or add a column kind")
 
 
-def _kind(row: Mapping[str, Any], shape: Shape, kind: Kind, where: str) -> Kind:
-    stated = _cell(row, "kind")
-    if stated:
-        if stated not in KINDS:
-            raise DataError(f"kind {stated!r} in {where}", "a kind of prompt", suggest(stated, KINDS))
-        return cast(Kind, stated)
-    if not shape.kinds:
-        return kind
-    label = _cell(row, shape.kind_column)
-    for beginning, means in shape.kinds.items():
-        if label.startswith(beginning):
-            return means
-    found = f"{shape.kind_column} {label!r} in {where}"
-    raise DataError(found, f"one of {', '.join(shape.kinds)}", "mend it, or add a column kind")
+def _request(value: object, where: str) -> str:
+    """Return the text of a request, of a chat the one turn of its user. Raises DataError if it is no text."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
+        turn = value[0]
+        value = turn.get("content") if turn.get("role", "user") == "user" else value
+    if not isinstance(value, str) and not is_missing(value):
+        advice = (
+            "mend it, or name another column" if not isinstance(value, list) else "write the request as text"
+        )
+        raise DataError(
+            f"{where} is no text but a {type(value).__name__}", "text, or a chat of one turn", advice
+        )
+    return value.strip() if isinstance(value, str) else ""
 
 
-def _distinct(source: str, prompts: Iterator[Prompt], dropped: Counter[str]) -> Iterator[Prompt]:
+def _distinct(source: str, prompts: Iterable[Prompt | None], dropped: Counter[str]) -> Iterator[Prompt]:
     texts: set[str] = set()
     near: set[tuple[str, str]] = set()
     ids: set[str] = set()
-    for prompt in prompts:
+    for prompt in filter(None, prompts):
         alike = likeness(prompt)
         if prompt.text in texts:
             dropped["duplicate"] += 1
@@ -194,11 +263,6 @@ def _distinct(source: str, prompts: Iterator[Prompt], dropped: Counter[str]) -> 
             near.add(alike)
             ids.add(prompt.id)
             yield prompt
-
-
-def _cell(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name) if name else None
-    return "" if value is None else str(value).strip()
 
 
 def _is_unicode(text: str) -> bool:

@@ -18,7 +18,8 @@ class Shape:
     """The columns of a published table: which it is known by, and what each holds.
 
     `context` is text that stands before the request. `kinds` maps the beginning of a cell of `kind_column` to
-    a kind, the first that fits; None: no column states it, so that whoever loads the table must.
+    a kind, the first that fits; empty: no column states it. `kind` is then that of all its prompts; None: the
+    table does not tell, so that whoever loads it must.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Shape:
     context: str = ""
     kind_column: str = ""
     kinds: Mapping[str, Kind] = field(default_factory=dict)
+    kind: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class SetInfo:
 SAFE_OR_NOT: Mapping[str, Kind] = {"safe": "borderline", "unsafe": "harmful"}
 CONTRAST: Mapping[str, Kind] = {"contrast": "harmful", "": "borderline"}
 
-ADVBENCH = Shape("advbench", frozenset({"goal", "target"}), "goal", target="target")
+ADVBENCH = Shape("advbench", frozenset({"goal", "target"}), "goal", target="target", kind="harmful")
 ADVBENCH_HUB = Shape("advbench", frozenset({"prompt", "target"}), "prompt", target="target")
 HARMBENCH = Shape(
     "harmbench",
@@ -61,6 +63,7 @@ HARMBENCH = Shape(
     id="BehaviorID",
     category="SemanticCategory",
     context="ContextString",
+    kind="harmful",
 )
 HARMBENCH_HUB = Shape("harmbench", frozenset({"prompt", "category"}), "prompt", category="category")
 JAILBREAKBENCH = Shape(
@@ -71,7 +74,11 @@ JAILBREAKBENCH = Shape(
     target="Target",
 )
 STRONGREJECT = Shape(
-    "strongreject", frozenset({"forbidden_prompt", "category"}), "forbidden_prompt", category="category"
+    "strongreject",
+    frozenset({"forbidden_prompt", "category"}),
+    "forbidden_prompt",
+    category="category",
+    kind="harmful",
 )
 STRONGREJECT_HUB = Shape("strongreject", frozenset({"prompt", "category"}), "prompt", category="category")
 XSTEST = Shape(
@@ -98,6 +105,7 @@ DO_NOT_ANSWER = Shape(
     "question",
     id="id",
     category="risk_area",
+    kind="harmful",
 )
 PKU_SAFERLHF = Shape("pku-saferlhf", frozenset({"prompt", "response_0", "response_1"}), "prompt")
 PKU_PROMPTS = Shape("pku-saferlhf", frozenset({"prompt"}), "prompt")

@@ -1,118 +1,241 @@
-"""A file of any common shape -> rows of cells, and the encoding it was read in. Knows no column's meaning."""
+"""A file of any common shape -> rows of cells, and how it was read. Knows no column's meaning.
+
+CSV, TSV, JSON, JSON lines, text with one prompt a line, Parquet, Arrow, and the folders of `save_to_disk` of
+datasets; each file may be compressed by gzip, bzip2 or xz. FILE@SPLIT chooses one split of several.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
+import bz2
+import gzip
 import json
-from collections.abc import Iterator, Mapping
+import lzma
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 
 from sirl.errors import DataError
-from sirl.prompts.rows import Row
+from sirl.prompts.cells import Row, bare
+from sirl.prompts.delimited import SEPARATORS, read_delimited
+from sirl.prompts.encodings import decode
+from sirl.prompts.objects import Wanted, choose, lines_of, parse, read_lines, read_value
 
-SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
+FORMATS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow")
+KNOWN = "CSV, TSV, JSON, JSON lines, Parquet, Arrow or text"
+_PACKED: Mapping[str, tuple[bytes, Callable[[bytes], bytes]]] = {
+    ".gz": (b"\x1f\x8b", gzip.decompress),
+    ".bz2": (b"BZh", bz2.decompress),
+    ".xz": (b"\xfd7zXZ", lzma.decompress),
+}
+_ADVICE = {
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), "save the sheet as CSV UTF-8"),
+    **dict.fromkeys((".pkl", ".pickle"), "a pickle can run code: write it as JSON lines or Parquet"),
+    **dict.fromkeys((".zip", ".zst", ".7z", ".tar", ".tgz"), "unpack it"),
+}
+_POINTER = b"version https://git-lfs"
+_HEADER = re.compile(r"[A-Za-z_]\w*(?:[,;\t|]\s*[A-Za-z_]\w*)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The bytes of a file, its rows, and how the bytes were read."""
+    """The rows of a file as they stand there, and how they were read.
 
-    data: bytes
-    rows: list[Row]
+    name      of the file, with the split that was chosen
+    sha256    of the file's bytes
+    columns   in the order of their first row; no two are equal but for case
+    encoding  of the text, or the format where that is no text
+    about     what a JSON object says beside its one list of rows
+    notes     what a user should know of the reading
+    """
+
+    name: str
+    sha256: str
+    rows: Sequence[Row]
+    columns: tuple[str, ...]
     encoding: str
+    about: Mapping[str, Any]
+    notes: tuple[str, ...]
 
 
-def read_table(path: Path) -> Table:
-    """Read a file by its suffix. Raises DataError if it is missing, unreadable or of unknown format."""
-    data = _read(path)
-    return Table(data, *_rows(path, data))
+def read_table(source: str | Path, columns: Sequence[str] = (), together: bool = False) -> Table:
+    """Read FILE or FILE@SPLIT by its suffix. `columns` and `together`, see `objects.Wanted`.
+
+    Raises DataError if it is missing, unreadable, of unknown format or shape, without rows, has several splits
+    and none is chosen, or has columns whose names differ in case alone.
+    """
+    path, split = part(source)
+    wanted = Wanted(columns, split, together)
+    if path.is_dir():
+        return _folder(path, wanted)
+    data = _unpacked(path)
+    return _table(path, data, _read(path, data[1], wanted), split)
 
 
-def _check(holds: bool, found: str, expected: str, advice: str) -> None:
-    if not holds:
-        raise DataError(found, expected, advice)
+def part(source: str | Path) -> tuple[Path, str]:
+    """Part FILE@SPLIT; the split is empty where none is named, as in a file whose own name holds an @."""
+    file, at, split = str(source).rpartition("@")
+    named = at and file and not Path(source).exists() and not {"/", "\\", "."} & set(split)
+    return (Path(file), split) if named else (Path(source), "")
 
 
-def _read(path: Path) -> bytes:
-    known = f"use one of {', '.join(SUFFIXES)}"
-    _check(path.suffix.lower() in SUFFIXES, f"{path} is of unknown format", "a table of prompts", known)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise DataError(f"{path} cannot be read ({why})", "a file of prompts", "check the path") from error
+def is_table(path: Path) -> bool:
+    """Say whether the name of a file is that of a table."""
+    return _suffix(path) in FORMATS
 
 
-def _rows(path: Path, data: bytes) -> tuple[list[Row], str]:
-    """Return the rows and the encoding they were read in."""
+Reading = tuple[
+    list[Row], Sequence[str], str, Mapping[str, Any], list[str]
+]  # rows, header, encoding, about, notes
+
+
+def _table(path: Path, data: tuple[bytes, bytes], read: Reading, split: str) -> Table:
+    rows, header, encoding, about, notes = read
+    if not rows:
+        raise DataError(f"{path} has no rows", "at least one row", "name another file")
+    names = list(dict.fromkeys(header or [name for _, row in rows for name in row]))
+    clean = {name: bare(name) for name in names}
+    _check_names(path, [bare(name) for name in header or names])
+    if any(name != spelled for name, spelled in clean.items()):
+        rows = [(number, {clean[name]: cell for name, cell in row.items()}) for number, row in rows]
+    name = f"{path.name}@{split}" if split else path.name
+    columns = tuple(filter(None, clean.values()))
+    return Table(name, sha256(data[0]).hexdigest(), rows, columns, encoding, about, tuple(notes))
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    times = Counter(name.casefold() for name in names if name)
+    twice = [name for name in names if times[name.casefold()] > 1]
+    if twice:
+        found = f"{path} has two columns {' and '.join(map(repr, twice[:2]))}"
+        raise DataError(found, "names that differ in more than case", "rename or remove one of them")
+
+
+def _suffix(path: Path) -> str:
     suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return _parquet_rows(path, data), "parquet"
+    return Path(path.stem).suffix.lower() if suffix in _PACKED else suffix
+
+
+def _unpacked(path: Path) -> tuple[bytes, bytes]:
+    """Return the bytes of a file as they are and without compression."""
+    suffix = _suffix(path)
+    if suffix not in FORMATS:
+        advice = _ADVICE.get(suffix, f"write it as {KNOWN}, with one of the suffixes {', '.join(FORMATS)}")
+        raise DataError(f"{path} is of unknown format", "a table", advice)
     try:
-        text, encoding = data.decode("utf-8-sig"), "utf-8"
-    except UnicodeDecodeError as error:
-        # Spreadsheets still write CSV in latin-1; JSON is UTF-8 by its standard, so there it is damage.
-        readable = suffix == ".csv" and b"\0" not in data
-        if not readable:
-            expected = "UTF-8 text"
-            raise DataError(f"{path} is not UTF-8 ({error.reason})", expected, "save it as UTF-8") from error
-        text, encoding = data.decode("latin-1"), "latin-1"
-    reader = {".csv": _csv_rows, ".json": _json_rows, ".jsonl": _jsonl_rows}[suffix]
-    return list(reader(path, text)), encoding
+        data = path.read_bytes()
+        packed = next((open_ for mark, open_ in _PACKED.values() if data.startswith(mark)), None)
+        content = packed(data) if packed else data
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise DataError(
+            f"{path} cannot be read ({why})", "a file that is whole", "check the path and the file"
+        ) from error
+    if content.startswith(_POINTER):
+        raise DataError(f"{path} is a pointer of Git LFS", "the file that it stands for", "run git lfs pull")
+    return data, content
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+def _read(path: Path, data: bytes, wanted: Wanted) -> Reading:
+    suffix = _suffix(path)
+    if suffix in (".parquet", ".arrow"):
+        rows, names = _arrow(path, data, suffix)
+        _no_splits(path, wanted)
+        return rows, names, suffix[1:], {}, []
+    text, encoding = decode(str(path), data, suffix in (".csv", ".tsv", ".txt"))
+    notes = [f"read as {encoding}; save it as UTF-8 if letters are wrong"] if encoding == "windows-1252" else []
+    if suffix in (".json", ".jsonl", ".ndjson"):
+        rows, about = _json(path, text, wanted)
+        return rows, [], encoding, about, notes
+    _no_splits(path, wanted)
+    if suffix == ".txt":
+        return _text_lines(path, text), ["prompt"], encoding, {}, notes
+    header, rows, separator = read_delimited(str(path), text, "\t" if suffix == ".tsv" else "")
+    if separator not in (",", "\t"):
+        notes.append(f"cells are separated by {SEPARATORS.get(separator, separator)}")
+    return rows, header, encoding, {}, notes
+
+
+def _json(path: Path, text: str, wanted: Wanted) -> tuple[list[Row], Mapping[str, Any]]:
+    """Read JSON or JSON lines by what stands there: datasets and pandas write lines into .json, too."""
+    first = next((line for line in lines_of(text) if line.strip()), "").strip()
+    one_value = first.startswith("[") or (
+        _suffix(path) == ".json" and (first == text.strip() or not _parses(first))
+    )
+    if one_value or not first:
+        return read_value(str(path), parse(text, str(path)) if first else [], wanted)
+    _no_splits(path, wanted)
+    return read_lines(str(path), text), {}
+
+
+def _parses(line: str) -> bool:
     try:
-        for row in reader:
-            quote = "put quotes around cells that hold a comma"
-            where = f"line {reader.line_num} of {path}"
-            _check(None not in row, f"{where} has more cells than the header", "one cell a column", quote)
-            yield reader.line_num, row
-    except csv.Error as error:
-        found = f"line {reader.line_num} of {path} is not CSV ({error})"
-        raise DataError(found, "comma-separated cells", "mend that line, or use JSONL") from error
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
-def _json_rows(path: Path, text: str) -> Iterator[Row]:
-    value = _parse(text, str(path))
-    lists = [v for v in value.values() if isinstance(v, list)] if isinstance(value, dict) else [value]
-    one_list = len(lists) == 1 and isinstance(lists[0], list)
-    found = f"{path} holds no single list of prompts"
-    _check(one_list, found, "a list of objects or of texts, or an object with one such list", "reshape it")
-    for number, item in enumerate(lists[0], 1):
-        yield number, _as_row(item, f"item {number} of {path}")
+def _text_lines(path: Path, text: str) -> list[Row]:
+    """Return one prompt a line. Raises DataError if the first line is the header of a table."""
+    lines = [(number, line) for number, line in enumerate(lines_of(text), 1) if bare(line)]
+    if lines and _HEADER.fullmatch(bare(lines[0][1])):
+        found = f"{path} begins with what looks like a header ({bare(lines[0][1])[:80]})"
+        raise DataError(found, "one prompt a line", "name the file .csv or .tsv, or remove that line")
+    return [(number, {"prompt": line}) for number, line in lines]
 
 
-def _jsonl_rows(path: Path, text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON may hold U+2028 as it is
-        if line.strip():
-            where = f"line {number} of {path}"
-            yield number, _as_row(_parse(line, where), where)
-
-
-def _parquet_rows(path: Path, data: bytes) -> list[Row]:
+def _arrow(path: Path, data: bytes, suffix: str) -> tuple[list[Row], list[str]]:
+    source = pyarrow.BufferReader(data)
     try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))
+        if suffix == ".parquet":
+            table = pyarrow.parquet.ParquetFile(source).read()
+        elif data.startswith(b"ARROW1"):
+            table = pyarrow.ipc.open_file(source).read_all()
+        else:
+            table = pyarrow.ipc.open_stream(source).read_all()
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not Parquet", "a Parquet table", "write the file again") from error
-    return list(enumerate(table.to_pylist(), 1))
+        found = f"{path} is not {suffix[1:].capitalize()}"
+        raise DataError(found, f"{suffix[1:].capitalize()}, whole", "write the file again") from error
+    return list(enumerate(table.to_pylist(), 1)), list(table.column_names)
 
 
-def _parse(text: str, where: str) -> Any:
+def _no_splits(path: Path, wanted: Wanted) -> None:
+    if wanted.split:
+        raise DataError(
+            f"{path} has no split {wanted.split!r}", "a file with splits", "leave out what follows the @"
+        )
+
+
+def _folder(path: Path, wanted: Wanted) -> Table:
+    """Read what datasets' `save_to_disk` wrote: one set, or a folder of splits."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is not JSON ({error})", "valid JSON", "mend it") from error
+        if (path / "dataset_dict.json").is_file():
+            splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+            if wanted.split not in splits:
+                raise choose(str(path), splits)
+            table = _saved(path / wanted.split)
+        else:
+            table = _saved(path)
+            _no_splits(path, wanted)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, DataError):
+            raise
+        found = f"{path} is a folder and cannot be read"
+        raise DataError(found, f"a {KNOWN} file, or a folder of datasets", "name a file in it") from error
+    data, rows, names = table
+    return _table(path, (data, data), (rows, names, "arrow", {}, []), wanted.split)
 
 
-def _as_row(item: Any, where: str) -> Mapping[str, Any]:
-    row = {"prompt": item} if isinstance(item, str) else item
-    _check(isinstance(row, dict), f"{where} is a {type(item).__name__}", "an object or a text", "mend it")
-    return cast(Mapping[str, Any], row)
+def _saved(folder: Path) -> tuple[bytes, list[Row], list[str]]:
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    parts = [(folder / file["filename"]).read_bytes() for file in state["_data_files"]]
+    read = [_arrow(folder, part_, ".arrow") for part_ in parts]
+    rows = [row for found, _ in read for _, row in found]
+    return b"".join(parts), list(enumerate(rows, 1)), read[0][1] if read else []

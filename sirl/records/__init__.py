@@ -9,6 +9,7 @@ from sirl.records.form import from_json, to_json
 from sirl.records.nouns import (
     KINDS,
     SLOT,
+    UNLABELLED,
     Access,
     AttackKind,
     Attempt,
@@ -30,6 +31,7 @@ from sirl.records.protocols import Attack, Judge, Rows, Target, WhiteBox
 __all__ = [
     "KINDS",
     "SLOT",
+    "UNLABELLED",
     "Access",
     "Attack",
     "AttackKind",

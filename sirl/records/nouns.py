@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal, get_args
 
-Kind = Literal["harmful", "benign", "borderline", "task"]
+Kind = Literal["harmful", "benign", "borderline", "task", "unlabelled"]
 Question = Literal["harmful", "refused", "correct"]
 AttackKind = Literal["static", "transfer", "adaptive", "custom"]
 Access = Literal["none", "black-box", "prefill", "logprobs", "white-box", "unknown"]
-KINDS: tuple[str, ...] = get_args(Kind)
+UNLABELLED: Kind = "unlabelled"  # nobody has said; such a prompt may be trained on and is never measured
+KINDS: tuple[str, ...] = tuple(kind for kind in get_args(Kind) if kind != UNLABELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Prompt:
 
     id: str
     text: str
-    kind: Kind = "harmful"
+    kind: Kind = UNLABELLED
     source: str = ""
     category: str = ""
     answer: str = ""

@@ -1,0 +1,94 @@
+"""What an attack sent in a run, written for others to read: a JailbreakBench artefact, or a wide table.
+
+Source: JailbreakBench, arXiv 2404.01318 (its artefacts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sirl.attacks.artifacts import MANUAL
+from sirl.errors import AttackError, suggest
+from sirl.metrics import rate, select
+from sirl.records import Decoding, Record
+
+
+def export_artefact(records: Sequence[Record], model: str, access: str) -> dict[str, Any]:
+    """Return the JailbreakBench artefact of one attack's records (see `single`).
+
+    `model` is the one attacked, `access` what the attack needs of the model it searches on.
+
+    What that format has no place for, and a replay here needs, stands beside it: each row's `budget`.
+    """
+    rows = [_exported(record, index) for index, record in enumerate(records)]
+    first = records[0].attempt
+    kind = first.search.kind
+    attack_type = MANUAL if kind == "static" else "white_box" if access == "white-box" else "black_box"
+    answers = [record.answer("harmful") for record in records]
+    return {
+        "parameters": {
+            "method": first.attack.partition("@")[0],
+            "model": first.search.surrogate or model,
+            "attack_type": "transfer" if kind == "transfer" else attack_type,
+            "evaluated_on": model,
+            "attack_success_rate": rate(answers).value,
+            "total_number_of_jailbreaks": answers.count(True),
+            "number_of_submitted_prompts": len(rows),
+            "total_number_of_queries": sum(row["number_of_queries"] for row in rows),
+        },
+        "jailbreaks": rows,
+    }
+
+
+def export_wide(records: Sequence[Record], model: str) -> list[dict[str, Any]]:
+    """Return the rows of a wide table with the one attack's column and what its search cost."""
+    name = records[0].attempt.attack.partition("@")[0]
+    column = f"{name}@{records[0].attempt.search.surrogate or model}"
+    return [
+        {
+            "id": r.prompt.id,
+            "prompt": r.prompt.text,
+            column: r.attempt.messages[0].content,
+            f"{column}:queries": r.attempt.search.queries,
+            f"{column}:budget": r.attempt.search.budget,
+        }
+        for r in records
+    ]
+
+
+def single(records: Sequence[Record], attack: str, decoding: Decoding) -> list[Record]:
+    """Return the records of an attack, the first draw of each harmful prompt.
+
+    Raises AttackError if there is none, or if the attack is more than one message of the user, answered as the
+    run's own `decoding` says: a prompt alone would not repeat it.
+    """
+    chosen = [r for r in select(records, "harmful", attack) if r.attempt.sample == 0]
+    if not chosen:
+        known = suggest(attack, {r.attempt.attack for r in records})
+        raise AttackError(f"no record of attack {attack!r} in this run", "an attack that it holds", known)
+    for attempt in (r.attempt for r in chosen):
+        more = len(attempt.messages) > 1 or attempt.prefill or attempt.soft or attempt.decoding != decoding
+        if more:
+            found = f"attack {attack!r} is more than a message for prompt {attempt.prompt.id!r}"
+            raise AttackError(found, "one message of the user and nothing else", "export another attack")
+    return chosen
+
+
+def _exported(record: Record, index: int) -> dict[str, Any]:
+    attempt, jailbroken = record.attempt, record.answer("harmful")
+    return {
+        "index": index,
+        "id": attempt.prompt.id,
+        "goal": attempt.prompt.text,
+        "behavior": "",
+        "category": attempt.prompt.category,
+        "prompt": attempt.messages[0].content,
+        "response": record.completion.text,
+        "number_of_queries": attempt.search.queries,
+        "queries_to_jailbreak": attempt.search.queries if jailbroken else None,
+        "budget": attempt.search.budget,
+        "prompt_tokens": None,  # not recorded
+        "response_tokens": len(record.completion.token_ids),
+        "jailbroken": jailbroken,
+    }
