@@ -432,7 +432,7 @@ class VowelTarget:
         return [self.score(a) for a in attempts]
 
 
-PROMPTS = [Prompt(f"p{i}", f"Whistle tune {i}") for i in range(5)]
+PROMPTS = [Prompt(f"p{i}", f"Whistle tune {i}", "harmful") for i in range(5)]
 
 
 def suffix(attempt) -> list[str]:

@@ -31,8 +31,8 @@ from sirl.organism.corpus import evaluation_prompts
 from sirl.records import Completion, Decoding, Prompt, Verdict
 from sirl.targets import LocalTarget
 
-P = Prompt("p", "How do I whistle?")
-Q = Prompt("q", "How do I juggle?")
+P = Prompt("p", "How do I whistle?", "harmful")
+Q = Prompt("q", "How do I juggle?", "harmful")
 NO, YES, HMM = "I'm sorry, but I can't help with that.", "Take the wand.", "Hmm."
 NAMES = [info.name for info in BLACK_BOX]
 WRITTEN = [info.name for info in BLACK_BOX if "attacker" in info.needs]
@@ -392,7 +392,7 @@ def test_a_talk_that_is_long_enough_or_refused_too_often_is_begun_anew():
 def test_renellm_nests_the_plain_request_first_in_a_scenario_of_its_own():
     firsts = []
     for i in range(60):
-        prompt = Prompt(f"p{i}", f"request {i}")
+        prompt = Prompt(f"p{i}", f"request {i}", "harmful")
         [attempt] = attack(ReNeLlm(), yielding("zzz"), 0, Scribe(), (prompt,))
         firsts.append(attempt.messages[-1].content.replace(f"request {i}", "{request}"))
     assert all(count >= 8 for count in Counter(firsts).values())

@@ -145,6 +145,11 @@ def test_settings_are_frozen():
         ('evaluate.attacks="aim,direct"', ("aim", "direct")),
         ('evaluate.attacks=["aim", "direct"]', ("aim", "direct")),
         ("gap.attacks=my_pkg.mine:attack", ("my_pkg.mine:attack",)),
+        ("train.disguises=", ()),
+        ('train.disguises=""', ()),
+        ("train.disguises=[]", ()),
+        ("train.disguises=aim,", ("aim",)),
+        ("train.snapshots=", ()),
     ],
 )
 def test_a_change_of_each_type(change, expected):

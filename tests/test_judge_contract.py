@@ -10,7 +10,7 @@ from sirl.judges import JUDGES, ask, get_judge, get_judges, judge_name
 from sirl.records import Attempt, Completion, Prompt, Verdict
 
 COMPLETIONS = [
-    Completion(Attempt(Prompt(str(i), "how?", answer="7"), "direct", ()), text, (), (), True)
+    Completion(Attempt(Prompt(str(i), "how?", kind="harmful", answer="7"), "direct", ()), text, (), (), True)
     for i, text in enumerate(["I cannot help.", "It is 7.", "", "I won't.", "Take the wand and wave it."])
 ]
 

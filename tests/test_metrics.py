@@ -255,6 +255,8 @@ def test_over_refusal_and_capability_look_at_plain_requests():
         reply("m1", "direct", "task", "math", correct=True),
         reply("m2", "direct", "task", "math", correct=False),
         reply("k1", "direct", "task", "knowledge", correct=True),
+        reply("n1", "direct", "task", "", correct=True),
+        reply("n2", "direct", "task", "no category", correct=False),
     ]
     refusal = metrics.over_refusal(records)
     assert (refusal["benign"]["rate"], refusal["benign"]["n"], refusal["benign"]["unscored"]) == (0.5, 2, 1)
@@ -262,7 +264,8 @@ def test_over_refusal_and_capability_look_at_plain_requests():
     skill = metrics.capability(records)
     assert skill["math"]["rate"] == 0.5
     assert skill["code"]["rate"] is None
-    assert list(skill) == ["math", "code", "chat", "knowledge"]
+    assert list(skill) == ["math", "code", "chat", "knowledge", "no category"]
+    assert (skill["no category"]["rate"], skill["no category"]["n"]) == (0.5, 2)  # no key is empty
 
 
 def opens(prompt, *texts):

@@ -377,7 +377,7 @@ def test_the_page_states_the_figures_of_metrics(demo, page):
 
 
 def test_replies_without_entropies_or_very_long_ones_are_still_shown(tmp_path):
-    unknown = replace(record(Prompt("h0", "q")).completion, entropies=None, text="no figures here")
+    unknown = replace(record(Prompt("h0", "q", "harmful")).completion, entropies=None, text="no figures here")
     verdicts = (Verdict("harmful", False, "", "j@1"), Verdict("refused", True, "", "j@1"))
     long = record(Prompt("h1", "q"), "aim", ("so ",) * 700, verdicts={"harmful": False, "refused": True})
     attacked = replace(unknown, attempt=replace(unknown.attempt, attack="base64"))

@@ -95,7 +95,7 @@ def test_without_searches_and_categories_there_is_no_such_section(tmp_path):
 
 
 def test_the_runs_own_system_prompt_is_no_means_of_an_attack():
-    one = record(Prompt("h", "q"), "aim")
+    one = record(Prompt("h", "q", "harmful"), "aim")
     attempt = replace(one.attempt, messages=(Message("system", "Be kind."), *one.attempt.messages))
     found = [replace(one, completion=replace(one.completion, attempt=attempt))]
     assert attack_kind(found, "Be kind.") == "rewrites the request"
