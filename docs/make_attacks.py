@@ -78,8 +78,9 @@ of the search.
 
 ## Prompts found elsewhere
 
-`--attack-prompts FILE` adds attacks whose prompts were found by others: a JailbreakBench artefact (JSON), or
-a table with one column an attack, named by `--columns`. They are replayed as kind transfer, or static where
+`--attack-prompts FILE` adds attacks whose prompts were found by others: a JailbreakBench artefact (JSON), test
+cases of HarmBench (JSON; several to a behaviour are as many attacks), or a table with one column an attack, named
+by `--columns`. They are replayed as kind transfer, or static where
 the artefact calls them manual, and every record keeps the surrogate, the budget and the queries that the file
 tells; in a table they stand in the columns `NAME:queries` and `NAME:budget`, and the surrogate behind an @ in
 the name. A prompt goes to the request it was found for, matched by its text (but for case, spacing and outer

@@ -28,6 +28,7 @@ SOURCE = {
     "kept": 10,
     "kinds": {"harmful": 10},
     "dropped": {"duplicate": 2},
+    "notes": ["read as windows-1252"],
 }
 
 

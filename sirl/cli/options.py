@@ -19,7 +19,7 @@ Seed = Annotated[int, typer.Option(help="Same seed, same machine: same records."
 Prompts = Annotated[
     list[str] | None,
     typer.Option(
-        help="A published set (advbench, xstest, ...; NAME@REVISION), or a CSV, JSON, JSONL or Parquet file. "
+        help="A published set (advbench, xstest, ...; NAME@REVISION), or a file: CSV, JSON, JSONL, Parquet, text; FILE@SPLIT. "
         "Repeatable. Default: the organism's own; of sirl train for another model, train.prompts."
     ),
 ]
@@ -31,7 +31,7 @@ Kinds = Annotated[
     list[str] | None,
     typer.Option(
         "--kind",
-        help="Kind of a file's rows that state none: harmful (default), benign, borderline or task. "
+        help="Kind of a file's rows that state none: harmful, benign, borderline or task. Default: harmful, and told. "
         "One for all, or one each, in order.",
     ),
 ]
@@ -70,7 +70,7 @@ PhraseBookFile = Annotated[
 AttackPrompts = Annotated[
     Path | None,
     typer.Option(
-        help="Prompts found elsewhere, to replay: a JailbreakBench artefact, or one column an attack."
+        help="Prompts found elsewhere, to replay: a JailbreakBench artefact, test cases of HarmBench, or one column an attack."
     ),
 ]
 AttackColumns = Annotated[

@@ -76,6 +76,7 @@ def _prompts(story: Story, index: int) -> list[dict[str, Any]]:
             "rows": row["rows"],
             "kept": ", ".join(f"{count(n)} {kind}" for kind, n in row["kinds"].items()),
             "dropped": ", ".join(f"{count(n)} {why}" for why, n in row["dropped"].items()) or "none",
+            "notes": "; ".join(row.get("notes", ())) or "–",
         }
         for row in rows
     ]
