@@ -1,7 +1,7 @@
 """A model folder and a prompt file of your own: `python examples/custom_model.py MODEL PROMPTS`.
 
-MODEL is a Hugging Face folder or hub id of a chat model; PROMPTS is a CSV, JSON, JSONL or Parquet file with a
-column `prompt` or `text`, and if you like `id`, `kind`, `category` and `answer`. Measures the entropy gap and
+MODEL is a Hugging Face folder or hub id of a chat model; PROMPTS is a file with a column `prompt` or `text`, and
+if you like `id`, `kind` (harmful where it is not stated), `category` and `answer`. Measures the entropy gap and
 the defence against the static attacks. Run it again to continue after a stop.
 """
 
@@ -29,7 +29,7 @@ DEFENCE = EvaluateConfig(attacks=("static",), max_reply_tokens=256)
 def main(model: str, file: str) -> None:
     """Measure, print the verdict on the gap and the defence success rate, and write both summaries."""
     lm = load_lm(model)
-    prompts = load_prompts(file).prompts
+    prompts = load_prompts(file, unstated="harmful").prompts
     for kind, config in (("gap", GAP), ("evaluate", DEFENCE)):
         decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
         target = LocalTarget(lm, decoding, config.batch)

@@ -131,6 +131,8 @@ def test_columns_that_are_not_there(table, columns, request_column, sentence):
         ("a\nx\n", ("a",), "does not say which requests its prompts are for"),
         ("goal,a,a:queries\nx,y,many\n", ("a",), "'many' in row 2 of"),
         ("goal,a,a:budget\nx,y,-1\n", ("a",), "'-1' in row 2 of"),
+        ("goal,a\nx,nan\ny,None\n", ("a",), "holds no prompt of a@bad"),
+        ("goal,a\nx,one\nX!,two\n", ("a",), "holds two prompts for one request"),
     ],
 )
 def test_tables_that_cannot_be_replayed(tmp_path, text, columns, sentence):
@@ -139,6 +141,25 @@ def test_tables_that_cannot_be_replayed(tmp_path, text, columns, sentence):
     with pytest.raises(AttackError) as error:
         import_attacks(Source(path, columns))
     assert sentence in str(error.value)
+
+
+def test_what_pandas_writes_for_nothing_is_nothing_found(tmp_path):
+    path = tmp_path / "ids.jsonl"
+    lines = ('{"id": 1.0, "a": "one", "a:queries": 3.0}', '{"id": 2.0, "a": NaN, "a:queries": NaN}')
+    path.write_text("\n".join(lines))
+    info = only(import_attacks(Source(path, ("a",))))
+    prompts = [Prompt("1", "Whistle", "harmful"), Prompt("2", "Sing", "harmful")]
+    assert info.run.missing(prompts) == {"no row": 0, "nothing found": 1}
+    assert sent(info, prompts[:1])["1"] == ((Message("user", "one"),), Search("transfer", 3, 3))
+
+
+def test_an_id_of_a_set_is_found_under_the_sets_name(tmp_path):
+    path = tmp_path / "cases.json"
+    path.write_text('{"kite_fold": ["Fold !!"], "1": ["Fly !!"]}')
+    info = only(import_attacks(Source(path)))
+    assert info.name == "test_case@cases"
+    asked = [Prompt("harmbench:kite_fold", "Fold a kite"), Prompt("xstest:1", "Fly"), Prompt("1", "Fly it")]
+    assert [p.id for p in info.concerned(asked)] == ["harmbench:kite_fold", "1"]  # a bare number is of any set
 
 
 def test_files_that_are_none(artefact, tmp_path):

@@ -83,6 +83,7 @@ def test_the_page_says_where_prompts_come_from_and_under_which_system_prompt(pai
         "0123456789ab",
         "10 harmful",
         "2 duplicate",
+        "read as windows-1252",
         '<pre tabindex="0">Be kind.',
     ):
         assert told in page

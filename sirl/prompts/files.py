@@ -76,8 +76,9 @@ def _shape(table: Table, column: str | None) -> Shape:
         told = ", ".join(name[:40] for name in table.columns)
         expected = f"column {column!r}" if column else f"one of the columns {', '.join(TEXT_COLUMNS)}"
         known_ones = suggest(column or "prompt", table.columns)[:400]
-        separators = "its cells separated by comma, semicolon, tab or |"
-        advice = f"{known_ones}; name the right one as column, or add a header line, {separators}"
+        advice = f"{known_ones}; name the right one as column"
+        if {".csv", ".tsv"} & set(Path(table.name).suffixes):
+            advice += ", or add a header line with its cells separated by comma, semicolon, tab or |"
         raise DataError(f"{table.name} has the columns {told[:400]}", expected, advice)
     if known is not None:
         return replace(known, text=found)

@@ -103,8 +103,9 @@ def as_row(item: Any, where: str) -> Mapping[str, Any]:
 
 def choose(name: str, parts: Sequence[str]) -> DataError:
     """Return the error of a file that has several splits."""
+    told = ", ".join(parts[:8]) + (f" and {len(parts) - 8} more" if len(parts) > 8 else "")
     advice = f"choose one, as {name}@{parts[0]}; --prompts may be repeated"
-    return DataError(f"{name} has the splits {', '.join(parts)}", "one split", advice)
+    return DataError(f"{name} holds several lists of rows: {told}", "one of them", advice)
 
 
 def _items(name: str, items: Sequence[Any]) -> list[Row]:

@@ -148,7 +148,7 @@ class _Reader:
         self.dropped: Counter[str] = Counter()
         self.assumed: Counter[str] = Counter()
         self.nothing: Counter[str] = Counter()  # cells that spell out that they hold nothing, by column
-        self.without_id = self.without_kind = self.damaged = 0
+        self.without_id = self.without_kind = self.answered = self.damaged = 0
 
     def prompt(self, numbered: Row) -> Prompt | None:
         """Return the prompt of a row; None, counted, if it has no usable text."""
@@ -168,7 +168,7 @@ class _Reader:
         return Prompt(
             id=self._identity(row, text, where),
             text=text,
-            kind=self._kind(row, where),
+            kind=self._kind(row, answer, where),
             source=self.source,
             category=self._cell(row, "category", where),
             answer=answer,
@@ -179,7 +179,9 @@ class _Reader:
         """Say what a user should know of the rows."""
         for kind, count in self.assumed.items():
             if kind != UNLABELLED:
-                yield f"{count} of {rows} rows state no kind and are taken as {kind}; --kind says otherwise"
+                tasks = f" (task for the {self.answered} that have an answer)" if self.answered else ""
+                told = f"are taken as {kind}; --kind says otherwise{tasks}"
+                yield f"{count} of {rows} rows state no kind and {told}"
         if self.without_kind and self.columns["kind"] and not self.assumed:
             told = self.selection.kind or self.shape.kind
             yield f"{self.without_kind} of {rows} rows have an empty kind and are taken as {told}"
@@ -205,7 +207,7 @@ class _Reader:
             return sha256(text.encode()).hexdigest()[:12]
         return f"{self.shape.name}:{stated}" if self.shape.name else stated
 
-    def _kind(self, row: Mapping[str, Any], where: str) -> Kind:
+    def _kind(self, row: Mapping[str, Any], answer: str, where: str) -> Kind:
         """Return what the row states, else what its set says of it, the user, the set of all, or nobody."""
         stated = self._cell(row, "kind", where)
         if stated:
@@ -218,6 +220,7 @@ class _Reader:
         known = self.selection.kind or self.shape.kind
         if known is None:
             self.assumed[self.selection.unstated] += 1
+            self.answered += bool(answer)
         return known or self.selection.unstated
 
     def _marked(self, row: Mapping[str, Any], where: str) -> Kind:
