@@ -1,8 +1,8 @@
 """A model folder and a prompt file of your own: `python examples/custom_model.py MODEL PROMPTS`.
 
-MODEL is a Hugging Face folder or hub id of a chat model; PROMPTS is a file with a column `prompt` or `text`, and
-if you like `id`, `kind` (harmful where it is not stated), `category` and `answer`. Measures the entropy gap and
-the defence against the static attacks. Run it again to continue after a stop.
+MODEL is a Hugging Face folder or hub id of a chat model; PROMPTS is a file with a column `prompt` or `text`,
+and if you like `id`, `kind` (harmful where it is not stated), `category` and `answer`. Measures the
+entropy gap and the defence against the static attacks. Run it again to continue after a stop.
 """
 
 import sys

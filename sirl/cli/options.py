@@ -19,8 +19,9 @@ Seed = Annotated[int, typer.Option(help="Same seed, same machine: same records."
 Prompts = Annotated[
     list[str] | None,
     typer.Option(
-        help="A published set (advbench, xstest, ...; NAME@REVISION), or a file: CSV, JSON, JSONL, Parquet, text "
-        "(FILE@SPLIT). Repeatable. Default: the organism's own; of sirl train for another model, train.prompts."
+        help="A published set (advbench, xstest, ...; NAME@REVISION), or a file: CSV, JSON, JSONL, Parquet, "
+        "text (FILE@SPLIT). Repeatable. Default: the organism's own; of sirl train for another model, "
+        "train.prompts."
     ),
 ]
 Columns = Annotated[
@@ -70,8 +71,8 @@ PhraseBookFile = Annotated[
 AttackPrompts = Annotated[
     Path | None,
     typer.Option(
-        help="Prompts found elsewhere, to replay: a JailbreakBench artefact, test cases of HarmBench, or a table "
-        "with one column an attack."
+        help="Prompts found elsewhere, to replay: a JailbreakBench artefact, test cases of HarmBench, or a "
+        "table with one column an attack."
     ),
 ]
 AttackColumns = Annotated[

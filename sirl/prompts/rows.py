@@ -183,8 +183,8 @@ class _Reader:
                 told = f"are taken as {kind}; --kind says otherwise{tasks}"
                 yield f"{count} of {rows} rows state no kind and {told}"
         if self.without_kind and self.columns["kind"] and not self.assumed:
-            told = self.selection.kind or self.shape.kind
-            yield f"{self.without_kind} of {rows} rows have an empty kind and are taken as {told}"
+            kind = self.selection.kind or self.shape.kind or self.selection.unstated
+            yield f"{self.without_kind} of {rows} rows have an empty kind and are taken as {kind}"
         if self.without_id and self.columns["id"]:
             yield f"{self.without_id} of {rows} rows have no id and get one made from the text"
         for column, count in self.nothing.items():
