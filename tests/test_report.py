@@ -244,7 +244,13 @@ def test_hostile_text_stays_text(tmp_path):
     made = [
         record(prompt, "aim" + HOSTILE, pieces, verdicts={"harmful": True, "refused": False}),
         record(Prompt("t", "?", "task", "", HOSTILE, "7"), verdicts={"correct": True}),
-        record(Prompt("h2", HOSTILE), "b", pieces, verdicts={"harmful": False, "refused": True}, text=HOSTILE),
+        record(
+            Prompt("h2", HOSTILE, "harmful"),
+            "b",
+            pieces,
+            verdicts={"harmful": False, "refused": True},
+            text=HOSTILE,
+        ),
     ]
     run = write_run(tmp_path / "r", "evaluate", made, model=HOSTILE, seen_in_training=[HOSTILE])
     page = render([run])
@@ -257,7 +263,14 @@ def test_hostile_text_stays_text(tmp_path):
 
 
 def test_a_lone_surrogate_does_not_stop_the_page(tmp_path):
-    made = [record(Prompt("h", "q"), "aim", verdicts={"harmful": True, "refused": False}, pieces=("a\\ud800",))]
+    made = [
+        record(
+            Prompt("h", "q", "harmful"),
+            "aim",
+            verdicts={"harmful": True, "refused": False},
+            pieces=("a\\ud800",),
+        )
+    ]
     run = write_run(tmp_path / "r", "evaluate", made)
     lines = (tmp_path / "r" / "records.jsonl").read_text().replace("\\\\ud800", "\\ud800")
     (tmp_path / "r" / "records.jsonl").write_text(lines)
@@ -379,7 +392,9 @@ def test_the_page_states_the_figures_of_metrics(demo, page):
 def test_replies_without_entropies_or_very_long_ones_are_still_shown(tmp_path):
     unknown = replace(record(Prompt("h0", "q", "harmful")).completion, entropies=None, text="no figures here")
     verdicts = (Verdict("harmful", False, "", "j@1"), Verdict("refused", True, "", "j@1"))
-    long = record(Prompt("h1", "q"), "aim", ("so ",) * 700, verdicts={"harmful": False, "refused": True})
+    long = record(
+        Prompt("h1", "q", "harmful"), "aim", ("so ",) * 700, verdicts={"harmful": False, "refused": True}
+    )
     attacked = replace(unknown, attempt=replace(unknown.attempt, attack="base64"))
     page = render([write_run(tmp_path / "r", "evaluate", [Record(attacked, verdicts), long])])
     assert "no figures here" in page

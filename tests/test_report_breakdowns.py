@@ -90,7 +90,9 @@ def test_the_page_says_where_prompts_come_from_and_under_which_system_prompt(pai
 
 
 def test_without_searches_and_categories_there_is_no_such_section(tmp_path):
-    run = write_run(tmp_path / "r", "evaluate", [record(Prompt("h", "q"), "aim", verdicts={"harmful": False})])
+    run = write_run(
+        tmp_path / "r", "evaluate", [record(Prompt("h", "q", "harmful"), "aim", verdicts={"harmful": False})]
+    )
     page = render([run])
     assert "may spend" not in page
     assert "Table of categories" not in page
