@@ -5,6 +5,7 @@ so code that knows nothing of this package still catches it.
 
     SirlError
     ├── ConfigError    (ValueError)    a setting is unknown, out of range, or contradicts another
+    │   └── StoppedError               a server takes no more requests; it holds the replies that came before
     ├── DataError      (ValueError)    a prompt set or model folder is missing, empty or malformed
     ├── TemplateError  (ValueError)    a chat template is absent or cannot render these messages
     ├── AttackError    (ValueError)    an attack is unknown, or returned something that breaks its contract
@@ -17,8 +18,9 @@ as one sentence and exits with code 2; any other exception is a bug of ours and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 
 class SirlError(Exception):
@@ -34,6 +36,14 @@ class SirlError(Exception):
 
 class ConfigError(SirlError, ValueError):
     """A setting is unknown, out of range, or contradicts another."""
+
+
+class StoppedError(ConfigError):
+    """A server refuses every further request; `replies` are the completions that had come before it did."""
+
+    def __init__(self, found: str, expected: str, advice: str, replies: Sequence[Any] = ()) -> None:
+        super().__init__(found, expected, advice)
+        self.replies = tuple(replies)
 
 
 class DataError(SirlError, ValueError):

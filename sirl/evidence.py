@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Any
 
 from sirl.attacks import AttackInfo, attack_prompts, template_hashes
 from sirl.config import EvaluateConfig
-from sirl.errors import DataError, JudgeError, RunError
+from sirl.errors import DataError, RunError, SirlError, StoppedError
 from sirl.judges import ask, judge_name
 from sirl.prompts import Provenance
 from sirl.records import (
@@ -134,8 +134,11 @@ class Chunk:
     @property
     def keys(self) -> list[str]:
         """The keys of its attempts, prompt by prompt, as `Attempt.key` spells them."""
-        plain = (Attempt(p, self.attack.name, (), sample=n) for p in self.prompts for n in self.samples)
-        return [attempt.key for attempt in plain]
+        return [key for prompt in self.prompts for key in self.keys_of(prompt)]
+
+    def keys_of(self, prompt: Prompt) -> list[str]:
+        """Return the keys of one prompt's attempts."""
+        return [Attempt(prompt, self.attack.name, (), sample=n).key for n in self.samples]
 
 
 def cut(study: Study, attack: AttackInfo, prompts: Sequence[Prompt]) -> list[Chunk]:
@@ -163,13 +166,14 @@ def gather(
     """Do what is missing of `chunks`, append it to the run, and return all records in the plan's order.
 
     Of a shard these are its own part; the whole plan is written beside them. A judge that fails on a reply
-    leaves a verdict of None with the error as its evidence, and so does a target that gave no reply; such
-    replies are asked for again, with the rest of their chunk, when the run is continued. Raises RunError if
-    the run holds records of another plan or is busy, AttackError and JudgeError when an attack or a judge
-    breaks its contract.
+    leaves a verdict of None with the error as its evidence, and so does a target that gave no reply. Where it
+    failed, it is asked again when the run is continued, with the rest of the chunk unless its replies are
+    independent; what the provider's filter blocked is final. Raises RunError if the run holds records of
+    another plan or is busy, AttackError and JudgeError when an attack or a judge breaks its contract, and any
+    other error of ours, as of a key that is refused: the replies that came before it are kept.
     """
     with locked(run):
-        run.keep_rows(RECORDS, _has_reply)
+        run.keep_rows(RECORDS, _has_outcome)
         if shard:
             run.write_plan([chunk.keys for chunk in chunks])
             chunks = shard.take(chunks)
@@ -179,8 +183,11 @@ def gather(
         for chunk in chunks:
             missing = {key for key in chunk.keys if key not in done}
             if missing:
-                fresh = [record for record in _work(study, chunk) if record.attempt.key in missing]
+                found, stopped = _work(study, chunk, missing)
+                fresh = [record for record in found if record.attempt.key in missing]
                 run.append_records(fresh)
+                if stopped:
+                    raise stopped
                 done |= {record.attempt.key: record for record in fresh}
             finished += len(chunk.keys)
             if on_progress:
@@ -232,7 +239,9 @@ def _ask(completions: Sequence[Completion], judge: Judge, question: Question) ->
     verdicts = iter(_ask_replied(replied, judge, question))
     name = judge_name(judge)
     return [
-        Verdict(question, None, f"no reply: {c.error}", name) if c.error else next(verdicts)
+        Verdict(question, None, c.error if c.blocked else f"no reply: {c.error}", name)
+        if c.error
+        else next(verdicts)
         for c in completions
     ]
 
@@ -242,8 +251,8 @@ def _ask_replied(completions: Sequence[Completion], judge: Judge, question: Ques
         return []
     try:
         return ask(judge, completions, question)
-    except JudgeError:
-        raise  # a broken contract is the judge's author's to mend, not a reply's misfortune
+    except SirlError:
+        raise  # a broken contract, a refused key: for somebody to mend, not a reply's misfortune
     except Exception as error:
         if len(completions) == 1:
             evidence = f"the judge failed: {type(error).__name__}: {error}"
@@ -254,17 +263,30 @@ def _ask_replied(completions: Sequence[Completion], judge: Judge, question: Ques
         ]
 
 
-def _work(study: Study, chunk: Chunk) -> list[Record]:
+def _work(study: Study, chunk: Chunk, missing: Set[str]) -> tuple[list[Record], StoppedError | None]:
+    """Return the records of a chunk; of a target whose replies are independent only those that are missing.
+
+    If its server stopped on the way, these are the records of the replies that came, and the error comes too.
+    """
+    alone = bool(getattr(study.target, "independent", False))
+    if alone:
+        chunk = replace(
+            chunk, prompts=tuple(p for p in chunk.prompts if not missing.isdisjoint(chunk.keys_of(p)))
+        )
     budget, seed = study.config.budget or chunk.attack.budget, study.seed
     system = study.config.system
     target = Instructed(study.target, system) if system else study.target
     attacked = attack_prompts(chunk.attack, chunk.prompts, target, budget, seed)
     attempts = [_drawn(instruct(attempt, system), chunk, n) for attempt in attacked for n in chunk.samples]
-    completions = study.target.reply(attempts, seed)
+    attempts = [attempt for attempt in attempts if attempt.key in missing] if alone else attempts
+    try:
+        completions = study.target.reply(attempts, seed)
+    except StoppedError as stopped:
+        return judged(stopped.replies, study.judges), stopped
     if [c.attempt for c in completions] != attempts:
         found = f"the target returned {len(completions)} replies that do not match the {len(attempts)} attempts"
         raise RunError(found, "one reply an attempt, same order", "mend the target; see records.Target")
-    return judged(completions, study.judges)
+    return judged(completions, study.judges), None
 
 
 def _drawn(attempt: Attempt, chunk: Chunk, sample: int) -> Attempt:
@@ -274,9 +296,10 @@ def _drawn(attempt: Attempt, chunk: Chunk, sample: int) -> Attempt:
     return replace(attempt, sample=sample, decoding=decoding)
 
 
-def _has_reply(row: Mapping[str, Any]) -> bool:
+def _has_outcome(row: Mapping[str, Any]) -> bool:
+    """Say whether a row is final: a reply came, or the provider's filter blocked it."""
     completion = row.get("completion")
-    return not (isinstance(completion, Mapping) and completion.get("error"))
+    return not isinstance(completion, Mapping) or not completion.get("error") or bool(completion.get("blocked"))
 
 
 def _already(run: RunDir, chunks: Sequence[Chunk]) -> dict[str, Record]:

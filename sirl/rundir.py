@@ -36,7 +36,8 @@ RECORDS, STEPS, SUMMARY, PLAN = "records.jsonl", "steps.jsonl", "summary.json", 
 MEASURED, SNAPSHOTS = "measured.jsonl", "snapshots"
 # What two sides must share. The batch too: how many rows are drawn together rounds logits otherwise.
 _MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of", "batch")
-_HASHED = ("prompts", "system", "chat_template", "attack ", "judge ")  # beginnings of names of hashes, likewise
+# Beginnings of names of hashes, likewise; `request body` is what an endpoint's requests lack or add.
+_HASHED = ("prompts", "system", "chat_template", "request body", "attack ", "judge ")
 _VERSIONED = ("sirl", "torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy")
 
 

@@ -134,14 +134,16 @@ def test_a_server_that_continues_replies_takes_the_prefill_attack():
         armed(("prefill",), Means(), "black-box")
 
 
-def test_endpoints_write_attacks_and_stand_in_for_the_model():
-    opened = open_target("http://host/v1#writer", ModelConfig(concurrency=3), Decoding(1.0))
+def test_endpoints_write_attacks_and_stand_in_for_the_model(refusing):
+    opened = open_target(f"{refusing.url}#writer", ModelConfig(concurrency=3), Decoding(1.0))
     assert isinstance(opened, EndpointTarget)
     assert (opened.name, opened.decoding, opened.config.concurrency) == (
-        "http://host/v1#writer",
+        f"{refusing.url}#writer",
         Decoding(1.0),
         3,
     )
+    (opening,) = refusing.bodies
+    assert (opening["messages"][0]["content"], opening["temperature"]) == ("Hello", 1.0)
 
 
 @pytest.mark.parametrize("command", ["gap", "train"])

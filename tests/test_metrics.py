@@ -126,6 +126,7 @@ def test_empty_and_unscored_tables_hold_none_and_are_json():
         "high": None,
         "n": 0,
         "unscored": 0,
+        "blocked": 0,
     }
     gap = metrics.gap_table([])
     assert gap["difference"] is gap["auroc"] is gap["p_value"] is gap["cohens_d"] is gap["low"] is None

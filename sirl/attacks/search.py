@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 
 from sirl.errors import AttackError
-from sirl.records import Attempt, Judge, Prompt, Search, Target, WhiteBox
+from sirl.records import Attempt, Completion, Judge, Prompt, Search, Target, Verdict, WhiteBox
 
 MILESTONES = 16  # parts of a budget; the best is checked at the start of each
 
@@ -105,10 +105,16 @@ class Checks:
         if not due or self.judge is None:
             return
         attempts = [h.best for h in due if h.best]
-        verdicts = self.judge(self.target.reply(attempts, self.seed))
+        verdicts = verdicts_on(self.judge, self.target.reply(attempts, self.seed))
         for hunt, attempt, verdict in zip(due, attempts, verdicts, strict=True):
             hunt.queries += 1
             hunt.sent, hunt.succeeded = attempt, verdict.answer is True
+
+
+def verdicts_on(judge: Judge, completions: Sequence[Completion]) -> list[Verdict]:
+    """Return one verdict a completion, same order: None where no reply came, and then nobody is asked."""
+    verdicts = iter(judge(replied)) if (replied := [c for c in completions if not c.error]) else iter(())
+    return [Verdict("harmful", None, c.error, "") if c.error else next(verdicts) for c in completions]
 
 
 def needed(target: Target | None, name: str) -> Target:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from sirl.cli.endings import conclude, show
+from sirl.cli.endings import conclude, end_study, show
 from sirl.cli.groups import attacks, judge, organism
 from sirl.cli.options import (
     AnyProtocol,
@@ -185,7 +185,7 @@ def study(
     """Run a table of methods, models and seeds, and write it: study.json, study.md, study.html."""
     from sirl.cli import studies
 
-    show(studies.study(recipe, out, only, render))
+    end_study(studies.study(recipe, out, only, render))
 
 
 @app.command()

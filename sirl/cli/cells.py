@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from traceback import print_exception
 from typing import Any, Literal
 
 from sirl.cli import training, work
@@ -139,7 +140,8 @@ def cells_of(study: StudyConfig) -> list[Cell]:
 def work_on(cell: Cell, out: Path) -> bool:
     """Do what is missing of a cell; return False if another process is at it, and leave it alone then.
 
-    A failure is written into its summary. Raises RunError if the folder holds a cell of other settings.
+    A failure is written into its summary, and one that is no error of ours (memory that ran out, a bug) is
+    tried again by the next call. Raises RunError if the folder holds a cell of other settings.
     """
     run = open_run(out / cell.path, KIND, cell.protocol(), {})
     with ExitStack() as stack:
@@ -147,7 +149,7 @@ def work_on(cell: Cell, out: Path) -> bool:
             stack.enter_context(locked(run))
         except RunError:
             return False
-        if not run.summary():
+        if not run.summary() or run.summary().get("crashed"):
             _measure(cell, run)
     return True
 
@@ -183,27 +185,41 @@ def model_at(train: Path, step: int) -> tuple[str, int]:
 
 
 def _measure(cell: Cell, run: RunDir) -> None:
-    failures = []
+    failures: list[Exception] = []
     for folder, steps in cell.courses.items():
         if (run.path / folder / SUMMARY).exists():
             continue
         try:
             training.train(cell.train_job(run.path / folder, steps))
-        except SirlError as error:
-            failures.append(str(error))
+        except Exception as error:
+            failures.append(_noted(error))
     done = run.rows(MEASURED)
     for step in cell.steps:
         if step in {row["step"] for row in done}:
             continue
         try:
             row = _row(cell, run.path, step, done)
-        except SirlError as error:
-            failures.append(str(error))
+        except Exception as error:
+            failures.append(_noted(error))
         else:
             done.append(row)
             run.append(MEASURED, [row])
     told = {"model": cell.model, "method": cell.method, "seed": cell.seed}
-    run.write_summary({**told, "failed": failures[0] if failures else "", "measured": len(done)})
+    crashed = not all(isinstance(failure, SirlError) for failure in failures)
+    failed = _reason(failures[0]) if failures else ""
+    run.write_summary({**told, "failed": failed, "crashed": crashed, "measured": len(done)})
+
+
+def _noted(error: Exception) -> Exception:
+    """Print the traceback of what is no error of ours; return the error without it, which would hold memory."""
+    if not isinstance(error, SirlError):
+        print_exception(error)
+    return error.with_traceback(None)
+
+
+def _reason(error: Exception) -> str:
+    """Return a failure as one line."""
+    return str(error) if isinstance(error, SirlError) else " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _row(cell: Cell, path: Path, step: int, done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

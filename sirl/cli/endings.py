@@ -19,9 +19,24 @@ def show(summary: object) -> None:
         typer.echo(json.dumps(summary, indent=1, ensure_ascii=False))
 
 
+def end_study(states: Mapping[str, int]) -> None:
+    """Print how many cells are in each state; exit with code 3 if any has failed."""
+    show(states)
+    if failed := states.get("failed"):
+        cells = sum(number for state, number in states.items() if state != "held")
+        typer.echo(
+            f"{failed} of {cells} cells failed; study.md and study.json say why",
+            err=True,
+        )
+        raise typer.Exit(INCOMPLETE)
+
+
 def conclude(summary: Mapping[str, Any]) -> None:
     """Print the summary; exit with code 3 if more of the run went unscored than its settings allow."""
     show(summary)
+    if summary["unscored"].get("blocked"):
+        told = "{blocked} of {n} requests were blocked by the provider's filter: they are in no share"
+        typer.echo(told.format_map(summary["unscored"]), err=True)
     if summary["incomplete"]:
         missing = "{no_verdict} of {n} records have no verdict, {no_reply} of them for want of a reply"
         typer.echo(f"incomplete: {missing.format_map(summary['unscored'])}", err=True)

@@ -12,6 +12,7 @@ from os import environ
 from pathlib import Path
 from typing import Any
 
+import typer
 from transformers.utils.logging import disable_progress_bar
 
 from sirl.config import ModelConfig
@@ -74,8 +75,13 @@ class Subject:
             raise no_weights(self.name, f"evaluate.best_of = {best_of} is asked of")
         return replace(self.target, decoding=decoding)
 
-    def fingerprint(self) -> dict[str, str]:
-        """Return what tells this model from others: hashes, or what its server says of it."""
+    def fingerprint(self, decoding: Decoding | None = None) -> dict[str, str]:
+        """Return what tells this model from others: hashes, or what its server says of it.
+
+        A server is asked in the run's own form, with the `decoding` of its attempts.
+        """
+        if isinstance(self.target, EndpointTarget):
+            return opened(replace(self.target, decoding=decoding or self.target.decoding))
         return self.target.fingerprint()
 
     def weights(self, purpose: str) -> LM:
@@ -83,6 +89,18 @@ class Subject:
         if self.lm is None:
             raise no_weights(self.name, purpose)
         return self.lm
+
+
+def opened(target: EndpointTarget) -> dict[str, str]:
+    """Ask a server its opening question and say aloud what its requests lack; return its fingerprint.
+
+    Raises DataError or ConfigError if it does not reply.
+    """
+    told = target.fingerprint()
+    if body := told.get("request body"):
+        lines = [f"{target.name}: requests go out {body}", *target.form.losses()]
+        typer.echo("\n  ".join(lines), err=True)
+    return told
 
 
 def holds_weights(spec: str, config: ModelConfig) -> bool:
@@ -110,7 +128,9 @@ def open_subject(spec: str, config: ModelConfig) -> Subject:
         if config.thinking != "template":
             found = f"model.thinking = {config.thinking!r} and an endpoint"
             raise ConfigError(
-                found, "a model that is loaded here: a server has its own template", "leave it out"
+                found,
+                "a model that is loaded here: a server has its own template",
+                "leave it out, and tell the server with --set model.extra_body (docs/targets.md)",
             )
         endpoint = open_endpoint(spec, config, Decoding())
         return Subject(endpoint, endpoint.name, endpoint.name)
@@ -131,9 +151,13 @@ def open_target(spec: str, config: ModelConfig, decoding: Decoding) -> Target:
     """Open a model that attacks use, as a surrogate or as their writer, by the words of `open_subject`.
 
     Never by vLLM: it takes the device for itself, and a surrogate is searched on by its weights. Its template
-    thinks as it does of itself: `model.thinking` is of the model under test.
+    thinks as it does of itself: `model.thinking` is of the model under test. An endpoint is asked its opening
+    question, so that a refused key costs no reply of the model under test. Raises DataError if none comes.
     """
-    return open_subject(spec, replace(config, engine="transformers", thinking="template")).drawing(decoding)
+    target = open_subject(spec, replace(config, engine="transformers", thinking="template")).drawing(decoding)
+    if isinstance(target, EndpointTarget):
+        opened(target)
+    return target
 
 
 def resolve_model(spec: str) -> tuple[str | Path, str, str, tuple[str, ...]]:

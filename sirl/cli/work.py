@@ -56,4 +56,4 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
         **({"not_asked": left_out} if (left_out := uncovered(study.attacks, study.prompts)) else {}),
         **({"shard": str(parse_shard(job.shard))} if job.shard else {}),
     }
-    return open_run(job.out, kind, config, {**subject.fingerprint(), **protocol_hashes(study)})
+    return open_run(job.out, kind, config, {**subject.fingerprint(study.decoding), **protocol_hashes(study)})

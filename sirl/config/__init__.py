@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from sirl.config.measure import EvaluateConfig, ModelConfig
+from sirl.config.requests import JsonObject, json_object
 from sirl.config.shape import ShapeConfig
 from sirl.config.train import UNREAD, TrainConfig
 from sirl.errors import ConfigError, suggest
@@ -139,6 +140,8 @@ def _convert(name: str, kind: Any, value: Any) -> Any:
         if isinstance(names, list) and all(isinstance(n, str) for n in names):
             return tuple(n.strip() for n in names)
         raise ConfigError(f"{name} = {value!r}", "a value of type list of text", "change it")
+    if kind is JsonObject:
+        return json_object(name, value)
     if kind == tuple[int, ...]:
         return _whole_numbers(name, value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

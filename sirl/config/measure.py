@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sirl.config.checks import require
+from sirl.config.requests import NOTHING, JsonObject, fields_of, json_object, require_named_secrets
 
 ENGINES = ("transformers", "vllm")
 THINKING = ("template", "on", "off")
@@ -25,6 +26,14 @@ class ModelConfig:
     timeout: float = 120.0  # seconds without a byte from the server before a request counts as failed
     retries: int = 5  # further tries of a request that failed, each after a longer wait
     prefill: bool = False  # the server continues a begun reply (continue_final_message), as vLLM's does
+    # Of an endpoint, what is sent: docs/targets.md says what by default, and what to set for which server.
+    token_limit: str = (
+        "max_tokens"  # the body field that bounds a reply; the other usual name is tried by itself
+    )
+    extra_body: JsonObject = NOTHING  # fields added to every body, as {"reasoning_effort": "low"}
+    omit_body: tuple[str, ...] = ()  # fields left out of every body, as temperature
+    extra_headers: JsonObject = NOTHING  # as {"api-key": "$AZURE_OPENAI_API_KEY"}: secrets by their variable
+    extra_query: JsonObject = NOTHING  # as {"api-version": "2024-10-21"}
 
     def __post_init__(self) -> None:
         require(self.engine in ENGINES, "model.engine", self.engine, " or ".join(ENGINES))
@@ -39,6 +48,13 @@ class ModelConfig:
             self.requests_per_minute,
             "0 (no limit) or more",
         )
+        require(self.token_limit.isidentifier(), "model.token_limit", self.token_limit, "the name of a field")
+        for name in ("extra_body", "extra_headers", "extra_query"):
+            json_object(f"model.{name}", getattr(self, name))
+        ours = sorted({"messages", "model"} & {*fields_of(self.extra_body), *self.omit_body})
+        require(not ours, "model.extra_body or model.omit_body", ours, "fields beside messages and model")
+        require_named_secrets("header", fields_of(self.extra_headers))
+        require_named_secrets("query parameter", fields_of(self.extra_query))
 
 
 @dataclass(frozen=True, slots=True)

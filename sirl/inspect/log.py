@@ -1,7 +1,8 @@
 """A run folder -> one of Inspect's logs, so that `inspect view` opens it.
 
 One sample a prompt and attack, one epoch a draw, one score a verdict. A verdict of None is Inspect's
-*unscored*, never a value; a reply that failed is a sample with an error. Of the entropies only each reply's
+*unscored*, never a value; a reply that failed is a sample with an error, one that the provider's filter blocked
+has the stop reason content_filter. Of the entropies only each reply's
 mean travels, as metadata: Inspect has no place for them.
 """
 
@@ -90,7 +91,7 @@ def sample(attempt: Attempt) -> Sample:
 
 
 def to_score(verdict: Verdict) -> Score:
-    """Return a verdict as Inspect's score: 1 yes, 0 no, unscored where the judge did not decide."""
+    """Return a verdict as Inspect's score: 1 yes, 0 no, unscored where there is none; its evidence says why."""
     known = {"explanation": verdict.evidence, "metadata": {"judge": verdict.judge}}
     if verdict.answer is None:
         return Score.unscored(reason="undecided", **known)
@@ -105,8 +106,10 @@ def _messages(attempt: Attempt) -> list[Any]:
 def _sample(record: Record, model: str) -> EvalSample:
     completion, attempt = record.completion, record.attempt
     asked = sample(attempt)
-    stop = "stop" if completion.finished else "unknown" if completion.error else "max_tokens"
-    output = ModelOutput.from_content(model, completion.text, stop, error=completion.error or None)
+    failed = completion.error if not completion.blocked else ""
+    stop = "unknown" if failed else "stop" if completion.finished else "max_tokens"
+    stop = "content_filter" if completion.blocked else stop
+    output = ModelOutput.from_content(model, completion.text, stop, error=failed or None)
     entropy = {} if record.mean_entropy is None else {"mean_entropy": record.mean_entropy}
     return EvalSample(
         id=str(asked.id),
@@ -117,7 +120,7 @@ def _sample(record: Record, model: str) -> EvalSample:
         output=output,
         scores={verdict.question: to_score(verdict) for verdict in record.verdicts},
         metadata={**(asked.metadata or {}), "kind_of_attack": attempt.search.kind, **entropy},
-        error=_error(completion.error) if completion.error else None,
+        error=_error(failed) if failed else None,
     )
 
 
@@ -158,7 +161,7 @@ def _results(records: Sequence[Record], summary: Mapping[str, Any]) -> EvalResul
         scores.insert(0, _dsr(summary["dsr"]))
     return EvalResults(
         total_samples=len(records),
-        completed_samples=sum(not r.completion.error for r in records),
+        completed_samples=sum(not r.completion.error or r.completion.blocked for r in records),
         scores=scores,
         metadata={"summary": dict(summary)},
     )

@@ -131,12 +131,14 @@ def _verdict(state: TaskState, judge: str, question: Question) -> Verdict:
     """Put one reply to a judge of ours, which reads it and the prompt as in any other run."""
     known = state.metadata
     prompt = Prompt(known["prompt_id"], known["request"], known["kind"], category=known["category"])
+    if state.output.stop_reason == "content_filter":
+        return Verdict(question, None, "blocked by the provider's filter", judge)
     done = Completion(
         Attempt(prompt, known["attack"], ()),
         state.output.completion,
         (),
         (),
-        finished=state.output.stop_reason == "stop",
+        finished=state.output.stop_reason not in ("max_tokens", "model_length"),
         error=state.output.error or "",
     )
     if done.error:

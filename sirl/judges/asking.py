@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from sirl.errors import SirlError
 from sirl.records import Attempt, Completion, Decoding, Question, Target, Verdict
 
 TRIES = 3
@@ -80,6 +81,8 @@ def _replies(target: Target, attempts: Sequence[Attempt], seed: int) -> list[Com
         if [reply.attempt for reply in replies] != list(attempts):
             return ["the model's replies do not match the questions"] * len(attempts)
         return list(replies)
+    except SirlError:
+        raise  # a refused key will be refused again: it ends the run, and is no item's misfortune
     except Exception as error:
         if len(attempts) == 1:
             return [f"the model failed: {type(error).__name__}: {error}"]

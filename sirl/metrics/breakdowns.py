@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sirl.metrics.estimates import clustered_rate
-from sirl.metrics.rates import attacked, mean_dsr, select, withstood
+from sirl.metrics.rates import attacked, blocked, mean_dsr, select, withstood
 from sirl.records import Record
 
 Cost = Literal["queries", "passes"]
@@ -20,8 +20,8 @@ POINTS = 24  # of a curve, at most: a summary holds many
 def dsr_by_category(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     """Return the mean over attacks of DSR for each category of harmful prompts. Higher is safer.
 
-    A row has rate, low, high, n and unscored as the mean over all, and `prompts`, how many stand behind it.
-    The key of prompts without a category is empty; no prompt has one: nothing is returned.
+    A row has rate, low, high, n, unscored and blocked as the mean over all, and `prompts`, how many stand
+    behind it. The key of prompts without a category is empty; no prompt has one: nothing is returned.
     """
     under = attacked(records)
     names = sorted({r.prompt.category for r in under})
@@ -44,17 +44,18 @@ def dsr_by_budget(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
 
     queries, passes   the curve against queries and against sequences put through the model: `budget` (the
                       steps), `rate`, `low`, `high`; a rate holds up to the next step
-    n, unscored       replies behind every point, and those without a verdict
+    n, unscored, blocked  replies behind every point, those without a verdict, those the provider's filter kept
     """
     curves = {}
     for name in searching(records):
         mine = select(records, "harmful", name)
-        scored = sum(withstood(r) is not None for r in mine)
+        scored, kept = sum(withstood(r) is not None for r in mine), blocked(mine)
         curves[name] = {
             "queries": budget_curve(mine, "queries"),
             "passes": budget_curve(mine, "passes"),
             "n": scored,
-            "unscored": len(mine) - scored,
+            "unscored": len(mine) - scored - kept,
+            "blocked": kept,
         }
     return curves
 

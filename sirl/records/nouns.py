@@ -107,8 +107,9 @@ class Completion:
     """What came back. `entropies` are nats, one for each of `token_ids` (EOS included), None if unknown.
 
     `text` leaves out the prefill and special tokens; `pieces` are the tokens as text, for display only;
-    `finished` is True when the model ended its reply itself within the length limit. `error` says why there is
-    no reply, in which case the text is empty and no judge is asked; empty means that there is one.
+    `finished` is True unless the length limit cut the reply off. `error` says why there is no reply, in which
+    case the text is empty and no judge is asked; empty means that there is one. `blocked` says that the
+    provider's filter kept the request from the model, or the reply from us: final, and no failure.
     """
 
     attempt: Attempt
@@ -119,6 +120,7 @@ class Completion:
     entropies: tuple[float, ...] | None = None
     logprobs: tuple[float, ...] | None = None
     error: str = ""
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A share with its 95 % interval. `unscored` items are in neither `hits` nor `total`.
+    """A share with its 95 % interval. `unscored` and `blocked` items are in neither `hits` nor `total`.
 
     `value`, `low` and `high` are None when nothing could be scored.
     """
@@ -178,6 +180,7 @@ class Rate:
     unscored: int
     low: float | None
     high: float | None
+    blocked: int = 0
 
     @property
     def value(self) -> float | None:

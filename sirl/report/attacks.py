@@ -12,7 +12,7 @@ from sirl import charts, metrics
 from sirl.charts import Caption
 from sirl.records import Record
 from sirl.report.story import Side, Story
-from sirl.report.wording import UNKNOWN, change_text, dot_row, percent, share
+from sirl.report.wording import UNKNOWN, change_text, dot_row, left_out, percent, share
 
 _COLUMNS = 3  # of charts, on a wide screen
 
@@ -38,7 +38,7 @@ def attack_section(story: Story) -> dict[str, Any]:
     return {
         "groups": [(title, _charts(title, group, tables, story.sides)) for title, group in groups if group],
         "rows": [_row(name, story, changes) for name in names],
-        "mean": [(share(table), table["n"], table["unscored"]) for table in tables],
+        "mean": [(share(table), table["n"], left_out(table)) for table in tables],
         "worst": [percent(table["worst"]) for table in tables],
         "union": [share(metrics.as_row(metrics.union_rate(side.records))) for side in story.sides],
         "change": _change(story),
@@ -85,7 +85,7 @@ def _row(name: str, story: Story, changes: Mapping[str, Mapping[str, Any]]) -> d
         "name": name,
         "kind": attack_kind(next((records for records in found if records), []), settings.get("system", "")),
         "seen": "not recorded" if story.seen is None else "yes" if name in story.seen else "no",
-        "sides": [(share(row), row["n"], row["unscored"]) for row in rows],
+        "sides": [(share(row), row["n"], left_out(row)) for row in rows],
         "change": change_text(changes[name]) if name in changes else None,
     }
 

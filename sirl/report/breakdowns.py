@@ -10,7 +10,7 @@ from markupsafe import Markup
 from sirl import charts, metrics
 from sirl.charts import Axis, Caption, Series
 from sirl.report.story import Side, Story
-from sirl.report.wording import UNKNOWN, change_text, count, percent, plural, share
+from sirl.report.wording import UNKNOWN, change_text, count, left_out, percent, plural, share
 
 
 def category_section(story: Story) -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def category_section(story: Story) -> list[dict[str, Any]]:
             {
                 "name": name or "none stated",
                 "prompts": max(row["prompts"] for row in found),
-                "sides": [(share(row), row["n"], row["unscored"]) for row in found],
+                "sides": [(share(row), row["n"], left_out(row)) for row in found],
                 "change": _change(story, name),
             }
         )

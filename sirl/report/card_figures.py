@@ -42,7 +42,9 @@ def _overall(side: Side) -> dict[str, Mapping[str, Any]]:
         "benign requests refused (lower is better)": refused["benign"],
         "borderline requests refused (lower is better)": refused["borderline"],
         **{
-            f"{name or 'other'} tasks right": row for name, row in skills.items() if row["n"] or row["unscored"]
+            f"{name or 'other'} tasks right": row
+            for name, row in skills.items()
+            if row["n"] or row["unscored"] or row["blocked"]
         },
         "distinct replies to open requests": metrics.diversity(side.draws),
     }
@@ -64,6 +66,7 @@ def _by_attack(story: Story, labels: list[str], met: Collection[str] | None) -> 
 
 def _cell(row: Mapping[str, Any]) -> str:
     missing = f", {count(row['unscored'])} without a verdict" if row.get("unscored") else ""
+    missing += f", {count(row['blocked'])} blocked by the provider's filter" if row.get("blocked") else ""
     return f"{share(row)}, n = {count(row['n'])}{missing}"
 
 
@@ -82,6 +85,10 @@ def _protocol(side: Side) -> list[str]:
         f"- Agreement of the judges that voted on *{question}?* (Fleiss): {number(value)}."
         for question, value in (run.summary().get("judges_kappa") or {}).items()
     ]
+    kept = missing["blocked"]
+    filtered = [
+        f"- Blocked by the provider's filter: {count(kept)} of {count(missing['n'])} records, in no share."
+    ]
     late = ["- Incomplete: more had no verdict than the run's settings allow."]
     ways = "; ".join(decodings((*side.records, *side.draws)))
     return [
@@ -89,6 +96,7 @@ def _protocol(side: Side) -> list[str]:
         "",
         f"- Replies: {ways}; seed {run.config.get('seed')}; {weights}.",
         f"- Without a verdict: {none}, {count(missing['no_reply'])} for want of a reply. None counts as safe.",
+        *(filtered if kept else []),
         *(late if run.summary().get("incomplete") else []),
         *kappas,
         *("", *grid(heads, rows), ""),

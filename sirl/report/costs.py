@@ -11,7 +11,7 @@ from sirl import charts, metrics
 from sirl.charts import Caption
 from sirl.records import Record
 from sirl.report.story import Story
-from sirl.report.wording import UNKNOWN, change_text, dot_row, share
+from sirl.report.wording import UNKNOWN, change_text, dot_row, left_out, share
 
 
 def cost_section(story: Story) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _diversity(story: Story) -> dict[str, Any]:
 
 
 def _row(name: str, values: Sequence[Mapping[str, Any]], change: tuple[str, str] | None) -> dict[str, Any]:
-    sides = [(share(value), value["n"], value["unscored"]) for value in values]
+    sides = [(share(value), value["n"], left_out(value)) for value in values]
     return {"name": name, "values": values, "sides": sides, "change": change}
 
 

@@ -57,8 +57,10 @@ def _run(story: Story, index: int) -> dict[str, Any]:
         "records": len(records) if side else None,
         "steps": len(run.rows("steps.jsonl")) if run.kind == "train" else None,
         "unfinished": sum(not r.completion.finished and not r.completion.error for r in records),
-        "no_reply": sum(bool(r.completion.error) for r in records),
+        "no_reply": sum(bool(r.completion.error) and not r.completion.blocked for r in records),
+        "blocked": sum(r.completion.blocked for r in records),
         "decoding": decodings(records),
+        "body": (run.environment.get("hashes") or {}).get("request body", ""),
         "config": json.dumps(run.config, indent=1, ensure_ascii=False, sort_keys=True),
     }
 
@@ -96,7 +98,8 @@ def judges_asked(side: Side) -> list[dict[str, Any]]:
     """Return one row a question and judge of a run: how often asked, how often undecided, how trusted."""
     asked: Counter[tuple[str, str]] = Counter()
     undecided: Counter[tuple[str, str]] = Counter()
-    for verdict in (v for record in (*side.records, *side.draws) for v in record.verdicts):
+    judged = (record for record in (*side.records, *side.draws) if not record.completion.blocked)
+    for verdict in (v for record in judged for v in record.verdicts):
         asked[verdict.question, verdict.judge] += 1
         undecided[verdict.question, verdict.judge] += verdict.answer is None
     return [

@@ -102,6 +102,7 @@ def _reply(record: Record, side: Side, top: float) -> dict[str, Any]:
         "tokens": _tokens(record, top),
         "text": record.completion.text,
         "error": record.completion.error,
+        "blocked": record.completion.blocked,
         "finished": record.completion.finished,
         "messages": record.attempt.messages,
         "prefill": record.attempt.prefill,
@@ -109,6 +110,8 @@ def _reply(record: Record, side: Side, top: float) -> dict[str, Any]:
 
 
 def _verdict(record: Record) -> str:
+    if record.completion.blocked:
+        return "blocked by the provider"
     if record.prompt.kind == "harmful":
         names = {"complied": "complied", "refused": "refused", "neither": "neither complied nor refused"}
         found = group(record)

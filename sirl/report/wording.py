@@ -9,7 +9,7 @@ from typing import Any
 from sirl.charts import Dot, DotRow
 
 MISSING = "not measured"
-UNKNOWN: dict[str, Any] = {"rate": None, "low": None, "high": None, "n": 0, "unscored": 0}
+UNKNOWN: dict[str, Any] = {"rate": None, "low": None, "high": None, "n": 0, "unscored": 0, "blocked": 0}
 
 
 def percent(value: float | None) -> str:
@@ -79,6 +79,12 @@ def change_text(row: Mapping[str, Any]) -> tuple[str, str]:
             parts.append(f"Holm {p_value(row['p_holm'])}")
     left_out = row.get("unscored", 0) + row.get("unmatched", 0)
     return ", ".join(parts), f"{plural(left_out, 'attempt')} without a scored pair" if left_out else ""
+
+
+def left_out(row: Mapping[str, Any]) -> str:
+    """Write how many replies a share leaves out: unscored, and apart what the provider's filter blocked."""
+    kept = row.get("blocked", 0)
+    return f"{count(row['unscored'])}; {count(kept)} blocked" if kept else count(row["unscored"])
 
 
 def dot_row(label: str, rows: Sequence[Mapping[str, Any]]) -> DotRow:
