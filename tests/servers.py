@@ -29,20 +29,28 @@ def chat(text: str | None, reason: str | None = "stop", **message: Any) -> Answe
 
 @dataclass
 class Server:
-    """`url` ends in /v1; `bodies` and `headers` are what was asked, in the order in which it came."""
+    """`url` ends in /v1; `bodies`, `headers` and `paths` are what was asked, in the order in which it came."""
 
     url: str
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
 
     def asked(self, text: str) -> int:
         """Return how often the last message was `text`."""
         return sum(body["messages"][-1]["content"] == text for body in self.bodies)
 
 
+def said(status: int, body: Any) -> Answer:
+    """Return an answer with a body of JSON, or of text."""
+    return Answer((body if isinstance(body, str) else json.dumps(body)).encode(), status)
+
+
 @contextmanager
-def serving(answer: Callable[[dict[str, Any], int], Answer]) -> Iterator[Server]:
-    """Serve `answer(body, n)`, where n counts how often the same last message was asked, from 0."""
+def serving(
+    answer: Callable[[dict[str, Any], int], Answer], path: str = "/v1/chat/completions"
+) -> Iterator[Server]:
+    """Serve `answer(body, n)` at one path; n counts how often the same last message was asked, from 0."""
     lock = Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -54,17 +62,18 @@ def serving(answer: Callable[[dict[str, Any], int], Answer]) -> Iterator[Server]
                 before = server.asked(body["messages"][-1]["content"])
                 server.bodies.append(body)
                 server.headers.append({name.lower(): value for name, value in self.headers.items()})
-            said = answer(body, before) if self.path == "/v1/chat/completions" else Answer(b"where?", 404)
-            sleep(said.delay)
-            if said.body is None:
+                server.paths.append(self.path)
+            told = answer(body, before) if self.path.partition("?")[0] == path else Answer(b"where?", 404)
+            sleep(told.delay)
+            if told.body is None:
                 self.close_connection = True
                 return
-            self.send_response(said.status)
-            for name, value in {**said.headers, "content-length": str(len(said.body))}.items():
+            self.send_response(told.status)
+            for name, value in {**told.headers, "content-length": str(len(told.body))}.items():
                 self.send_header(name, value)
             self.end_headers()
             try:
-                self.wfile.write(said.body)
+                self.wfile.write(told.body)
             except ConnectionError:  # the client has stopped waiting
                 self.close_connection = True
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from commands import sirl
 
+from sirl.cli import cells, work
 from sirl.cli.cells import KIND, Cell, cells_of, model_at, outcome
 from sirl.cli.sources import open_subject
 from sirl.config import RECIPES, ModelConfig
@@ -341,3 +342,43 @@ def test_only_and_render(done, tmp_path):
     code, _, error = sirl("study", recipe, "--out", tmp_path, "--only", "nothing")
     assert code == 2
     assert "one is organism-llama/start/seed-0" in error
+
+
+def test_a_crash_is_a_cells_outcome_and_the_study_goes_on(tmp_path, monkeypatch):
+    recipe, out, asked = written(tmp_path, RECIPE), tmp_path / "out", []
+
+    def fail(name, error):
+        def call(*words, **named):
+            asked.append(name)
+            raise error
+
+        return call
+
+    monkeypatch.setattr(cells.training, "train", fail("train", RuntimeError("out of memory")))
+    monkeypatch.setattr(work, "evaluate", fail("evaluate", MemoryError("no memory\nis left")))
+    code, summary, error = sirl("study", recipe, "--out", out)
+    assert (code, json.loads(summary)) == (3, {"failed": 4, "held": 0})
+    assert asked == ["evaluate", "train", "train", "evaluate"], "after each crash the study went on"
+    assert "  failed: MemoryError: no memory is left" in error
+    assert "4 of 4 cells failed" in error
+    told = {cell["method"]: cell["failed"] for cell in read(out)["cells"]}
+    assert (told["start"], told["plain"]) == ("MemoryError: no memory is left", "RuntimeError: out of memory")
+    assert "MemoryError: no memory is left" in (out / "study.md").read_text()
+
+    known = fail("evaluate", RunError("a busy folder", "a free one", "wait"))
+    monkeypatch.setattr(work, "evaluate", known)
+    for _ in range(2):  # the first tries again what crashed; what is known to be wrong stays as it is
+        asked.clear()
+        sirl("study", recipe, "--out", out, "--only", "start")
+    assert asked == []
+    assert read(out)["cells"][0]["failed"] == "a busy folder; expected a free one; wait."
+
+
+def test_an_interrupt_ends_a_study(tmp_path, monkeypatch):
+    def interrupt(*words, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(work, "evaluate", interrupt)
+    code, _, _ = sirl("study", written(tmp_path, RECIPE), "--out", tmp_path / "out", "--only", "start")
+    assert code not in (0, 3)
+    assert not list((tmp_path / "out").rglob("summary.json"))

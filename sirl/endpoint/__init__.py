@@ -22,9 +22,10 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from threading import Event
 from time import sleep
 from typing import Any
 
@@ -99,13 +100,16 @@ class EndpointTarget:
         """
         for attempt in attempts:
             self._require_sendable(attempt)
+        over = Event()
         with self._client() as client, ThreadPoolExecutor(self.config.concurrency) as pool:
-            asked = [pool.submit(self._completion, client, attempt, seed) for attempt in attempts]
+            asked = [pool.submit(self._completion, client, attempt, seed, over) for attempt in attempts]
             try:
                 wait(asked, return_when=FIRST_EXCEPTION)
             finally:
-                pool.shutdown(cancel_futures=True)  # those under way are waited for: they are paid
-        if failure := next((e for one in asked if not one.cancelled() and (e := one.exception())), None):
+                over.set()
+                pool.shutdown()  # those under way are waited for: they are paid
+        errors = [error for one in asked if (error := one.exception())]
+        if failure := next((error for error in errors if not isinstance(error, CancelledError)), None):
             raise _stopped(failure, asked)
         return [one.result() for one in asked]
 
@@ -154,9 +158,14 @@ class EndpointTarget:
     def _address(self) -> Address:
         return Address(self.url, self.model, self.query, self.login)
 
-    def _completion(self, client: httpx2.Client, attempt: Attempt, seed: int) -> Completion:
+    def _completion(self, client: httpx2.Client, attempt: Attempt, seed: int, over: Event) -> Completion:
+        if over.is_set():
+            raise CancelledError
         try:
             text, finished = self._ask(client, lambda: self._body(attempt, seed), read_reply)
+        except ConfigError:
+            over.set()  # at once: no other request leaves
+            raise
         except FaultError as fault:
             blocked = fault.kind == "blocked"
             error = f"{BLOCKED}: {fault.words}" if blocked else fault.words
@@ -281,5 +290,5 @@ def _stopped(failure: BaseException, asked: Sequence[Future[Completion]]) -> Bas
     """Return the error of one request, with the replies that came to others where it ends the run."""
     if not isinstance(failure, ConfigError):
         return failure
-    came = [one.result() for one in asked if one.done() and not one.cancelled() and not one.exception()]
+    came = [one.result() for one in asked if not one.exception()]
     return StoppedError(failure.found, failure.expected, failure.advice, came)
