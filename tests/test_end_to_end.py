@@ -69,23 +69,26 @@ TRAIN = (
 )
 
 NUMBER = (float, int, NoneType)  # None: nothing could be scored
-ROW = {"rate": NUMBER, "low": NUMBER, "high": NUMBER, "n": int, "unscored": int}
+ROW = {"rate": NUMBER, "low": NUMBER, "high": NUMBER, "n": int, "unscored": int, "blocked": int}
 KINDS = ("benign", "borderline")
 SKILLS = ("math", "code", "chat")
 DSR = {
     **dict.fromkeys(("mean", "low", "high", "worst", "union"), NUMBER),
     "n": int,
     "unscored": int,
+    "blocked": int,
     "per_attack": {name: ROW | {"seen_in_training": NoneType} for name in ATTACKS.split(",")},
 }
-UNSCORED = {"n": int, "no_verdict": int, "no_reply": int, "share": float}
+UNSCORED = {"n": int, "no_verdict": int, "no_reply": int, "blocked": int, "share": float}
 CURVE = dict.fromkeys(("budget", "rate", "low", "high"), list)
 EVALUATE_SCHEMA = {
     "model": str,
     "seed": int,
     "dsr": DSR,
     "by_category": dict.fromkeys(("", "spoiling"), ROW | {"prompts": int}),
-    "dsr_by_budget": {"random_search": {"queries": CURVE, "passes": CURVE, "n": int, "unscored": int}},
+    "dsr_by_budget": {
+        "random_search": {"queries": CURVE, "passes": CURVE, "n": int, "unscored": int, "blocked": int}
+    },
     "over_refusal": dict.fromkeys(KINDS, NUMBER),
     "over_refusal_detail": dict.fromkeys(KINDS, ROW),
     "capability": dict.fromkeys(SKILLS, NUMBER),

@@ -19,6 +19,7 @@ from fakes import FakeTarget, study
 from servers import chat, serving
 
 from sirl.evaluation import evaluate, summarise
+from sirl.records import Verdict
 from sirl.rundir import RunDir, open_run
 
 pytestmark = [pytest.mark.inspect, pytest.mark.filterwarnings("default")]  # its libraries' warnings are theirs
@@ -31,13 +32,15 @@ ROWS = [
 
 
 class Faulty(FakeTarget):
-    """Reply as the fake does, but for one prompt whose reply never comes."""
+    """Reply as the fake does, but for a prompt whose reply never comes and one that a filter blocks."""
 
     def reply(self, attempts, seed):
-        failed = {"text": "", "token_ids": (), "pieces": (), "entropies": None, "error": "HTTP 500: broken"}
-        return [
-            replace(c, **failed) if c.attempt.prompt.id == "h1" else c for c in super().reply(attempts, seed)
-        ]
+        nothing = {"text": "", "token_ids": (), "pieces": (), "entropies": None, "finished": False}
+        failed = {
+            "h1": {**nothing, "error": "HTTP 500: broken"},
+            "h2": {**nothing, "error": "blocked by the provider's filter: no", "blocked": True},
+        }
+        return [replace(c, **failed.get(c.attempt.prompt.id, {})) for c in super().reply(attempts, seed)]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,9 @@ def test_inspect_reads_what_was_recorded(run, log):
         sample = samples[f"{attempt.prompt.id}|{attempt.attack}", attempt.sample + 1]
         assert [(m.role, m.text) for m in sample.input] == [(m.role, m.content) for m in attempt.messages]
         assert sample.output.completion == completion.text
-        assert (sample.error.message if sample.error else "") == completion.error
+        failed = "" if completion.blocked else completion.error
+        assert (sample.error.message if sample.error else "") == failed
+        assert (sample.output.stop_reason == "content_filter") == completion.blocked
         assert sample.metadata["attack"] == attempt.attack
         for verdict in record.verdicts:
             value = sample.scores[verdict.question].value
@@ -184,3 +189,33 @@ def test_attacks_that_inspect_cannot_be_given_are_told():
     for name in ("prefill", "random_search"):
         with pytest.raises(AttackError, match="use sirl evaluate"):
             static([name])
+
+
+@pytest.mark.parametrize(
+    ("stop", "finished", "answer"),
+    [
+        ("stop", True, True),
+        ("unknown", True, True),
+        ("max_tokens", False, True),
+        ("content_filter", None, None),
+    ],
+)
+def test_a_reply_ends_as_inspect_says(stop, finished, answer):
+    from inspect_ai.model import ModelOutput
+    from inspect_ai.solver import TaskState
+
+    from sirl.inspect import task
+
+    seen = []
+
+    def judge(completions):
+        seen.extend(c.finished for c in completions)
+        return [Verdict("refused", True, "", "j") for _ in completions]
+
+    output = ModelOutput.from_content("toy", "I cannot help with that.", stop)
+    known = {"prompt_id": "p", "request": "x", "kind": "benign", "category": "", "attack": "direct"}
+    state = TaskState("toy", "p", 1, "x", [], output=output, metadata=known)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, "get_judges", lambda names: {"refused": judge})
+        verdict = task._verdict(state, "mine", "refused")
+    assert (verdict.answer, seen) == (answer, [] if finished is None else [finished])
