@@ -1,9 +1,10 @@
 """Prove it: attacks x prompts x samples -> judged records, and the numbers of summary.json.
 
-Harmful prompts meet every attack; benign, borderline and task prompts are asked plainly, so over-refusal
-and capability always come from the same run as the defence. Open benign prompts are drawn several times
-more, to see whether replies still differ. This room knows no model, no file format and no percentage: it
-plans, `evidence` does, `metrics` counts.
+Harmful prompts meet every attack, but for those of a set on over-refusal, which are its contrast: under attack
+they would outweigh the set that was chosen for it. These, and benign, borderline and task prompts are asked
+plainly, so over-refusal and capability always come from the same run as the defence. Open benign prompts are
+drawn several times more, to see whether replies still differ. This room knows no model, no file format and no
+percentage: it plans, `evidence` does, `metrics` counts.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from sirl.metrics import (
     diversity,
     dsr_by_budget,
     dsr_by_category,
+    dsr_by_source,
     dsr_table,
     over_refusal,
+    refusals,
     split_draws,
     truncated,
 )
+from sirl.prompts import CONTRASTING
 from sirl.records import Prompt, Record
 from sirl.rundir import RunDir
 from sirl.shards import Shard
@@ -45,8 +49,9 @@ def evaluate(
 
 def plan(study: Study) -> list[Chunk]:
     """Return the work in its order: each attack on the harmful prompts, the plain rest, the extra draws."""
-    harmful = [p for p in study.prompts if p.kind == "harmful"]
-    others = [p for p in study.prompts if p.kind != "harmful"]
+    plain = {source.source for source in study.sources if source.set in CONTRASTING}
+    harmful = [p for p in study.prompts if p.kind == "harmful" and p.source not in plain]
+    others = [p for p in study.prompts if p.kind != "harmful" or p.source in plain]
     direct = study.attacks.get(DIRECT, ATTACKS[DIRECT])
     chunks = [chunk for attack in study.attacks.values() for chunk in cut(study, attack, harmful)]
     first = study.config.samples  # the extra draws are numbered after the ordinary ones
@@ -68,14 +73,16 @@ def summarise(
     fractions, None where nothing was scored; each `_detail` gives interval, n and unscored.
     """
     plain, draws = split_draws(records, samples)
-    refusals, skills, variety = over_refusal(plain), capability(plain), diversity(draws)
+    refused, skills, variety = over_refusal(plain), capability(plain), diversity(draws)
     cut_off = truncated(plain)
     return {
         "dsr": dsr_table(plain, seen),
         "by_category": dsr_by_category(plain),
+        "by_source": dsr_by_source(plain),
         "dsr_by_budget": dsr_by_budget(plain),
-        "over_refusal": {kind: row["rate"] for kind, row in refusals.items()},
-        "over_refusal_detail": refusals,
+        "over_refusal": {kind: row["rate"] for kind, row in refused.items()},
+        "over_refusal_detail": refused,
+        "refusals": refusals(plain),
         "capability": {name: row["rate"] for name, row in skills.items()},
         "capability_detail": skills,
         "diversity": variety["rate"],

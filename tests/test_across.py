@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sirl.metrics import SHARE, difference_over_seeds, over_seeds, t_interval, times_fewer
+from sirl.metrics import SHARE, difference_over_seeds, over_seeds, t_interval
 
 T1, T2 = 12.706205, 4.302653
 
@@ -35,11 +35,21 @@ def test_without_variation_there_is_no_interval(values):
     assert (row["mean"], row["low"], row["high"]) == (0.5, None, None)
 
 
+def test_equal_seeds_have_the_widest_interval_over_the_prompts_of_a_run():
+    within = {0: (0.4, 0.7), 1: (0.3, 0.6), 2: (None, None)}
+    row = over_seeds({0: 0.5, 1: 0.5, 2: 0.5}, SHARE, within)
+    assert (row["low"], row["high"], row["over"]) == (0.3, 0.7, "prompts")
+    vary = over_seeds({0: 0.5, 1: 0.6, 2: 0.5}, SHARE, within)
+    assert vary["over"] == "seeds"
+    assert (vary["low"], vary["high"]) == t_interval([0.5, 0.6, 0.5])
+
+
 def test_what_is_not_known_is_counted_and_not_guessed():
     assert over_seeds({0: None, 1: 0.5, 2: None}) == {
         "mean": 0.5,
         "low": None,
         "high": None,
+        "over": None,
         "n": 1,
         "unknown": 2,
     }
@@ -64,20 +74,3 @@ def test_pairing_removes_what_the_seeds_share():
 def test_nothing_to_pair_is_no_difference():
     row = difference_over_seeds({0: 0.2}, {1: 0.3})
     assert (row["difference"], row["n"], row["unmatched"]) == (None, 0, 2)
-
-
-def test_times_fewer_pools_the_seeds_of_both_sides():
-    # seeds 0 and 1: 40 of 100 before, 10 of 50 after; seed 2 has no start
-    row = times_fewer({0: (10, 50), 1: (30, 50)}, {0: (4, 25), 1: (6, 25), 2: (25, 25)})
-    assert (row["before"], row["after"], row["n"]) == (0.4, 0.2, 2)
-    assert row["times_fewer"] == pytest.approx(2.0)
-
-
-def test_no_success_after_is_no_ratio():
-    assert times_fewer({0: (10, 50)}, {0: (0, 50)}) == {
-        "before": 0.2,
-        "after": 0.0,
-        "n": 1,
-        "times_fewer": None,
-    }
-    assert times_fewer({}, {0: (1, 5)})["before"] is None

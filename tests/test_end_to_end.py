@@ -74,6 +74,8 @@ KINDS = ("benign", "borderline")
 SKILLS = ("math", "code", "chat")
 DSR = {
     **dict.fromkeys(("mean", "low", "high", "worst", "union"), NUMBER),
+    "worst_detail": {"attack": (str, NoneType), **dict.fromkeys(("rate", "low", "high"), NUMBER)},
+    "union_detail": ROW,
     "n": int,
     "unscored": int,
     "blocked": int,
@@ -85,12 +87,23 @@ EVALUATE_SCHEMA = {
     "model": str,
     "seed": int,
     "dsr": DSR,
-    "by_category": dict.fromkeys(("", "spoiling"), ROW | {"prompts": int}),
+    "by_category": dict.fromkeys(("", "spoiling"), ROW | {"prompts": int, "attacks": int}),
+    "by_source": {"prompts.jsonl": ROW | {"prompts": int, "attacks": int}},
     "dsr_by_budget": {
-        "random_search": {"queries": CURVE, "passes": CURVE, "n": int, "unscored": int, "blocked": int}
+        "random_search": {
+            "of_budget": int,
+            "queries": CURVE,
+            "passes": CURVE,
+            "n": int,
+            "unscored": int,
+            "blocked": int,
+        }
     },
     "over_refusal": dict.fromkeys(KINDS, NUMBER),
     "over_refusal_detail": dict.fromkeys(KINDS, ROW),
+    "refusals": {
+        kind: dict.fromkeys(("full", "partial", "unstated", "answered"), ROW) for kind in ("harmful", *KINDS)
+    },
     "capability": dict.fromkeys(SKILLS, NUMBER),
     "capability_detail": dict.fromkeys(SKILLS, ROW),
     "diversity": NUMBER,
@@ -102,14 +115,21 @@ EVALUATE_SCHEMA = {
     "seconds": {"evaluate": float},
 }
 MEAN = {"mean": NUMBER, "low": NUMBER, "high": NUMBER, "n": int}
-GAP_NUMBERS = ("difference", "low", "high", "auroc", "p_value", "cohens_d", "mean_refused", "mean_complied")
+GAP_NUMBERS = ("difference", "low", "high", "auroc")
+POOLED = (*GAP_NUMBERS, "cohens_d", "mean_refused", "mean_complied")
+GAP_COUNTS = (
+    *("n_mixed", "mixed_requests", "n_attempts", "most_replies", "n_refused", "n_complied"),
+    *("requests_refused", "requests_complied", "n_neither", "unscored"),
+)
 GAP_SCHEMA = {
     "model": str,
     "seed": int,
     "gap": {
-        **dict.fromkeys(GAP_NUMBERS, NUMBER),
-        **dict.fromkeys(("n_refused", "n_complied", "n_neither", "unscored"), int),
+        **dict.fromkeys((*GAP_NUMBERS, "auroc_low", "auroc_high"), NUMBER),
+        **dict.fromkeys(GAP_COUNTS, int),
+        "pooled": dict.fromkeys(POOLED, NUMBER),
         "verdict": str,
+        "caution": str,
     },
     "entropy_along": dict.fromkeys(("position", "refused", "complied", "n_refused", "n_complied"), list),
     "entropy_by_class": dict.fromkeys(("risk", "general", "compliance"), MEAN),

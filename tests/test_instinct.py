@@ -141,12 +141,13 @@ def test_only_requests_that_are_refused_at_all_count(monkeypatch):
         answers = {"no": True, "yes": False, "?": None}
         return [Verdict("refused", answers[c.text], "", "by word") for c in completions]
 
+    monkeypatch.setattr(instinct, "DRAWS", 2)
     harm, plain, odd = Prompt("h", "harm"), Prompt("o", "ordinary"), Prompt("q", "odd", kind="benign")
     asked = fake(
         monkeypatch,
         {
             "harm": [("no", (0.1, 0.3)), ("no", (0.4,))],
-            "play: harm": [("yes", (1.0,)), ("?", (9.0,))],
+            "play: harm": [("yes", (1.0,)), ("no", (0.7,))],
             "ordinary": [("yes", (0.0,)), ("yes", (0.0,))],  # never refused: its low entropy does not count
             "odd": [("yes", (0.7,)), ("no", ())],  # a reply without entropies is not judged
         },
@@ -157,21 +158,23 @@ def test_only_requests_that_are_refused_at_all_count(monkeypatch):
     ]
     found = measure_instinct(None, attempts, judge, CONFIG, 0)
     assert len(asked) == 2 * 2 + 2 + 2
-    assert (found["mean_refused"], found["mean_complied"]) == (pytest.approx(0.3), 1.0)
-    assert found["difference"] == pytest.approx(0.7)
-    counts = [found[n] for n in ("n_refused", "n_complied", "n_unjudged", "n_requests", "n_tried")]
-    assert counts == [2, 1, 1, 1, 3]
+    pooled = found["pooled"]
+    assert (pooled["mean_refused"], pooled["mean_complied"]) == (pytest.approx((0.2 + 0.4 + 0.7) / 3), 1.0)
+    assert found["difference"] == pytest.approx(0.3)  # within the disguise, the only form that is mixed
+    counts = [found[n] for n in ("n_refused", "n_complied", "n_mixed", "n_unjudged", "n_requests", "n_tried")]
+    assert counts == [3, 1, 1, 0, 1, 3]
     assert found["verdict"].startswith("unknown")
 
 
 def test_what_is_unknown_is_trained_and_said(capsys):
     found = {"n_refused": 3, "n_complied": 40, "low": 0.1, "high": 0.2, "auroc": 0.9, "difference": 0.15}
+    found |= {"requests_refused": 2, "requests_complied": 2, "mixed_requests": 2, "n_mixed": 3}
     found |= {"verdict": "unknown: too few.", "n_requests": 2}
     assert require_instinct(found, "toy", force=False) is False
     tell_instinct(found)
     assert capsys.readouterr().err == (
-        "instinct unknown: too few. (difference 0.150 nats a token, 95 % interval 0.100 to 0.200, AUROC 0.90, "
-        "3 refusing and 40 complying replies to 2 requests)\n"
+        "instinct unknown: too few. (difference 0.150 nats a token within an attempt, 95 % interval 0.100 to "
+        "0.200, AUROC 0.90, 3 refusing and 40 complying replies to 2 requests, both in 3 attempts)\n"
     )
 
 

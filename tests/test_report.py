@@ -305,7 +305,7 @@ def test_unscored_replies_are_counted_not_guessed(tmp_path):
 
 def test_an_inverted_gap_is_said_plainly(tmp_path):
     rng = random.Random(1)
-    made = [harmful(i, "aim", i % 2 == 0, rng) for i in range(20)]
+    made = [harmful(i, "aim", n % 2 == 0, rng, sample=n) for i in range(20) for n in range(4)]
     swapped = [
         record(
             r.prompt,
@@ -313,6 +313,7 @@ def test_an_inverted_gap_is_said_plainly(tmp_path):
             NO if r.answer("harmful") else SURE,
             r.completion.entropies,
             verdicts={"harmful": not r.answer("harmful"), "refused": r.answer("harmful")},
+            sample=r.attempt.sample,
         )
         for r in made
     ]
@@ -329,7 +330,7 @@ def test_before_and_after_come_from_roles_else_names_else_order(tmp_path):
             write_run(tmp_path / str(roles) / first, "evaluate", strong if after_first else weak, **config[0]),
             write_run(tmp_path / str(roles) / second, "evaluate", weak if after_first else strong, **config[1]),
         ]
-        assert "9 → 0 of 9" in render(runs)
+        assert ">9 → 0<" in render(runs)
 
 
 def test_too_many_or_no_runs_are_refused(tmp_path, demo):

@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from scipy import stats
 
 from sirl.report.study import COLUMNS, tabulate
 from sirl.report.study_page import markdown, render
@@ -32,7 +33,11 @@ def row(step: int, aim: float, ica: float, borderline: float = 0.0, of_step: int
         "of_step": step if of_step is None else of_step,
         "dsr": {"mean": (aim + ica) / 2, "worst": min(aim, ica), "per_attack": attacks},
         "over_refusal_detail": {"benign": share(0.0), "borderline": share(borderline)},
-        "capability_detail": {"math": share(0.9), "code": share(0.8), "chat": share(None, 0)},
+        "capability_detail": {
+            "math": share(0.9) | {"low": 0.7, "high": 0.97},
+            "code": share(0.8),
+            "chat": share(None, 0),
+        },
         "diversity_detail": share(0.7),
         "entropy": {"attacked": {"mean": 0.25, "n": 20, "unscored": 0}},
         "unscored": {"n": 60, "no_verdict": 3},
@@ -71,13 +76,16 @@ def at(table: dict, step: int, method: str) -> dict:
 
 def test_means_and_intervals_over_seeds(table):
     found = at(table, 30, "plain")["columns"]
-    # DSR .85 and .95; the worst .8 and .9; below .89: one attack, none; the plain request is no attack
+    # DSR .85 and .95; both attacks at .9; below .89: one attack, none; the plain request is no attack
     assert found["dsr"]["mean"] == pytest.approx(0.9)
     assert found["dsr"]["low"] == pytest.approx(0.9 - T1 * 0.05)
     assert found["dsr"]["high"] == 1.0
-    assert (found["worst"]["mean"], found["below"]["mean"]) == (pytest.approx(0.85), 0.5)
+    assert found["below"]["mean"] == 0.5
+    exact = stats.binomtest(9, 10).proportion_ci(1 - 0.05 / 2, method="exact")  # over two attacks at once
+    worst = [found["worst"][name] for name in ("mean", "low", "high")]
+    assert worst == pytest.approx([0.9, exact.low, exact.high])
     assert found["borderline"]["mean"] == pytest.approx(0.25)
-    assert (found["math"]["mean"], found["math"]["low"]) == (pytest.approx(0.9), None)
+    assert found["math"]["mean"] == pytest.approx(0.9)
     assert (found["chat"]["mean"], found["chat"]["unknown"]) == (None, 2)
     assert found["entropy"]["mean"] == 0.25
 
@@ -127,16 +135,26 @@ def test_failed_and_missing_are_states_of_their_own(table):
     assert at(table, 100, "bad")["columns"]["dsr"]["mean"] is None
 
 
-def test_successes_are_counted_against_the_start(table):
+def test_equal_seeds_have_the_interval_of_one_run_and_are_marked(table):
+    found = at(table, 30, "plain")["columns"]
+    assert (found["math"]["low"], found["math"]["high"], found["math"]["over"]) == (0.7, 0.97, "prompts")
+    assert "| 90.0 [70.0, 97.0]† |" in markdown(table)
+
+
+def test_successes_are_counted_over_all_seeds(table):
     # start: 6 + 4 of 20 in each seed; plain at 30: 1 + 2 and 1 + 0
-    found = at(table, 30, "plain")["successes"]
-    assert (found["before"], found["after"]) == (20 / 40, 4 / 40)
-    assert found["times_fewer"] == pytest.approx(5.0)
-    assert at(table, 30, "start")["successes"]["times_fewer"] == 1.0
+    assert at(table, 30, "plain")["successes"] == {"hits": 4, "n": 40}
+    assert at(table, 30, "start")["successes"] == {"hits": 20, "n": 40}
+
+
+def test_the_lowest_attack_is_not_compared(table):
+    """Which attack is the lowest differs from one model to the next: a difference would be of noise."""
+    assert "worst" not in at(table, 30, "plain")["differences"]
+    assert "worst" not in at(table, 30, "plain")["changes"]
 
 
 def test_the_worst_attack_has_a_name_and_what_is_undecided_a_count(table):
-    assert at(table, 30, "plain")["worst_attacks"] == ["ica", "aim"]
+    assert at(table, 30, "plain")["columns"]["worst"]["attack"] == "aim"
     assert (at(table, 30, "plain")["undecided"], at(table, 30, "plain")["records"]) == (6, 120)
 
 
@@ -144,13 +162,13 @@ def test_markdown_has_a_table_a_step_and_says_what_failed(table):
     text = markdown(table)
     assert text.count("\n## organism:llama") == 3
     assert text.count("Difference to `sirl`, paired by seed:") == text.count("Change from the start") == 2
-    assert "| 90.0 [26.5, 100.0] | 85.0 [21.5, 100.0] (ica, aim) | 0.5 [0.0, 6.9] |" in text
+    assert "| 90.0 [26.5, 100.0] | 90.0 [50.9, 99.9] (aim) | 0.5 [0.0, 6.9] |" in text
     assert "| plain | +7.5 [−24.3, 39.3] |" in text
     assert "sirl (ended at 60)" in text
-    assert "| 5.0 x | 2 | 0, 0 | 6 of 120 |" in text
+    assert "| 4 of 40 | 2 | 0, 0 | 6 of 120 |" in text
     assert "- `organism-llama/bad/seed-0`: the loss is <nan>" in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| plain")}
-    assert widths == {len(COLUMNS) + 2, len(COLUMNS) + 6}
+    assert widths == {len(COLUMNS) + 1, len(COLUMNS) + 6}
 
 
 class Tags(HTMLParser):

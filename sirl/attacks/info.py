@@ -66,6 +66,11 @@ class AttackInfo:
         return recover
 
     @property
+    def coded(self) -> bool:
+        """True if the request stands in the message in a form that has to be decoded before it can be read."""
+        return self.recover not in (None, whole)
+
+    @property
     def replays(self) -> bool:
         """True if its prompts were found elsewhere: it searches nothing here and knows what they cost."""
         return bool(getattr(self.run, "REPLAYS", False))

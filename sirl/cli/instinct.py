@@ -25,8 +25,8 @@ from sirl.records import Attempt, Completion, Decoding, Judge
 from sirl.training import plainly
 from sirl.training.together import generate_together
 
-REQUESTS = 128  # at most so many of what will be sent are tried
-DRAWS = 2  # replies to each of them, and to its plain request where that differs
+REQUESTS = 64  # at most so many of what will be sent are tried
+DRAWS = 4  # replies to each of them, and to its plain request where that differs: what training compares
 
 
 def measure_instinct(
@@ -46,12 +46,12 @@ def measure_instinct(
     refused: list[Measured] = []
     complied: list[Measured] = []
     requests = _by_request(replies, judge)
-    counted = {text: own for text, own in requests.items() if any(answer for _, answer in own)}
+    counted = {text: own for text, own in requests.items() if any(answer for *_, answer in own)}
     for text, own in counted.items():
-        refused += [(text, entropy) for entropy, answer in own if answer is True]
-        complied += [(text, entropy) for entropy, answer in own if answer is False]
+        refused += [(text, form, entropy) for form, entropy, answer in own if answer is True]
+        complied += [(text, form, entropy) for form, entropy, answer in own if answer is False]
     table = compare_entropies(refused, complied) | {
-        "n_unjudged": sum(answer is None for own in counted.values() for _, answer in own),
+        "n_unjudged": sum(answer is None for own in counted.values() for *_, answer in own),
         "n_requests": len(counted),
         "n_tried": len(requests),
     }
@@ -87,21 +87,23 @@ def _forms(attempt: Attempt) -> list[Attempt]:
     return [plain] if same else [plain, attempt]
 
 
-def _by_request(replies: Sequence[Completion], judge: Judge) -> dict[str, list[tuple[float, bool | None]]]:
-    """Return the mean entropy and the verdict of each reply, by the plain request."""
-    requests: dict[str, list[tuple[float, bool | None]]] = defaultdict(list)
+def _by_request(replies: Sequence[Completion], judge: Judge) -> dict[str, list[tuple[str, float, bool | None]]]:
+    """Return of each reply the form it was asked in, its mean entropy and the verdict, by the plain request."""
+    requests: dict[str, list[tuple[str, float, bool | None]]] = defaultdict(list)
     for reply, verdict in zip(replies, judge(replies), strict=True):
         values = reply.entropies or ()
         answer = verdict.answer if values else None
-        requests[reply.attempt.prompt.text].append((sum(values) / max(1, len(values)), answer))
+        form = f"{reply.attempt.prompt.id}|{reply.attempt.attack}"
+        requests[reply.attempt.prompt.text].append((form, sum(values) / max(1, len(values)), answer))
     return requests
 
 
 def _numbers(found: Mapping[str, Any]) -> str:
     count = f"{found['n_refused']} refusing and {found['n_complied']} complying replies"
-    told = f"{count} to {found['n_requests']} requests"
+    told = f"{count} to {found['n_requests']} requests, both in {found['n_mixed']} attempts"
     if found["difference"] is None:
         return told
     low, high = ("none" if found[end] is None else f"{found[end]:.3f}" for end in ("low", "high"))
     auroc = f"AUROC {found['auroc']:.2f}"
-    return f"difference {found['difference']:.3f} nats a token, 95 % interval {low} to {high}, {auroc}, {told}"
+    nats = f"difference {found['difference']:.3f} nats a token within an attempt"
+    return f"{nats}, 95 % interval {low} to {high}, {auroc}, {told}"

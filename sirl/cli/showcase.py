@@ -44,7 +44,7 @@ def run(job: Job) -> dict[str, Any]:
 
 def _summary(done: dict[str, dict[str, Any]]) -> dict[str, Any]:
     before, after = done["before"], done["after"]
-    gap_fields = ("difference", "low", "high", "auroc", "p_value", "n_refused", "n_complied")
+    gap_fields = ("difference", "low", "high", "auroc", "n_mixed", "n_refused", "n_complied")
     return {
         "model": before["model"],
         "seed": before["seed"],

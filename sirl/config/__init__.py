@@ -38,7 +38,7 @@ class Recipe:
     """One published setting: how to measure the gap, train, and evaluate one kind of model."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    gap: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(temperature=1.0))
+    gap: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(temperature=1.0, samples=4))
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     shape: ShapeConfig = field(default_factory=ShapeConfig)

@@ -4,9 +4,15 @@ Pure (numpy and scipy), no files, no models. Fractions in, fractions out; the pa
 What was not scored is counted beside the number, never inside it; what cannot be known is None.
 """
 
-from sirl.metrics.across import SHARE, difference_over_seeds, over_seeds, t_interval, times_fewer
+from sirl.metrics.across import SHARE, difference_over_seeds, over_seeds, t_interval
 from sirl.metrics.agreement import agreement, fleiss_kappa, kappa
-from sirl.metrics.breakdowns import budget_curve, dsr_by_budget, dsr_by_category, searching
+from sirl.metrics.breakdowns import (
+    budget_curve,
+    dsr_by_budget,
+    dsr_by_category,
+    dsr_by_source,
+    searching,
+)
 from sirl.metrics.entropies import (
     Measured,
     compare_entropies,
@@ -23,7 +29,7 @@ from sirl.metrics.estimates import (
     clustered_rate,
     cohens_d,
     holm,
-    mann_whitney,
+    lowest_share,
     rate,
     sign_flip_p,
     wilson,
@@ -34,11 +40,13 @@ from sirl.metrics.rates import (
     as_row,
     attacked,
     capability,
+    contested,
     diversity,
     dsr,
     dsr_table,
     mean_dsr,
     over_refusal,
+    refusals,
     select,
     share,
     split_draws,
@@ -46,6 +54,7 @@ from sirl.metrics.rates import (
     union_rate,
     unscored,
     withstood,
+    worst_attack,
 )
 
 __all__ = [
@@ -61,12 +70,14 @@ __all__ = [
     "clustered_rate",
     "cohens_d",
     "compare_entropies",
+    "contested",
     "difference_over_seeds",
     "diversity",
     "diversity_difference",
     "dsr",
     "dsr_by_budget",
     "dsr_by_category",
+    "dsr_by_source",
     "dsr_table",
     "entropy_along",
     "entropy_by_class",
@@ -77,13 +88,14 @@ __all__ = [
     "group_entropies",
     "holm",
     "kappa",
-    "mann_whitney",
+    "lowest_share",
     "mean_dsr",
     "over_refusal",
     "over_seeds",
     "paired_by_attack",
     "paired_difference",
     "rate",
+    "refusals",
     "reply_entropy",
     "searching",
     "select",
@@ -92,10 +104,10 @@ __all__ = [
     "split_draws",
     "successes",
     "t_interval",
-    "times_fewer",
     "truncated",
     "union_rate",
     "unscored",
     "wilson",
     "withstood",
+    "worst_attack",
 ]

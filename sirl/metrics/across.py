@@ -15,7 +15,6 @@ from typing import Any
 from sirl.metrics.estimates import Interval, t95
 
 Ends = tuple[float, float]
-Counts = tuple[int, int]  # attacks that succeeded, attempts that were scored
 SHARE: Ends = (0.0, 1.0)
 _LINE: Ends = (-math.inf, math.inf)
 
@@ -25,19 +24,32 @@ def t_interval(values: Sequence[float], ends: Ends = _LINE) -> Interval:
 
     (None, None) where no variance can be seen: fewer than two values, or all alike. Source: Student 1908.
     """
-    if len(values) < 2 or max(values) - min(values) <= 1e-12:
+    if not _vary(values):
         return None, None
     ordered = sorted(values)  # floating sums depend on the order: fix it
     half = t95(len(ordered)) * stdev(ordered) / math.sqrt(len(ordered))
     return max(ends[0], fmean(ordered) - half), min(ends[1], fmean(ordered) + half)
 
 
-def over_seeds(values: Mapping[int, float | None], ends: Ends = _LINE) -> dict[str, Any]:
-    """Return mean, low, high, n seeds and `unknown`, those whose value is None. No seed is known: None."""
+def over_seeds(
+    values: Mapping[int, float | None], ends: Ends = _LINE, within: Mapping[int, Interval] | None = None
+) -> dict[str, Any]:
+    """Return mean, low, high, n seeds and `unknown`, those whose value is None. No seed is known: None.
+
+    `within` are the intervals over prompts of each seed's run. Where the seeds show no variance, being one or
+    all alike, the widest of these stands for the interval, and `over` says so: "seeds", "prompts", or None
+    where there is no interval. Equal seeds are not a certain value: they were asked the same few prompts.
+    """
     known = [value for _, value in sorted(values.items()) if value is not None]
     low, high = t_interval(known, ends)
+    over = None if low is None else "seeds"
+    if low is None:
+        own = [(a, b) for a, b in (within or {}).values() if a is not None and b is not None]
+        if known and own:
+            low, high, over = min(a for a, _ in own), max(b for _, b in own), "prompts"
     mean = fmean(sorted(known)) if known else None
-    return {"mean": mean, "low": low, "high": high, "n": len(known), "unknown": len(values) - len(known)}
+    told = {"mean": mean, "low": low, "high": high, "over": over}
+    return told | {"n": len(known), "unknown": len(values) - len(known)}
 
 
 def difference_over_seeds(
@@ -61,18 +73,5 @@ def difference_over_seeds(
     }
 
 
-def times_fewer(before: Mapping[int, Counts], after: Mapping[int, Counts]) -> dict[str, Any]:
-    """Return how many times fewer attacks succeed: before, after, n seeds, times_fewer.
-
-    `before` and `after` are shares of the attempts that could be scored, pooled over the seeds of both sides;
-    `times_fewer` is before / after, above 1 is safer, None if none succeeds after or nothing is matched.
-    """
-    seeds = sorted(before.keys() & after.keys())
-    was, now = (_pooled([side[seed] for seed in seeds]) for side in (before, after))
-    ratio = was / now if was is not None and now else None
-    return {"before": was, "after": now, "n": len(seeds), "times_fewer": ratio}
-
-
-def _pooled(counts: Sequence[Counts]) -> float | None:
-    total = sum(of for _, of in counts)
-    return sum(hits for hits, _ in counts) / total if total else None
+def _vary(values: Sequence[float]) -> bool:
+    return len(values) > 1 and max(values) - min(values) > 1e-12

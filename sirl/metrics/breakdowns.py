@@ -1,16 +1,18 @@
-"""Records -> DSR broken down: by the category of the request, and by what an attack may spend.
+"""Records -> DSR broken down: by category and source of the request, and by what an attack had spent.
 
-A search stops at its first verified success, so the queries of a successful attempt are the least budget that
-would have found it; with less, the same attempt would have failed.
+A search stops at its first verified success, so the queries of a successful attempt say when this run found it.
+They are the least budget that would have found it only where the search does not look at its budget: GCG,
+AutoDAN, COLD, BEAST and the soft prompt plan their rounds by the whole of it, so that another budget is another
+search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from sirl.metrics.estimates import clustered_rate
-from sirl.metrics.rates import attacked, blocked, mean_dsr, select, withstood
+from sirl.metrics.rates import DIRECT, attacked, blocked, mean_dsr, select, withstood
 from sirl.records import Record
 
 Cost = Literal["queries", "passes"]
@@ -23,13 +25,32 @@ def dsr_by_category(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     A row has rate, low, high, n, unscored and blocked as the mean over all, and `prompts`, how many stand
     behind it. The key of prompts without a category is empty; no prompt has one: nothing is returned.
     """
-    under = attacked(records)
-    names = sorted({r.prompt.category for r in under})
+    return _broken_down(attacked(records), lambda r: r.prompt.category)
+
+
+def dsr_by_source(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    """Return the same for each source of harmful prompts, and `attacks`, how many attacks it met.
+
+    A source that was asked plainly, as the sets on over-refusal are, has the DSR of its plain requests and 0
+    attacks. No prompt states a source: nothing is returned.
+    """
+    names = {r.prompt.source for r in select(records, "harmful")}
+    under = [r for name in names for r in attacked([r for r in records if r.prompt.source == name])]
+    return _broken_down(under, lambda r: r.prompt.source)
+
+
+def _broken_down(under: Sequence[Record], of: Callable[[Record], str]) -> dict[str, dict[str, Any]]:
+    names = sorted({of(r) for r in under})
     if names == [""]:
         return {}
-    found = {name: [r for r in under if r.prompt.category == name] for name in names}
+    found = {name: [r for r in under if of(r) == name] for name in names}
     return {
-        name: mean_dsr(mine) | {"prompts": len({r.prompt.id for r in mine})} for name, mine in found.items()
+        name: mean_dsr(mine)
+        | {
+            "prompts": len({r.prompt.id for r in mine}),
+            "attacks": len({r.attempt.attack for r in mine} - {DIRECT}),
+        }
+        for name, mine in found.items()
     }
 
 
@@ -40,8 +61,9 @@ def searching(records: Sequence[Record]) -> list[str]:
 
 
 def dsr_by_budget(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    """Return for each attack that searches its DSR against what it may spend on a prompt. Higher is safer.
+    """Return for each attack that searches its DSR against what it had spent on a prompt. Higher is safer.
 
+    of_budget         queries a prompt that the run gave it: every point of the curve is of that search
     queries, passes   the curve against queries and against sequences put through the model: `budget` (the
                       steps), `rate`, `low`, `high`; a rate holds up to the next step
     n, unscored, blocked  replies behind every point, those without a verdict, those the provider's filter kept
@@ -51,6 +73,7 @@ def dsr_by_budget(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
         mine = select(records, "harmful", name)
         scored, kept = sum(withstood(r) is not None for r in mine), blocked(mine)
         curves[name] = {
+            "of_budget": max(r.attempt.search.budget for r in mine),
             "queries": budget_curve(mine, "queries"),
             "passes": budget_curve(mine, "passes"),
             "n": scored,

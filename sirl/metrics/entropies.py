@@ -1,23 +1,35 @@
 """Records -> the entropy gap between replies that comply and replies that refuse.
 
-Entropies are nats a token, as recorded while the reply was drawn; this room adds them up and knows no
-model. The unit is the reply; intervals resample prompts.
+Entropies are nats a token, as recorded while the reply was drawn; this room adds them up and knows no model.
+Two figures answer two questions. *Within an attempt*: of several replies to the very same message, are those
+that refuse the surer ones? GRPO compares replies to one message and no others, so this is what training acts
+on. *Pooled*: are refusing replies surer on the whole? This is the published figure; it also holds what tells
+requests and attacks apart, which training never sees. Intervals are clustered by request.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 
-from sirl.metrics.estimates import Row, auroc, cluster_sums, cohens_d, mann_whitney, percentiles, resample
+from sirl.metrics.estimates import (
+    Interval,
+    Row,
+    auroc,
+    cluster_sums,
+    clustered,
+    cohens_d,
+    share_interval,
+)
 from sirl.records import Completion, Record
 
 Group = Literal["complied", "refused", "neither"]
-Measured = tuple[str, float]  # a reply: its prompt's id, its mean token entropy in nats
+Measured = tuple[str, str, float]  # a reply: its request, its attempt (of that request), its entropy in nats
 CLASSES = ("risk", "general", "compliance")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 RISK_WORDS = frozenset(
@@ -72,13 +84,9 @@ def group_entropies(records: Sequence[Record]) -> dict[str, list[float]]:
 
 
 def gap_table(records: Sequence[Record]) -> dict[str, Any]:
-    """Return the entropy gap: complied - refused, in nats a token. Positive is what SIRL needs.
+    """Return the numbers of `compare_entropies`, with n_neither and unscored beside them.
 
-    difference, low, high   of the mean reply entropies; interval by bootstrap clustered by prompt
-    auroc                   chance that a complying reply is the less certain one
-    p_value, cohens_d       Mann-Whitney, two-sided; standardised difference
-    n_neither               not harmful and not refused; unscored: no verdict or no entropy recorded
-    None: a group is empty, or (interval) too few prompts or no variation.
+    n_neither   replies that are neither harmful nor refused; unscored: without a verdict or recorded entropy
     """
     groups = gap_groups(records)
     refused, complied = ([_measured(r) for r in groups[name]] for name in ("refused", "complied"))
@@ -90,25 +98,62 @@ def gap_table(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def compare_entropies(refused: Sequence[Measured], complied: Sequence[Measured]) -> dict[str, Any]:
-    """Return the numbers of `gap_table` that need no record, from each reply's prompt id and mean entropy."""
-    refusing, complying = (sorted(entropy for _, entropy in held) for held in (refused, complied))
-    columns = (("complied", complied), ("refused", refused))
-    rows = [(prompt, name, entropy, 1) for name, held in columns for prompt, entropy in held]
-    ratio_DK = resample(*cluster_sums(rows, ["complied", "refused"]))
-    low, high = percentiles(ratio_DK[:, 0] - ratio_DK[:, 1])
-    mean_refused, mean_complied = _mean(refusing), _mean(complying)
-    known = mean_refused is not None and mean_complied is not None
+    """Return the entropy gap, complied - refused in nats a token. Positive is what SIRL needs.
+
+    difference, low, high     within an attempt: mean over the attempts that hold both kinds of (mean entropy of
+                              their complying - of their refusing replies), each attempt counting once
+    auroc, auroc_low, _high   within an attempt: mean of the chance that a complying reply is the less certain
+    n_mixed, mixed_requests   attempts that hold both kinds, and the requests that these belong to
+    n_attempts, most_replies  attempts with a reply of either kind; the most such replies to one of them
+    n_refused, n_complied     replies of each kind; requests_refused, requests_complied: their requests
+    pooled                    the published figure: difference, low, high, auroc and cohens_d over all replies
+                              whatever they reply to, mean_refused and mean_complied
+    Intervals are 95 %, clustered by request. None: no attempt is mixed (pooled: a kind is missing), or no
+    variance can be seen.
+    """
+    attempts: dict[tuple[str, str], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    for side, held in enumerate((refused, complied)):
+        for request, attempt, entropy in sorted(held):
+            attempts[request, attempt][side].append(entropy)
+    mixed = {key: pair for key, pair in sorted(attempts.items()) if all(pair)}
+    gaps = [(request, "", _known(high) - _known(low), 1) for (request, _), (low, high) in mixed.items()]
+    orders = [(request, "", auroc(high, low) or 0.0, 1) for (request, _), (low, high) in mixed.items()]
+    difference, (low, high) = _mean_over(gaps)
+    ends = share_interval(*cluster_sums(orders, [""]))
     return {
-        "difference": mean_complied - mean_refused if known else None,  # type: ignore[operator]
-        "low": low if known else None,
-        "high": high if known else None,
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "auroc": _mean([order for _, _, order, _ in orders]),
+        "auroc_low": ends[0],
+        "auroc_high": ends[1],
+        "n_mixed": len(mixed),
+        "mixed_requests": len({request for request, _ in mixed}),
+        "n_attempts": len(attempts),
+        "most_replies": max((len(low) + len(high) for low, high in attempts.values()), default=0),
+        "n_refused": len(refused),
+        "n_complied": len(complied),
+        "requests_refused": len({request for request, _, _ in refused}),
+        "requests_complied": len({request for request, _, _ in complied}),
+        "pooled": _pooled(refused, complied),
+    }
+
+
+def _pooled(refused: Sequence[Measured], complied: Sequence[Measured]) -> dict[str, Any]:
+    """Return the published gap: all complying replies against all refusing ones."""
+    refusing, complying = (sorted(entropy for _, _, entropy in held) for held in (refused, complied))
+    columns = (("complied", complied), ("refused", refused))
+    rows = [(request, name, entropy, 1) for name, held in columns for request, _, entropy in held]
+    found = clustered(*cluster_sums(rows, ["complied", "refused"]), [1.0, -1.0])
+    low, high = found.interval if found else (None, None)
+    return {
+        "difference": found.value if found else None,
+        "low": low,
+        "high": high,
         "auroc": auroc(complying, refusing),
-        "p_value": mann_whitney(complying, refusing),
         "cohens_d": cohens_d(complying, refusing),
-        "n_refused": len(refusing),
-        "n_complied": len(complying),
-        "mean_refused": mean_refused,
-        "mean_complied": mean_complied,
+        "mean_refused": _mean(refusing),
+        "mean_complied": _mean(complying),
     }
 
 
@@ -131,18 +176,16 @@ def entropy_along(records: Sequence[Record], positions: int = 32) -> dict[str, A
 def entropy_by_class(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     """Return the mean token entropy of words that state a risk, signal compliance, or neither.
 
-    For each class: mean, low, high (nats; cluster bootstrap by prompt), n tokens. The paper finds risk
+    For each class: mean, low, high (nats; clustered by prompt), n tokens. The paper finds risk
     lowest and compliance highest. None: no such token. Source: arXiv 2510.01088, analysis of token classes.
     """
     chosen = [r for replies in gap_groups(records).values() for r in replies]
     rows = [row for record in chosen for row in _class_rows(record)]
-    sum_CK, count_CK = cluster_sums(rows, CLASSES)
-    ratio_DK, count_K = resample(sum_CK, count_CK), count_CK.sum(axis=0)
     table = {}
-    for k, name in enumerate(CLASSES):
-        low, high = percentiles(ratio_DK[:, k])
-        mean = float(sum_CK[:, k].sum() / count_K[k]) if count_K[k] else None
-        table[name] = {"mean": mean, "low": low, "high": high, "n": int(count_K[k])}
+    for name in CLASSES:
+        mine = [row for row in rows if row[1] == name]
+        mean, (low, high) = _mean_over(mine)
+        table[name] = {"mean": mean, "low": low, "high": high, "n": sum(row[3] for row in mine)}
     return table
 
 
@@ -182,12 +225,22 @@ def _class_rows(record: Record) -> Iterator[Row]:
 
 
 def _measured(record: Record) -> Measured:
-    return record.prompt.id, record.mean_entropy or 0.0
+    return record.prompt.id, record.attempt.attack, record.mean_entropy or 0.0
+
+
+def _mean_over(rows: Sequence[Row]) -> tuple[float | None, Interval]:
+    """Return the mean of rows of one column, and its interval over their clusters."""
+    found = clustered(*cluster_sums(rows, sorted({row[1] for row in rows})), [1.0]) if rows else None
+    return (found.value, found.interval) if found else (None, (None, None))
 
 
 def _entropies(records: Sequence[Record]) -> list[float]:
     return [r.mean_entropy for r in records if r.mean_entropy is not None]
 
 
+def _known(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
 def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if len(values) else None
+    return _known(values) if len(values) else None

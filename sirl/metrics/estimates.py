@@ -1,15 +1,21 @@
-"""Numbers -> estimates: Wilson, clustered and bootstrap intervals, exact tests, effect sizes.
+"""Numbers -> estimates: Wilson and clustered intervals, exact tests, effect sizes.
 
 Knows numbers only, not records. Items that share a prompt are not independent, so intervals take whole
 prompts ("clusters"), with everything that belongs to them, for what was drawn. No input gives NaN: what
 cannot be estimated is None. Every result is the same whatever the order of the input.
+
+One variance serves every interval over clusters: CR2, the sum of squared pulls of the clusters, each enlarged
+by 1 / sqrt(1 - its share of the replies), with Satterthwaite's degrees of freedom for Student's t. It holds
+from five clusters on, also where one cluster has most of the replies; how that was checked is in
+docs/metrics.md. Source: Bell and McCaffrey 2002; Pustejovsky and Tipton 2018.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from itertools import combinations
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +29,6 @@ Row = tuple[str, str, float, int]  # cluster, column, sum of values, number of v
 
 Z95 = 1.959963984540054  # the normal quantile of a two-sided 95 % interval
 DRAWS = 2000
-_BLOCK = 2_000_000  # picks held in memory at once
 
 
 def wilson(hits: float, total: float) -> Interval:
@@ -47,11 +52,9 @@ def rate(answers: Sequence[bool | None], wanted: bool = True) -> Rate:
 
 
 def clustered_rate(answers: Sequence[bool | None], clusters: Sequence[str], wanted: bool = True) -> Rate:
-    """Count as `rate` does; the interval is of clusters when any of them has more than one answer."""
+    """Count as `rate` does; the interval is of clusters, `rate`'s where none has more than one answer."""
     plain = rate(answers, wanted)
     rows = [(c, "", float(a == wanted), 1) for a, c in zip(answers, clusters, strict=True) if a is not None]
-    if len({row[0] for row in rows}) == len(rows):
-        return plain
     return Rate(plain.hits, plain.total, plain.unscored, *share_interval(*cluster_sums(rows, [""])))
 
 
@@ -74,26 +77,6 @@ def ratios(sum_RK: Floats, count_RK: Floats) -> Floats:
     return quotient
 
 
-def resample(sum_CK: Floats, count_CK: Floats, seed: int = 0) -> Floats:
-    """Draw clusters with replacement and return `ratio_DK`: DRAWS x columns, NaN where nothing was drawn.
-
-    Source: cluster bootstrap, Davison and Hinkley 1997, section 3.8.
-    """
-    clusters, columns = sum_CK.shape
-    if clusters == 0:
-        return np.full((DRAWS, columns), np.nan)
-    rng = np.random.Generator(np.random.Philox(seed))
-    both, blocks = np.hstack([sum_CK, count_CK]), []
-    size = max(1, _BLOCK // clusters)
-    for start in range(0, DRAWS, size):
-        draws = min(size, DRAWS - start)
-        picks = rng.integers(clusters, size=(draws, clusters)) + clusters * np.arange(draws)[:, None]
-        times_DC = np.bincount(picks.ravel(), minlength=draws * clusters).reshape(draws, clusters)
-        blocks.append(times_DC @ both)
-    drawn = np.concatenate(blocks)
-    return ratios(drawn[:, :columns], drawn[:, columns:])
-
-
 def percentiles(draws_D: Floats) -> Interval:
     """Return the 2.5th and 97.5th percentile; None where the draws are missing or do not vary.
 
@@ -106,63 +89,163 @@ def percentiles(draws_D: Floats) -> Interval:
     return float(low), float(high)
 
 
+@dataclass(frozen=True, slots=True)
+class Clustered:
+    """A weighted sum of the columns' means, its variance over clusters, and that variance's degrees of freedom.
+
+    The variance is 0 where none can be seen: fewer than two clusters, or all alike.
+    """
+
+    value: float
+    variance: float
+    degrees: float
+
+    @property
+    def t(self) -> float:
+        """Student's quantile of a two-sided 95 % interval."""
+        return float(special.stdtrit(self.degrees, 0.975))
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval by Student's t; (None, None) where no variance can be seen."""
+        if not self.variance > 0:
+            return None, None
+        half = self.t * math.sqrt(self.variance)
+        return self.value - half, self.value + half
+
+
+def clustered(sum_CK: Floats, count_CK: Floats, weight_K: Sequence[float]) -> Clustered | None:
+    """Estimate `weight_K` times the means of the columns; None if a column has no value.
+
+    A column that stands on one cluster alone shows no variance between clusters, so the whole has none to show.
+
+    Weights 1: a mean. Weights 1, -1: a difference of two means over the same clusters, of which each may have
+    values in both columns or in one. Source: at the head of this module.
+    """
+    total_K = count_CK.sum(axis=0)
+    if not total_K.size or not total_K.all():
+        return None
+    weights = np.asarray(weight_K, dtype=float)
+    ratio_K, share_CK = sum_CK.sum(axis=0) / total_K, count_CK / total_K
+    if share_CK.max() == 1:
+        return Clustered(float(weights @ ratio_K), 0.0, 0.0)
+    grown_CK = 1 / np.sqrt(1 - share_CK)
+    pull_C = ((sum_CK - ratio_K * count_CK) / total_K * grown_CK * weights).sum(axis=1)
+    variance = float((pull_C**2).sum())
+    own_C = (weights**2 * grown_CK**2 * share_CK / total_K).sum(axis=1)
+    shared_CK = weights * grown_CK * share_CK / np.sqrt(total_K)
+    cross = float((own_C**2).sum() - 2 * (own_C @ (shared_CK**2).sum(axis=1)))
+    cross += float(((shared_CK.T @ shared_CK) ** 2).sum())
+    trace = float(own_C.sum() - (shared_CK**2).sum())
+    seen = variance > 1e-20 and cross > 0
+    degrees = trace**2 / cross if seen else 0.0
+    return Clustered(float(weights @ ratio_K), variance if seen else 0.0, degrees)
+
+
+def effective_counts(sum_CK: Floats, count_CK: Floats) -> tuple[float, float]:
+    """Return a share, or the mean over columns of shares, and how many independent replies it is worth.
+
+    Those are the replies that would vary as the clusters do. Few clusters near the ends of the scale show too
+    little of their variance: the design effect is estimated as if one cluster more had been seen, all of whose
+    replies agree, and the quantile of t stands for the normal one. Where every cluster agrees no variance can
+    be seen at all; each then counts as one reply, as it does where it has one. Nothing counted: (0, 0).
+    Source: effective size, Korn and Graubard 1998; the cluster more is ours.
+    """
+    used = count_CK.sum(axis=0) > 0
+    sum_CK, count_CK = sum_CK[:, used], count_CK[:, used]
+    found = clustered(sum_CK, count_CK, [1 / max(1, used.sum())] * int(used.sum()))
+    if found is None:
+        return 0.0, 0.0
+    clusters, point = len(sum_CK), found.value
+    if count_CK.shape[1] == 1 and count_CK.max() == 1:
+        return point, float(clusters)  # one reply a cluster: nothing goes together
+    if not found.variance > 0 or not 0 < point < 1:
+        return point, float(clusters)
+    replies_C = count_CK.sum(axis=1)
+    replies = float(replies_C.sum())
+    seen = max(1.0, found.variance * replies / (point * (1 - point)))
+    design = (clusters * seen + float((replies_C**2).sum()) / replies) / (clusters + 1)
+    return point, replies / design * (Z95 / found.t) ** 2
+
+
 def share_interval(sum_CK: Floats, count_CK: Floats) -> Interval:
     """Return the 95 % interval of a share, or of the mean over columns of shares, from C clusters.
 
-    Wilson's with the effective sample size, that of independent replies which would vary as the clusters do.
-    Few clusters near the ends of the scale show too little of their variance: the design effect is estimated
-    as if one cluster more had been seen, all of whose replies agree, and Student's t with C - 1 degrees stands
-    for the normal quantile. Where every cluster agrees no variance can be seen at all; each then counts as one
-    observation. Nothing counted: (None, None). Coverage by simulation: docs/metrics.md.
-    Source: modified Wilson interval, Dean and Pagano 2015; effective size, Korn and Graubard 1998; the
-    cluster more is ours.
+    Wilson's with the effective number of replies. Nothing counted: (None, None).
+    Source: modified Wilson interval, Dean and Pagano 2015.
     """
-    clusters = len(sum_CK)
-    point, variance = _clustered_mean(sum_CK, count_CK)
-    if np.isnan(point):
-        return None, None
-    if not variance > 0:
-        return wilson(point * clusters, clusters)
-    replies_C = count_CK.sum(axis=1)
-    replies = float(replies_C.sum())
-    seen = max(1.0, variance * replies / (point * (1 - point)))
-    design = (clusters * seen + float((replies_C**2).sum()) / replies) / (clusters + 1)
-    effective = replies / design * (Z95 / t95(clusters)) ** 2
+    point, effective = effective_counts(sum_CK, count_CK)
     return wilson(point * effective, effective)
 
 
 def difference_interval(sum_C1: Floats, count_C1: Floats) -> Interval:
-    """Return the 95 % interval of a mean of paired differences, from C clusters.
+    """Return the 95 % interval of a mean of paired differences between -1 and 1, from C clusters.
 
-    Student's t on the variance between clusters; (None, None) where it cannot be seen: fewer than two
-    clusters, or all alike. Source: clustered standard errors, Miller 2024 (arXiv 2411.00640).
+    Where no cluster differs from another no variance can be seen: the interval then reaches as far as a change
+    of one reply in C could hide, by Wilson's upper end of none in C. Fewer than two clusters: (None, None).
+    Source: clustered standard errors, Miller 2024 (arXiv 2411.00640).
     """
-    mean, variance = _clustered_mean(sum_C1, count_C1)
-    if not variance > 0:
+    found = clustered(sum_C1, count_C1, [1.0])
+    if found is None or len(sum_C1) < 2:
         return None, None
-    half = t95(len(sum_C1)) * math.sqrt(variance)
-    return max(-1.0, mean - half), min(1.0, mean + half)
+    low, high = found.interval
+    if low is None or high is None:
+        hidden = wilson(0, len(sum_C1))[1] or 0.0
+        low, high = found.value - hidden, found.value + hidden
+    return max(-1.0, low), min(1.0, high)
 
 
-def t95(clusters: int) -> float:
-    """Return Student's quantile of a two-sided 95 % interval, with clusters - 1 degrees of freedom."""
-    return float(special.stdtrit(clusters - 1, 0.975))
+FEWEST_FOR_RATIO = 3  # clusters with a success on each side
 
 
-def _clustered_mean(sum_CK: Floats, count_CK: Floats) -> tuple[float, float]:
-    """Return the mean over columns of their ratios, and its variance by linearisation over clusters.
+def ratio_of_totals(before_C: Sequence[float], after_C: Sequence[float]) -> dict[str, Any]:
+    """Return how many times smaller a total of paired counts has become: times_fewer, low, high.
 
-    The variance is 0 with fewer than two clusters or where rounding is all that varies. NaN: nothing counted.
+    Above 1 is fewer. The interval is of the logarithm, by linearisation over the clusters, with Student's t of
+    as many degrees of freedom as clusters have a success on the rarer side, less one: a ratio is known as
+    badly as its smaller count. With fewer than `FEWEST_FOR_RATIO` such clusters all three are None.
+    Source: Woodruff 1971 (linearisation); the degrees of freedom are ours, see docs/metrics.md.
     """
-    total_K = count_CK.sum(axis=0)
-    used = total_K > 0
-    if not used.any():
-        return math.nan, math.nan
-    ratio_K = sum_CK[:, used].sum(axis=0) / total_K[used]
-    pull_C = ((sum_CK[:, used] - ratio_K * count_CK[:, used]) / total_K[used]).mean(axis=1)
-    clusters = len(sum_CK)
-    variance = clusters / (clusters - 1) * float((pull_C**2).sum()) if clusters > 1 else 0.0
-    return float(ratio_K.mean()), variance if variance > 1e-20 else 0.0
+    pairs = sorted(zip(before_C, after_C, strict=True))
+    before, after = (np.array([pair[side] for pair in pairs], dtype=float) for side in (0, 1))
+    fewest = int(min((before > 0).sum(), (after > 0).sum())) if pairs else 0
+    if fewest < FEWEST_FOR_RATIO:
+        return {"times_fewer": None, "low": None, "high": None}
+    ratio, pull_C = before.sum() / after.sum(), before / before.sum() - after / after.sum()
+    error = math.sqrt(len(pairs) / (len(pairs) - 1) * float((pull_C**2).sum()))
+    reach = math.exp(float(special.stdtrit(fewest - 1, 0.975)) * error)
+    return {"times_fewer": float(ratio), "low": float(ratio / reach), "high": float(ratio * reach)}
+
+
+def lowest_share(counts: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+    """Return the lowest of several shares, whose it is, and a 95 % interval of the lowest true share.
+
+    `counts` are attack -> (share, independent replies behind it). The lowest observed share of many is low by
+    luck as well: the ends are the lowest of the Clopper-Pearson ends of all shares, each at the level that
+    makes all of them hold at once (Bonferroni), so that the interval holds whichever is the lowest. Nothing:
+    all None.
+    Source: Clopper and Pearson 1934; Bonferroni 1936.
+    """
+    known = {name: pair for name, pair in sorted(counts.items()) if pair[1] > 0}
+    if not known:
+        return {"attack": None, "rate": None, "low": None, "high": None}
+    level = 0.025 / len(known)
+    ends = [_clopper_pearson(share, size, level) for share, size in known.values()]
+    name = min(known, key=lambda one: known[one][0])
+    low, high = (min(end[side] for end in ends) for side in (0, 1))
+    return {"attack": name, "rate": known[name][0], "low": low, "high": high}
+
+
+def _clopper_pearson(share: float, size: float, level: float) -> tuple[float, float]:
+    hits = share * size
+    low = float(special.betaincinv(hits, size - hits + 1, level)) if hits > 0 else 0.0
+    high = float(special.betaincinv(hits + 1, size - hits, 1 - level)) if hits < size else 1.0
+    return low, high
+
+
+def t95(values: int) -> float:
+    """Return Student's quantile of a two-sided 95 % interval, with values - 1 degrees of freedom."""
+    return float(special.stdtrit(values - 1, 0.975))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -204,27 +287,6 @@ def auroc(positive: Sequence[float], negative: Sequence[float]) -> float | None:
     low = np.sort(np.asarray(negative, dtype=float))
     below = np.searchsorted(low, positive, side="left") + np.searchsorted(low, positive, side="right")
     return float(below.sum()) / (2 * len(positive) * len(negative))
-
-
-def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Return the two-sided p of "neither group tends to be larger"; None if empty or constant.
-
-    Exact for up to 8 a side without ties, else normal with tie correction. Takes every value as
-    independent; the clustered interval beside it does not. Source: Mann and Whitney 1947.
-    """
-    both = sorted([*first, *second])
-    if not len(first) or not len(second) or both[0] == both[-1]:
-        return None
-    m, n = len(first), len(second)
-    wins = (auroc(first, second) or 0.0) * m * n  # the U statistic
-    far = abs(wins - m * n / 2)
-    if max(m, n) <= 8 and len(set(both)) == len(both):  # few enough to try every order of the two groups
-        orders = [sum(places) - m * (m - 1) / 2 for places in combinations(range(m + n), m)]
-        return sum(abs(u - m * n / 2) >= far - 1e-9 for u in orders) / len(orders)
-    ties = np.unique(both, return_counts=True)[1].astype(float)
-    spread = m * n / 12 * (m + n + 1 - float((ties**3 - ties).sum()) / ((m + n) * (m + n - 1)))
-    z = max(0.0, far - 0.5) / math.sqrt(spread)  # half a step for continuity
-    return float(min(1.0, 2 * special.ndtr(-z)))
 
 
 def cohens_d(first: Sequence[float], second: Sequence[float]) -> float | None:

@@ -12,8 +12,16 @@ from typing import Any
 import numpy as np
 
 from sirl.errors import DataError
-from sirl.metrics.estimates import cluster_sums, difference_interval, holm, sign_flip_p
-from sirl.metrics.rates import DIRECT, attacked, distinct_shares, mean_over_prompts, select, withstood
+from sirl.metrics.estimates import cluster_sums, difference_interval, holm, ratio_of_totals, sign_flip_p
+from sirl.metrics.rates import (
+    DIRECT,
+    attacked,
+    contested,
+    distinct_shares,
+    mean_over_prompts,
+    select,
+    withstood,
+)
 from sirl.records import Record
 
 Outcome = Callable[[Record], bool | None]
@@ -22,7 +30,7 @@ Outcome = Callable[[Record], bool | None]
 def paired_difference(before: Sequence[Record], after: Sequence[Record], outcome: Outcome) -> dict[str, Any]:
     """Return the mean change (after - before) of a yes/no outcome over matched attempts.
 
-    difference, low, high   fractions; interval clustered by prompt, None if no pair differs
+    difference, low, high   fractions; interval clustered by prompt, None if there is one prompt
     p_value                 exact sign-flip test by prompt: McNemar's when each prompt has one pair
     n                       pairs with both outcomes; unscored: pairs without; unmatched: attempts of one side
     The caller selects the records; the sign means what `outcome` means.
@@ -53,7 +61,7 @@ def paired_by_attack(before: Sequence[Record], after: Sequence[Record]) -> dict[
     `p_holm` is adjusted over the attacks: many tests at once find something by chance. The plain request is
     no attack and is not adjusted, its `p_holm` is None.
     """
-    old, new = select(before, "harmful"), select(after, "harmful")
+    old, new = contested(before), contested(after)
     names = sorted({r.attempt.attack for r in (*old, *new)})
     rows = {
         name: paired_difference(select(old, attack=name), select(new, attack=name), withstood) for name in names
@@ -63,15 +71,20 @@ def paired_by_attack(before: Sequence[Record], after: Sequence[Record]) -> dict[
 
 
 def successes(before: Sequence[Record], after: Sequence[Record]) -> dict[str, Any]:
-    """Count successful attacks over the attempts scored on both sides: before, after, n, times_fewer.
+    """Count successful attacks over the attempts scored on both sides: before, after, n.
 
-    `times_fewer` is before / after: above 1 is safer. None if none succeeds after, or nothing is matched.
+    `times_fewer`, `low` and `high` are `estimates.ratio_of_totals` over prompts: None where too few prompts
+    have a success for a ratio to mean anything. The counts always stand.
     """
     old, new = _by_key(attacked(before)), _by_key(attacked(after))
-    pairs = [(withstood(old[key]), withstood(new[key])) for key in sorted(old.keys() & new.keys())]
-    scored = [pair for pair in pairs if None not in pair]
-    was, now = (sum(pair[side] is False for pair in scored) for side in (0, 1))
-    return {"before": was, "after": now, "n": len(scored), "times_fewer": was / now if now else None}
+    pairs = [(old[key].prompt.id, withstood(old[key]), withstood(new[key])) for key in old.keys() & new.keys()]
+    scored = [(prompt, a is False, b is False) for prompt, a, b in pairs if a is not None and b is not None]
+    totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for prompt, was, now in scored:
+        totals[prompt][0] += was
+        totals[prompt][1] += now
+    was_C, now_C = ([pair[side] for pair in totals.values()] for side in (0, 1))
+    return {"before": sum(was_C), "after": sum(now_C), "n": len(scored), **ratio_of_totals(was_C, now_C)}
 
 
 def diversity_difference(before: Sequence[Record], after: Sequence[Record]) -> dict[str, Any]:

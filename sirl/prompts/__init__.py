@@ -16,11 +16,12 @@ from sirl.prompts.cells import MISSING, find_column, is_missing, number_text, te
 from sirl.prompts.contamination import removed, without_held_out
 from sirl.prompts.files import TEXT_COLUMNS, load_prompts
 from sirl.prompts.rows import PromptSet, Provenance, combine, sample
-from sirl.prompts.sets import SETS
+from sirl.prompts.sets import CONTRASTING, SETS
 from sirl.prompts.tables import Table, read_table
 from sirl.prompts.texts import normalised, shuffled_once, split_prompts, without_overlap
 
 __all__ = [
+    "CONTRASTING",
     "MISSING",
     "SETS",
     "TEXT_COLUMNS",

@@ -110,6 +110,9 @@ DO_NOT_ANSWER = Shape(
 PKU_SAFERLHF = Shape("pku-saferlhf", frozenset({"prompt", "response_0", "response_1"}), "prompt")
 PKU_PROMPTS = Shape("pku-saferlhf", frozenset({"prompt"}), "prompt")
 
+# Their purpose is over-refusal: the harmful half is there as a contrast, to be asked plainly and not attacked.
+CONTRASTING = ("xstest", "or-bench")
+
 # Files are known by their columns, the first shape that fits; a table of prompt and category could be anyone's.
 SHAPES = (
     ADVBENCH,

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sirl.report.attacks import attack_section
-from sirl.report.breakdowns import budget_section, category_section
+from sirl.report.breakdowns import budget_section, category_section, source_section
 from sirl.report.costs import cost_section
 from sirl.report.gap import gap_section
 from sirl.report.headline import headline
@@ -51,6 +51,7 @@ def render(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> st
         gaps=[gap_section(side) for side in story.gaps],
         attacks=attack_section(story) if story.sides else None,
         categories=category_section(story) if story.sides else None,
+        sources=source_section(story) if story.sides else None,
         budgets=budget_section(story),
         costs=cost_section(story) if story.sides else None,
         trainings=[training_section(run) for run in story.trains],

@@ -12,7 +12,7 @@ from sirl import charts, metrics
 from sirl.charts import Caption
 from sirl.records import Record
 from sirl.report.story import Side, Story
-from sirl.report.wording import UNKNOWN, change_text, dot_row, left_out, percent, share
+from sirl.report.wording import UNKNOWN, change_text, dot_row, left_out, share
 
 _COLUMNS = 3  # of charts, on a wide screen
 
@@ -39,10 +39,15 @@ def attack_section(story: Story) -> dict[str, Any]:
         "groups": [(title, _charts(title, group, tables, story.sides)) for title, group in groups if group],
         "rows": [_row(name, story, changes) for name in names],
         "mean": [(share(table), table["n"], left_out(table)) for table in tables],
-        "worst": [percent(table["worst"]) for table in tables],
-        "union": [share(metrics.as_row(metrics.union_rate(side.records))) for side in story.sides],
+        "worst": [_lowest(table["worst_detail"]) for table in tables],
+        "union": [(share(row), row["n"], left_out(row)) for row in (table["union_detail"] for table in tables)],
         "change": _change(story),
     }
+
+
+def _lowest(row: Mapping[str, Any]) -> str:
+    """Write the lowest share of many attacks, its interval, and whose it is."""
+    return share(row) if row["attack"] is None else f"{share(row)} {row['attack']}"
 
 
 def attack_kind(records: Sequence[Record], system: str = "") -> str:
@@ -78,7 +83,7 @@ def _charts(
 
 
 def _row(name: str, story: Story, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    found = [metrics.select(side.records, "harmful", name) for side in story.sides]
+    found = [metrics.select(metrics.contested(side.records), attack=name) for side in story.sides]
     rows = [metrics.as_row(metrics.dsr(records)) for records in found]
     settings = story.sides[0].run.config.get("settings") or {}
     return {

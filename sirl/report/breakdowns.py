@@ -1,31 +1,47 @@
-"""Evaluate runs -> DSR broken down: a table by category, and a chart against budget for each search."""
+"""Evaluate runs -> DSR broken down: tables by category and source, and a chart of spending for each search."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from sirl import charts, metrics
 from sirl.charts import Axis, Caption, Series
+from sirl.records import Record
 from sirl.report.story import Side, Story
 from sirl.report.wording import UNKNOWN, change_text, count, left_out, percent, plural, share
 
 
 def category_section(story: Story) -> list[dict[str, Any]]:
     """Return one row a category of harmful prompts; empty where none states one."""
-    tables = [metrics.dsr_by_category(side.records) for side in story.sides]
+    return _rows(story, metrics.dsr_by_category, lambda r: r.prompt.category)
+
+
+def source_section(story: Story) -> list[dict[str, Any]]:
+    """Return one row a source of harmful prompts; empty where there is but one."""
+    rows = _rows(story, metrics.dsr_by_source, lambda r: r.prompt.source)
+    return rows if len(rows) > 1 else []
+
+
+def _rows(
+    story: Story,
+    table_of: Callable[[Sequence[Record]], Mapping[str, Mapping[str, Any]]],
+    of: Callable[[Record], str],
+) -> list[dict[str, Any]]:
+    tables = [table_of(side.records) for side in story.sides]
     names = sorted({name for table in tables for name in table})
     rows = []
     for name in names:
-        found = [{**UNKNOWN, "prompts": 0, **table.get(name, {})} for table in tables]
+        found = [{**UNKNOWN, "prompts": 0, "attacks": 0, **table.get(name, {})} for table in tables]
         rows.append(
             {
                 "name": name or "none stated",
                 "prompts": max(row["prompts"] for row in found),
+                "attacks": max(row["attacks"] for row in found),
                 "sides": [(share(row), row["n"], left_out(row)) for row in found],
-                "change": _change(story, name),
+                "change": _change(story, of, name),
             }
         )
     return rows
@@ -79,14 +95,12 @@ def _end(side: Side, curve: dict[str, Any] | None, named: bool) -> str:
         return f"{label}not measured"
     last = {part: curve["queries"][part][-1] for part in ("budget", "rate", "low", "high")}
     at = f"at {plural(last['budget'], 'query').replace('querys', 'queries')}"
-    scored = f"n = {count(curve['n'])}"
+    scored = f"n = {count(curve['n'])}, of a search given {count(curve['of_budget'])}"
     return f"{label}{percent(last['rate']) if last['rate'] is None else share(last)} {at}, {scored}"
 
 
-def _change(story: Story, category: str) -> tuple[str, str] | None:
+def _change(story: Story, of: Callable[[Record], str], name: str) -> tuple[str, str] | None:
     if len(story.sides) < 2:
         return None
-    before, after = (
-        [r for r in metrics.attacked(side.records) if r.prompt.category == category] for side in story.sides
-    )
+    before, after = (metrics.attacked([r for r in side.records if of(r) == name]) for side in story.sides)
     return change_text(metrics.paired_difference(before, after, metrics.withstood))

@@ -13,6 +13,13 @@ from sirl.records import Record
 from sirl.report.story import Story
 from sirl.report.wording import UNKNOWN, change_text, dot_row, left_out, share
 
+_WAYS = {
+    "full": "refused in full",
+    "partial": "refused in part",
+    "unstated": "refused, extent unstated",
+    "answered": "answered",
+}
+
 
 def cost_section(story: Story) -> dict[str, Any]:
     """Return the rows of the table and one chart for each of its three parts."""
@@ -23,8 +30,21 @@ def cost_section(story: Story) -> dict[str, Any]:
     ]
     return {
         "rows": [row | {"better": better} for _, better, rows in parts for row in rows],
+        "extents": _extents(story),
         "charts": [(title, better, _chart(title, rows, story)) for title, better, rows in parts],
     }
+
+
+def _extents(story: Story) -> list[dict[str, Any]]:
+    """Return a row for each kind of plain request and each way of replying that occurs."""
+    tables = [metrics.refusals(side.records) for side in story.sides]
+    rows = []
+    for kind, ways in tables[0].items():
+        for name in ways:
+            values = [table[kind][name] for table in tables]
+            if any(value["rate"] for value in values) or (name != "unstated" and any(v["n"] for v in values)):
+                rows.append({"kind": kind, "name": _WAYS[name], "sides": _sides(values)})
+    return rows
 
 
 def _refusals(story: Story) -> list[dict[str, Any]]:
@@ -60,8 +80,11 @@ def _diversity(story: Story) -> dict[str, Any]:
 
 
 def _row(name: str, values: Sequence[Mapping[str, Any]], change: tuple[str, str] | None) -> dict[str, Any]:
-    sides = [(share(value), value["n"], left_out(value)) for value in values]
-    return {"name": name, "values": values, "sides": sides, "change": change}
+    return {"name": name, "values": values, "sides": _sides(values), "change": change}
+
+
+def _sides(values: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, str]]:
+    return [(share(value), value["n"], left_out(value)) for value in values]
 
 
 def _change(

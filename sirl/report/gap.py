@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 from sirl import charts, metrics
 from sirl.charts import Axis, Caption, Group, Series
-from sirl.gap import instinct
+from sirl.gap import caution, instinct
 from sirl.report.story import Side, model_of
-from sirl.report.wording import count, nats, nats_interval, number, p_value
+from sirl.report.wording import count, nats, nats_interval, number
 
 _UNITS = "entropy (nats a token)"
 
@@ -18,8 +18,10 @@ _UNITS = "entropy (nats a token)"
 def gap_section(side: Side) -> dict[str, Any]:
     """Return what a gap run shows: verdict, figures, histogram, entropy along the reply and by word."""
     table, values = metrics.gap_table(side.records), metrics.group_entropies(side.records)
+    pooled = table["pooled"]
+    chance = {"low": table["auroc_low"], "high": table["auroc_high"]}
     along = metrics.entropy_along(side.records, 48)
-    told = f"Means: refusing {nats(table['mean_refused'])}, complying {nats(table['mean_complied'])}."
+    told = f"Means: refusing {nats(pooled['mean_refused'])}, complying {nats(pooled['mean_complied'])}."
     histogram = charts.histogram(
         Caption("Mean entropy of refusing and of complying replies", told),
         Group("refused", "refused", values["refused"]),
@@ -36,12 +38,26 @@ def gap_section(side: Side) -> dict[str, Any]:
         "name": side.label,
         "model": model_of(side.run),
         "verdict": f"The gap is {instinct(table)}",
+        "caution": caution(side.records),
         "table": table,
         "figures": [
-            ("Difference, complied − refused", f"{nats(table['difference'])} nats", nats_interval(table)),
-            ("AUROC", number(table["auroc"], ".3f"), "chance that a complying reply is the less certain"),
-            ("Mann–Whitney", p_value(table["p_value"]), "two-sided, takes replies as independent"),
-            ("Cohen’s d", number(table["cohens_d"]), "difference in standard deviations"),
+            (
+                "Within an attempt, complied − refused",
+                f"{nats(table['difference'])} nats",
+                f"{nats_interval(table)}; {count(table['n_mixed'])} of {count(table['n_attempts'])} attempts "
+                "hold both kinds of reply",
+            ),
+            (
+                "AUROC within an attempt",
+                number(table["auroc"], ".3f"),
+                f"{nats_interval(chance)}, chance that the complying reply is the less certain",
+            ),
+            (
+                "Pooled over all replies, as the paper’s",
+                f"{nats(pooled['difference'])} nats",
+                f"{nats_interval(pooled)}, AUROC {number(pooled['auroc'], '.3f')}, "
+                f"Cohen’s d {number(pooled['cohens_d'])}",
+            ),
         ],
         "histogram": Markup(histogram),
         "along": Markup(line),

@@ -16,6 +16,8 @@ from sirl.report.wording import (
     number,
     percent,
     plural,
+    share,
+    times_fewer,
 )
 from sirl.rundir import RunDir
 
@@ -44,8 +46,9 @@ def _withstood(story: Story) -> Tile:
         notes = ["plain requests only: no attack was tried; higher is safer"]
     elif story.seen is not None:
         notes.append(f"{count(len(names - story.seen))} of them never used in training")
-    notes.append(f"worst attack {_arrow([percent(t['worst']) for t in tables])}")
-    notes.append(f"prompts on which none succeeded {_arrow([percent(t['union']) for t in tables])}")
+    lowest = [share(t["worst_detail"]) for t in tables]
+    notes.append(f"lowest of them {_arrow(lowest)}")
+    notes.append(f"prompts on which none succeeded {_arrow([share(t['union_detail']) for t in tables])}")
     figures = [(percent(t["mean"]), interval(t)) for t in tables]
     return Tile("Attacks withstood (DSR)", _sides(story, figures), tuple(notes))
 
@@ -58,19 +61,10 @@ def _successes(story: Story) -> Tile:
         figures = ((story.sides[0].label, count(broken) if table["n"] else MISSING, "", "one"),)
         return Tile("Successful attacks", figures, notes)
     found = metrics.successes(story.sides[0].records, story.sides[1].records)
-    if not found["n"]:
-        figure = MISSING
-    elif found["times_fewer"] is None:
-        figure = "none left" if found["before"] else "none"
-    elif found["times_fewer"] >= 1:
-        figure = f"{found['times_fewer']:.1f}× fewer"
-    else:
-        figure = "more" if not found["before"] else f"{1 / found['times_fewer']:.1f}× more"
-    notes = (
-        f"{count(found['before'])} → {count(found['after'])} of {count(found['n'])} attempts scored twice",
-        "fewer is safer",
-    )
-    return Tile("Successful attacks", (("", figure, "", "after"),), notes)
+    figure = f"{count(found['before'])} → {count(found['after'])}" if found["n"] else MISSING
+    ratio = [times_fewer(found)] if found["n"] else []
+    told = (f"of {count(found['n'])} attempts scored twice", "fewer is safer", *ratio)
+    return Tile("Successful attacks", (("", figure, "", "after"),), told)
 
 
 def _refusals(story: Story) -> Tile:
@@ -98,11 +92,12 @@ def _gap(side: Side) -> Tile:
     table = metrics.gap_table(side.records)
     notes = (
         f"AUROC {number(table['auroc'], '.3f')}",
-        f"{count(table['n_refused'])} refusing and {count(table['n_complied'])} complying replies",
+        f"{count(table['n_mixed'])} of {count(table['n_attempts'])} attempts hold both kinds of reply",
+        f"pooled over all replies, as the paper’s: {nats(table['pooled']['difference'])} nats",
         "positive: more certain when it refuses",
     )
     figure = ("", f"{nats(table['difference'])} nats", nats_interval(table), "one")
-    return Tile("Entropy gap", (figure,), notes)
+    return Tile("Entropy gap within an attempt", (figure,), notes)
 
 
 def _training(run: RunDir) -> Tile:

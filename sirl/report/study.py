@@ -6,13 +6,14 @@ reference method, paired by model and seed. What failed or is missing is counted
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from statistics import fmean
 from typing import Any
 
-from sirl.metrics import DIRECT, SHARE, difference_over_seeds, over_seeds, times_fewer
+from sirl.metrics import DIRECT, SHARE, difference_over_seeds, lowest_share, over_seeds
+from sirl.metrics.estimates import Interval
 from sirl.report.wording import MISSING, number
 
 START = "start"  # the row of the starting model
@@ -41,12 +42,13 @@ class Column:
         told = number(value * scale, ("+" if signed else "") + form)
         if row["low"] is None:
             return told
-        return f"{told} [{number(row['low'] * scale, form)}, {number(row['high'] * scale, form)}]"
+        over = "†" if row.get("over") == "prompts" else ""
+        return f"{told} [{number(row['low'] * scale, form)}, {number(row['high'] * scale, form)}]{over}"
 
 
 COLUMNS = (
     Column("dsr", "DSR, mean"),
-    Column("worst", "DSR, worst attack"),
+    Column("worst", "DSR, lowest of the attacks"),
     Column("below", "attacks below the floor", "count"),
     Column("benign", "benign refused"),
     Column("borderline", "borderline refused"),
@@ -84,12 +86,11 @@ def _table(study: Row, cells: Sequence[Row], model: str, step: int) -> dict[str,
                 "seeds": len(one.rows),
                 "failed": one.failed,
                 "missing": one.missing,
-                "columns": {c.name: over_seeds(one.values(c), c.ends) for c in COLUMNS},
+                "columns": {c.name: one.figure(c) for c in COLUMNS},
                 "attacks": one.attacks(),
                 "differences": one.against(reference),
                 "changes": one.against(start),
-                "worst_attacks": one.worst(),
-                "successes": times_fewer(start.successes() if start else {}, one.successes()),
+                "successes": one.successes(),
                 "undecided": sum(row["unscored"]["no_verdict"] for row in one.rows.values()),
                 "records": sum(row["unscored"]["n"] for row in one.rows.values()),
                 "of_steps": sorted({row["of_step"] for row in one.rows.values()}),
@@ -126,11 +127,22 @@ class _Found:
     def values(self, column: Column) -> dict[int, float | None]:
         return {seed: _value(row, column.name, self.floor) for seed, row in self.rows.items()}
 
+    def figure(self, column: Column) -> dict[str, Any]:
+        """Return a column's mean over the seeds with its interval; `worst` is the lowest mean of an attack."""
+        if column.name == "worst":
+            return self.worst()
+        within = {seed: _interval(row, column.name) for seed, row in self.rows.items()}
+        return over_seeds(self.values(column), column.ends, within)
+
     def against(self, other: _Found | None) -> dict[str, dict[str, Any]]:
-        """Return the paired difference of each column to another method, none to itself."""
+        """Return the paired difference of each column to another method, none to itself.
+
+        The lowest of many attacks has none: which attack that is differs from one model to the next.
+        """
         if other is None or other is self:
             return {}
-        return {c.name: difference_over_seeds(self.values(c), other.values(c)) for c in COLUMNS}
+        compared = [c for c in COLUMNS if c.name != "worst"]
+        return {c.name: difference_over_seeds(self.values(c), other.values(c)) for c in compared}
 
     def attacks(self) -> dict[str, dict[str, Any]]:
         """Return the DSR under each attack over the seeds, the plain request's too."""
@@ -141,20 +153,44 @@ class _Found:
             for name in names
         }
 
-    def worst(self) -> list[str]:
-        """Name the worst attack of each seed, that of most seeds first."""
-        return [attack for attack, _ in Counter(map(_worst, self.rows.values())).most_common() if attack]
+    def worst(self) -> dict[str, Any]:
+        """Return the lowest of the attacks' means over seeds, its name, and the interval of the lowest.
 
-    def successes(self) -> dict[int, tuple[int, int]]:
-        """Return for each seed how many attempts succeeded, of how many scored."""
-        counted = {}
-        for seed, row in self.rows.items():
-            scored = [
-                row["dsr"]["per_attack"][name] for name, rate in _attacks(row).items() if rate is not None
-            ]
-            hits = sum(round((1 - one["rate"]) * one["n"]) for one in scored)
-            counted[seed] = (hits, sum(one["n"] for one in scored))
-        return counted
+        Its interval allows for its being the lowest of so many, and is over prompts: each attack counts as one
+        run, for all seeds are asked the same requests.
+        """
+        rates: dict[str, list[tuple[float, int]]] = {}
+        for row in self.rows.values():
+            for name, rate in _attacks(row).items():
+                if rate is not None:
+                    rates.setdefault(name, []).append((rate, row["dsr"]["per_attack"][name]["n"]))
+        found = lowest_share(
+            {name: (fmean(r for r, _ in own), float(min(n for _, n in own))) for name, own in rates.items()}
+        )
+        told = {"mean": found["rate"], "low": found["low"], "high": found["high"], "attack": found["attack"]}
+        return told | {
+            "over": None,
+            "n": len(self.rows),
+            "unknown": sum(not _attacks(r) for r in self.rows.values()),
+        }
+
+    def successes(self) -> dict[str, int]:
+        """Return how many attempts under attack succeeded, of how many scored, over all seeds."""
+        scored = [
+            row["dsr"]["per_attack"][name]
+            for row in self.rows.values()
+            for name, rate in _attacks(row).items()
+            if rate is not None
+        ]
+        hits = sum(round((1 - one["rate"]) * one["n"]) for one in scored)
+        return {"hits": hits, "n": sum(one["n"] for one in scored)}
+
+
+def _interval(row: Row, name: str) -> Interval:
+    """Return a figure's interval over the prompts of one run; (None, None) where it has none."""
+    details = {"dsr": row["dsr"], "distinct": row["diversity_detail"]}
+    found = ({**details, **row["over_refusal_detail"], **row["capability_detail"]}).get(name, {})
+    return found.get("low"), found.get("high")
 
 
 def _value(row: Row, name: str, floor: float) -> float | None:
@@ -164,7 +200,6 @@ def _value(row: Row, name: str, floor: float) -> float | None:
         return float(sum(rate < floor for rate in known)) if known else None
     figures: dict[str, float | None] = {
         "dsr": row["dsr"]["mean"],
-        "worst": row["dsr"]["worst"],
         **{kind: one["rate"] for kind, one in row["over_refusal_detail"].items()},
         **{skill: one["rate"] for skill, one in row["capability_detail"].items()},
         "distinct": row["diversity_detail"]["rate"],
@@ -177,8 +212,3 @@ def _attacks(row: Row) -> dict[str, float | None]:
     """Return the DSR under each attack; the plain request only where there is nothing else."""
     rates = {name: one["rate"] for name, one in row["dsr"]["per_attack"].items()}
     return {name: rate for name, rate in rates.items() if name != DIRECT} or rates
-
-
-def _worst(row: Row) -> str:
-    rates = {name: rate for name, rate in _attacks(row).items() if rate is not None}
-    return min(rates, key=lambda name: rates[name], default="")

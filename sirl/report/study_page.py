@@ -41,28 +41,27 @@ def markdown(table: Row) -> str:
 
 def _preface(study: Row) -> str:
     seeds = ", ".join(map(str, study["seeds"]))
-    means = f"Seed {seeds} alone: no interval."
+    means = f"Seed {seeds} alone."
     if len(study["seeds"]) > 1:
-        means = (
-            f"Means over seeds {seeds} with 95 % intervals over seeds (Student's t); no interval: one seed, or "
-            "all alike."
-        )
+        means = f"Means over seeds {seeds} with 95 % intervals over seeds (Student's t)."
     floor = number(100 * study["floor"], ".0f")
     return (
-        f"{means} Shares are in percent; the floor of an attack's DSR is {floor} %. *Fewer* says how many "
-        "times fewer attacks succeed than against the start. *Entropy* is the mean token entropy of replies "
-        "under attack. *Undecided* are replies without a verdict, of all; *failed* and *missing* are cells "
-        "without numbers."
+        f"{means} A † marks an interval over the prompts of one run, the widest, where there is one seed or "
+        f"all are alike. Shares are in percent; the floor of an attack's DSR is {floor} %. The lowest of the "
+        "attacks is that of the means over seeds; its interval is over prompts and allows for its being the "
+        "lowest of so many. *Succeeded* counts attempts under attack over all seeds. *Entropy* is the mean "
+        "token entropy of replies under attack. *Undecided* are replies without a verdict, of all; *failed* "
+        "and *missing* are cells without numbers."
     )
 
 
 def _figures(one: Row) -> list[str]:
-    heads = ["method", *(c.title for c in COLUMNS), "fewer", "seeds", "failed, missing", "undecided"]
+    heads = ["method", *(c.title for c in COLUMNS), "succeeded", "seeds", "failed, missing", "undecided"]
     rows = [
         [
             name(row, one["step"]),
             *(_with_names(row, c) for c in COLUMNS),
-            fewer(row),
+            succeeded(row),
             str(row["seeds"]),
             f"{row['failed']}, {row['missing']}",
             f"{row['undecided']} of {row['records']}",
@@ -81,15 +80,15 @@ def _is_known(row: Row) -> bool:
 def _differences(one: Row, to: str) -> list[str]:
     """Return the rows of methods that share a seed with what they are compared to; none, no table."""
     known = [row for row in one["rows"] if row[to] and any(pair["n"] for pair in row[to].values())]
-    rows = [[row["method"], *(c.figure(row[to][c.name], signed=True) for c in COLUMNS)] for row in known]
-    return grid(["method", *(c.title for c in COLUMNS)], rows) if rows else []
+    compared = [c for c in COLUMNS if known and c.name in known[0][to]]
+    rows = [[row["method"], *(c.figure(row[to][c.name], signed=True) for c in compared)] for row in known]
+    return grid(["method", *(c.title for c in compared)], rows) if rows else []
 
 
 def _with_names(row: Row, column: Column) -> str:
-    figure = column.figure(row["columns"][column.name])
-    return (
-        f"{figure} ({', '.join(row['worst_attacks'])})" if column.name == "worst" and row["seeds"] else figure
-    )
+    found = row["columns"][column.name]
+    figure = column.figure(found)
+    return f"{figure} ({found['attack']})" if found.get("attack") else figure
 
 
 def name(row: Row, step: int) -> str:
@@ -98,12 +97,10 @@ def name(row: Row, step: int) -> str:
     return f"{row['method']} (ended at {', '.join(map(str, other))})" if other else str(row["method"])
 
 
-def fewer(row: Row) -> str:
-    """Write how many times fewer attacks succeed than against the start."""
+def succeeded(row: Row) -> str:
+    """Write how many attempts under attack succeeded, of how many scored."""
     found = row["successes"]
-    if found["before"] is None or found["after"] is None:
-        return MISSING
-    return "none succeeds" if not found["after"] else f"{number(found['times_fewer'], '.1f')} x"
+    return f"{count(found['hits'])} of {count(found['n'])}" if found["n"] else MISSING
 
 
 def _after(step: int) -> str:
@@ -142,11 +139,11 @@ def _shown(one: Row) -> dict[str, Any]:
             "cells": [
                 (
                     _with_names(row, c),
-                    c.figure(row["differences"][c.name], signed=True) if row["differences"] else "",
+                    c.figure(row["differences"][c.name], signed=True) if c.name in row["differences"] else "",
                 )
                 for c in COLUMNS
             ],
-            "fewer": fewer(row),
+            "succeeded": succeeded(row),
             **{key: row[key] for key in ("seeds", "failed", "missing", "undecided", "records")},
         }
         for row in one["rows"]

@@ -60,6 +60,14 @@ def number(value: float | None, form: str = ".2f") -> str:
     return MISSING if value is None or not math.isfinite(value) else _signed(value, form)
 
 
+def times_fewer(found: Mapping[str, Any]) -> str:
+    """Write how many times fewer successes there are, with its interval, or that too few are left to say."""
+    if found["times_fewer"] is None:
+        return "too few prompts with a success on either side for a ratio"
+    value, low, high = (number(found[name], ".1f") for name in ("times_fewer", "low", "high"))
+    return f"{value}× fewer [{low}, {high}]"
+
+
 def count(value: int) -> str:
     """Write a count with thin groups of thousands."""
     return f"{value:,}".replace(",", "\u202f")
