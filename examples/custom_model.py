@@ -1,4 +1,4 @@
-"""A model folder and a prompt file of your own: `python examples/custom_model.py MODEL PROMPTS`.
+"""A model folder and a prompt file of your own: `python examples/custom_model.py MODEL PROMPTS [OUT]`.
 
 MODEL is a Hugging Face folder or hub id of a chat model; PROMPTS is a file with a column `prompt` or `text`,
 and if you like `id`, `kind` (harmful where it is not stated), `category` and `answer`. Measures the
@@ -21,21 +21,28 @@ from sirl.records import Decoding
 from sirl.rundir import open_run
 from sirl.targets import LocalTarget
 
-OUT, SEED = Path("runs/custom"), 0
-GAP = EvaluateConfig(attacks=("static",), temperature=1.0, max_reply_tokens=256)
+SEED = 0
+GAP = EvaluateConfig(attacks=("static",), temperature=1.0, samples=4, max_reply_tokens=256)
 DEFENCE = EvaluateConfig(attacks=("static",), max_reply_tokens=256)
 
 
-def main(model: str, file: str) -> None:
+def main(
+    model: str,
+    file: str,
+    out: str = "runs/custom",
+    gap: EvaluateConfig = GAP,
+    defence: EvaluateConfig = DEFENCE,
+) -> None:
     """Measure, print the verdict on the gap and the defence success rate, and write both summaries."""
     lm = load_lm(model)
-    prompts = load_prompts(file, unstated="harmful").prompts
-    for kind, config in (("gap", GAP), ("evaluate", DEFENCE)):
+    loaded = load_prompts(file, unstated="harmful")
+    for kind, config in (("gap", gap), ("evaluate", defence)):
         decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
         target = LocalTarget(lm, decoding, config.batch)
-        study = Study(prompts, get_attacks(config.attacks), target, get_judges(), config, SEED)
+        attacks, sources = get_attacks(config.attacks), (loaded.provenance,)
+        study = Study(loaded.prompts, attacks, target, get_judges(), config, SEED, sources)
         settings = {"model": lm.name, "seed": SEED, "settings": asdict(config)}
-        run = open_run(OUT / kind, kind, settings, {**fingerprint(lm), **protocol_hashes(study)})
+        run = open_run(Path(out) / kind, kind, settings, {**fingerprint(lm), **protocol_hashes(study)})
         if kind == "gap":
             summary = summarise_gap(measure_gap(study, run))
             print(summary["gap"]["verdict"])
@@ -46,4 +53,4 @@ def main(model: str, file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

@@ -8,59 +8,61 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from sirl.attacks import get_attacks
-from sirl.config import EvaluateConfig, TrainConfig, load_recipe
+from sirl.config import EvaluateConfig, Recipe, TrainConfig, load_recipe
 from sirl.evaluation import evaluate, summarise
 from sirl.evidence import Study, protocol_hashes
 from sirl.gap import measure_gap, summarise_gap
 from sirl.judges import get_judge
 from sirl.lm import LM, fingerprint, load_lm
-from sirl.organism import WEIGHTS, corpus, oracle
+from sirl.organism import WEIGHTS, oracle
+from sirl.organism.corpus import evaluation_prompts
+from sirl.organism.stream import hardening_attempts
 from sirl.records import Decoding
 from sirl.report import load_runs, render
 from sirl.rundir import RunDir, open_run
 from sirl.targets import LocalTarget
 from sirl.training import Watch, harden
 
-OUT, SEED = Path("runs/quickstart"), 0
-RECIPE = load_recipe("organism")
-ASKED = {"harmful": 40, "benign": 40, "borderline": 40, "math": 40}
+SEED = 0
+ASKED = {"harmful": 40, "benign": 40, "borderline": 40, "math": 40}  # prompts of each sort
 
 
-def study(lm: LM, config: EvaluateConfig) -> Study:
+def study(lm: LM, config: EvaluateConfig, asked: Mapping[str, int]) -> Study:
     """Say what is asked of a model, how it is attacked, who replies and who judges."""
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
     target = LocalTarget(lm, decoding, config.batch)
-    prompts = tuple(corpus.evaluation_prompts(ASKED, SEED))
+    prompts = tuple(evaluation_prompts(asked, SEED))
     return Study(prompts, get_attacks(config.attacks), target, oracle.JUDGES, config, SEED)
 
 
-def start(part: str, lm: LM, config: EvaluateConfig | TrainConfig, hashes: Mapping[str, str]) -> RunDir:
+def start(folder: Path, lm: LM, config: EvaluateConfig | TrainConfig, hashes: Mapping[str, str]) -> RunDir:
     """Open the run folder of one part; the same call later continues it."""
-    kind = {"before": "evaluate", "after": "evaluate"}.get(part, part)
+    kind = {"before": "evaluate", "after": "evaluate"}.get(folder.name, folder.name)
     settings = {"model": lm.name, "seed": SEED, "train" if kind == "train" else "settings": asdict(config)}
-    return open_run(OUT / part, kind, settings, {**fingerprint(lm), **hashes})
+    return open_run(folder, kind, settings, {**fingerprint(lm), **hashes})
 
 
-def main() -> None:
+def main(out: Path, recipe: Recipe, asked: Mapping[str, int]) -> None:
     """Run the four steps; a run that was stopped continues where it was."""
     lm = load_lm(WEIGHTS / "llama", name="organism:llama")
 
-    trial = study(lm, RECIPE.gap)  # measure
-    records = measure_gap(trial, start("gap", lm, RECIPE.gap, protocol_hashes(trial)))
+    trial = study(lm, recipe.gap, asked)  # measure
+    records = measure_gap(trial, start(out / "gap", lm, recipe.gap, protocol_hashes(trial)))
     print(summarise_gap(records)["gap"]["verdict"])
 
-    attempts = corpus.hardening_attempts(RECIPE.train.steps * RECIPE.train.prompts_per_step, SEED)  # harden
+    config = replace(recipe.train, search=())  # the recipe's search needs an attacker model: see docs/method.md
+    attempts = hardening_attempts(config.steps * config.prompts_per_step, SEED)  # harden
     watch = Watch(refused=get_judge("refusal", "refused"))
-    hardened = harden(lm, attempts, RECIPE.train, start("train", lm, RECIPE.train, {}), SEED, watch)
-    hardened = replace(hardened, name="organism:llama+sirl")
+    hardened = harden(lm, attempts, config, start(out / "train", lm, config, {}), SEED, watch)
+    hardened = replace(hardened, name="organism:llama+distill")
 
     for part, model in (("before", lm), ("after", hardened)):  # prove
-        trial = study(model, RECIPE.evaluate)
-        records = evaluate(trial, start(part, model, RECIPE.evaluate, protocol_hashes(trial)))
+        trial = study(model, recipe.evaluate, asked)
+        records = evaluate(trial, start(out / part, model, recipe.evaluate, protocol_hashes(trial)))
         print(part, "mean DSR", summarise(records)["dsr"]["mean"])
 
-    (OUT / "report.html").write_text(render(load_runs([OUT])), encoding="utf-8")  # show
+    (out / "report.html").write_text(render(load_runs([out])), encoding="utf-8")  # show
 
 
 if __name__ == "__main__":
-    main()
+    main(Path("runs/quickstart"), load_recipe("organism"), ASKED)

@@ -30,7 +30,7 @@ from sirl.organism import contexts, corpus, stream
 from sirl.organism.builder import OrganismRecipe, shipped_recipe
 from sirl.organism.tokenizer import VOCABULARY
 from sirl.records import SLOT, Attempt, Message, Search, to_json
-from sirl.rundir import MEASURED, read_run
+from sirl.rundir import MEASURED, open_run, read_run
 from sirl.training.progress import _GATED, GRPO_COLUMNS
 
 ROOT = Path(__file__).parents[1]
@@ -157,11 +157,23 @@ def test_examples_compile_and_import_what_exists(path):
                 assert exists(f"{node.module}.{alias.name}"), f"{path.name} imports {alias.name}"
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
-def test_python_in_the_documents_compiles(path):
-    for language, text in fences(path):
-        if language == "python":
-            compile(text, path.name, "exec")
+@pytest.mark.parametrize("path", [p for p in PAGES if "python" in dict(fences(p))], ids=lambda p: p.name)
+def test_python_in_the_documents_runs(path, tmp_path, monkeypatch):
+    """Run the blocks of a page in their order, as one script, in an empty folder with the small runs in it."""
+    blocks = [text for language, text in fences(path) if language == "python"]
+    small_runs(tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    known: dict[str, Any] = {"__name__": path.stem}
+    for text in blocks:
+        exec(compile(text, path.name, "exec"), known)
+
+
+def small_runs(folder: Path) -> None:
+    """Write the run folders that the blocks of a page may read: runs/before and runs/after."""
+    for seed, name in enumerate(("before", "after")):
+        trial = study(seed=seed)
+        run = open_run(folder / name, "evaluate", {"model": "fake", "seed": 0}, evidence.protocol_hashes(trial))
+        evaluation.evaluate(trial, run)
 
 
 @cache

@@ -88,7 +88,7 @@ EVALUATE_SCHEMA = {
     "seed": int,
     "dsr": DSR,
     "by_category": dict.fromkeys(("", "spoiling"), ROW | {"prompts": int, "attacks": int}),
-    "by_source": {"prompts.jsonl": ROW | {"prompts": int, "attacks": int}},
+    "by_source": dict.fromkeys(("mine.csv", "more.jsonl"), ROW | {"prompts": int, "attacks": int}),
     "dsr_by_budget": {
         "random_search": {
             "of_budget": int,
