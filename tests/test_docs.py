@@ -310,10 +310,10 @@ def documented(title: str) -> dict[str, Any]:
 
 
 def keys(value: Any) -> Any:
-    """Return the tree of keys; the rows of a table by attack or category stand for one another."""
+    """Return the tree of keys; the rows of a table by attack, category or source stand for one another."""
     if not isinstance(value, dict):
         return None
-    tables = ("per_attack", "by_category", "dsr_by_budget")
+    tables = ("per_attack", "by_category", "by_source", "dsr_by_budget")
     return {k: keys(next(iter(v.values())) if k in tables and v else v) for k, v in value.items()}
 
 
@@ -323,7 +323,7 @@ def work(records: list[Any]) -> dict[str, Any]:
 
 def test_the_documented_summaries_have_the_keys_of_the_real_ones():
     trial = study()
-    prompts = [p if p.category else replace(p, category="spoiling") for p in trial.prompts]
+    prompts = [replace(p, category=p.category or "spoiling", source="mine.csv") for p in trial.prompts]
     search = Search("adaptive", 8, 4, 4)
     attempts = [Attempt(p, "aim", (Message("user", p.text),), search=search) for p in prompts]
     records = evidence.judged(FakeTarget().reply(attempts, 0), trial.judges)

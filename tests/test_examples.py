@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import runpy
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from accelerate.commands.launch import launch_command_parser
+from commands import sirl
 from test_docs import EXAMPLES, ROOT, parse
 
 from sirl.config import EvaluateConfig, TrainConfig, load_recipe
@@ -95,19 +94,13 @@ def test_custom_target_and_read_run(tmp_path, capsys):
     assert "change 0.0" in said
 
 
-def test_custom_attack_and_judge_by_the_command_line(tmp_path, prompts):
+def test_custom_attack_and_judge_by_the_command_line(tmp_path, prompts, monkeypatch):
     words = ["evaluate", LLAMA, "--out", tmp_path / "run", "--prompts", prompts]
     words += ["--attacks", "examples.custom_attack:attack", "--judge", "harmful=examples.custom_judge:judge"]
     words += ["--set", "evaluate.max_reply_tokens=24", "--set", "evaluate.max_unscored=1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "sirl", *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(ROOT)  # where examples.custom_attack is found
+    code, _, err = sirl(*words)
+    assert code == 0, err
     records = [to_json(r) for r in read_run(tmp_path / "run").records()]
     asked = [r for r in records if r["completion"]["attempt"]["prompt"]["kind"] == "harmful"]
     assert len(asked) == 4
