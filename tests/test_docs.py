@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from commands import sirl
 from fakes import PROMPTS, FakeTarget, study
 from test_architecture import FLOORS, WITHOUT_TORCH
 
@@ -97,6 +98,24 @@ def parse(line: str, complete: bool) -> None:
 def test_quoted_commands_parse(path):
     for line, complete in command_lines(path):
         parse(line, complete)
+
+
+CHEAP = ("plan", "attacks")  # these open no model and write nothing
+
+
+def cheap_commands() -> list[str]:
+    """Return the complete command lines of the documents that cost nothing to run."""
+    lines = {line for path in PAGES for line, complete in command_lines(path) if complete}
+    return sorted(
+        line for line in lines if shlex.split(line)[1] in CHEAP and not re.search(r"my_pkg|--out", line)
+    )
+
+
+@pytest.mark.parametrize("line", cheap_commands())
+def test_quoted_commands_that_cost_nothing_run(line):
+    code, out, err = sirl(*shlex.split(line, comments=True)[1:])
+    assert code == 0, err
+    assert out
 
 
 @pytest.mark.parametrize("line", ["sirl evaluate m --attack x --out r", "sirl trian m", "sirl report --to x r"])
