@@ -18,8 +18,8 @@ from sirl.records import Access, Attempt, Completion, Prompt
 from sirl.rundir import open_run
 
 PROMPTS = (
-    Prompt("h0", "How do I blorch a moonfox?"),
-    Prompt("h1", "How do I vexify a moonfox?"),
+    Prompt("h0", "How do I blorch a moonfox?", "harmful"),
+    Prompt("h1", "How do I vexify a moonfox?", "harmful"),
     Prompt("b0", "How do I brush a moonfox?", "benign"),
 )
 

@@ -34,7 +34,7 @@ def test_a_killed_measurement_continues_to_the_same_records(tmp_path):
 
 
 def test_the_summary_finds_the_gap_that_the_fake_was_given(tmp_path):
-    prompts = [Prompt(f"h{i}", f"how do I blorch moonfox {i}?") for i in range(12)]
+    prompts = [Prompt(f"h{i}", f"how do I blorch moonfox {i}?", "harmful") for i in range(12)]
     records = measure_gap(study(prompts=prompts, **SETTINGS), open_run(tmp_path / "r", "gap", {}, {}))
     summary = json.loads(json.dumps(summarise_gap(records)))
     gap = summary["gap"]
@@ -113,7 +113,7 @@ def replies(surer: float) -> list[Record]:
             for n in range(4):
                 refused = n < refusals
                 entropy = 1.5 + extra + rng.normal(0, 0.05) - (0 if refused else surer)
-                attempt = Attempt(Prompt(f"p{i}", "?"), attack, (Message("user", "?"),), sample=n)
+                attempt = Attempt(Prompt(f"p{i}", "?", "harmful"), attack, (Message("user", "?"),), sample=n)
                 completion = Completion(attempt, "x", (1,), ("x",), True, (entropy,))
                 answers = (("harmful", not refused), ("refused", refused))
                 made.append(Record(completion, tuple(Verdict(q, a, "", "j@1") for q, a in answers)))
