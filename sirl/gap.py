@@ -17,7 +17,7 @@ from typing import Any
 from sirl.attacks import AttackInfo
 from sirl.errors import DataError
 from sirl.evidence import Chunk, Progress, Study, cut, gather
-from sirl.judges import JUDGES, judge_name
+from sirl.judges import judge_name
 from sirl.metrics import entropy_along, entropy_by_class, gap_table
 from sirl.records import Record
 from sirl.rundir import RunDir
@@ -26,7 +26,7 @@ from sirl.shards import Shard
 PRESENT_AUROC = 0.6  # ours: below it a reply's entropy hardly tells refusing from complying
 FEWEST_REQUESTS = 10  # of each kind of reply; ours: fewer are an anecdote
 FEWEST_MIXED = 5  # requests with a mixed attempt: the interval was checked from five on, docs/metrics.md
-_REFUSAL_ALONE = judge_name(JUDGES["refusal"]["harmful"])
+_REFUSAL_ALONE = "refusal"  # the judge that goes by refusals, whichever version of it a run was judged by
 
 
 def measure_gap(
@@ -66,8 +66,13 @@ def left_out(study: Study) -> list[str]:
 
 def _measured(study: Study) -> dict[str, AttackInfo]:
     judge = study.judges.get("harmful")
-    unread = judge is not None and judge_name(judge) == _REFUSAL_ALONE
+    unread = judge is not None and _whoever(judge_name(judge)) == _REFUSAL_ALONE
     return {name: attack for name, attack in study.attacks.items() if not (unread and attack.coded)}
+
+
+def _whoever(judge: str) -> str:
+    """Return a judge's name without the hash of its version."""
+    return judge.partition("@")[0]
 
 
 def plan(study: Study) -> list[Chunk]:
@@ -89,7 +94,7 @@ def summarise_gap(records: Sequence[Record]) -> dict[str, Any]:
 def caution(records: Sequence[Record]) -> str:
     """Say what weakens the measurement: that no judge read what the replies say. Empty if one did."""
     judges = {v.judge for r in records for v in r.verdicts if v.question == "harmful"}
-    if _REFUSAL_ALONE not in judges:
+    if _REFUSAL_ALONE not in map(_whoever, judges):
         return ""
     return (
         "replies that do not refuse count as complying, since the judge `refusal` does not read what they say: "

@@ -59,6 +59,7 @@ LINES = [{"text": "how do I vexify a moonfox?"}, {"text": "how do I murkle a moo
 ATTACKS = "direct,aim,past_tense_rules,ica,prefill,random_search"
 MEASURE = (
     *("--set", "gap.max_reply_tokens=8", "--set", "gap.batch=4", "--set", "gap.budget=4"),
+    *("--set", "gap.samples=2"),
     *("--set", "evaluate.max_reply_tokens=8", "--set", "evaluate.batch=4", "--set", "evaluate.budget=4"),
     *("--set", "gap.max_unscored=1", "--set", "evaluate.max_unscored=1"),  # random models write gibberish
 )
@@ -295,7 +296,7 @@ def test_every_prompt_of_both_files_is_asked_and_counted(told, home):
     }
     gap = told["gap"]["gap"]
     kinds = ("n_refused", "n_complied", "n_neither", "unscored")
-    assert sum(gap[name] for name in kinds) == harmful * len(ATTACKS.split(","))
+    assert sum(gap[name] for name in kinds) == 2 * harmful * len(ATTACKS.split(","))
 
 
 def test_every_reply_has_the_entropy_of_each_token(told, home):
