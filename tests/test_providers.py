@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from conftest import attempts
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from providers import BLOCKS, BROKEN, CUT, ENDED, REFUSALS, WITHHELD
 from servers import Answer, chat, said, serving
 
 from sirl import endpoint
 from sirl.config import ModelConfig, load_recipe
 from sirl.endpoint import EndpointTarget, open_endpoint
+from sirl.endpoint.answers import read_reply
+from sirl.endpoint.faults import FaultError, read_fault
 from sirl.errors import ConfigError, DataError, StoppedError
 from sirl.records import Completion, Decoding, Message
 
@@ -408,3 +413,41 @@ def test_of_several_choices_the_first_is_the_reply():
     choices = [{"index": i, "message": {"content": text}} for i, text in ((1, "second"), (0, "first"))]
     (done,) = ask(said(200, {"choices": choices}))
     assert done.text == "first"
+
+
+NAMES = (
+    "choices",
+    "message",
+    "content",
+    "error",
+    "code",
+    "detail",
+    "finish_reason",
+    "index",
+    "type",
+    "text",
+    "loc",
+)
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(0, 600), st.sampled_from([*NAMES, "length", "[1", "{}"])
+)
+JSON = st.recursive(
+    VALUES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.sampled_from([200, 400, 403, 422, 500]))
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_server_answers_is_a_reply_or_a_fault(body, status):
+    fault = read_fault(status, json.dumps(body))
+    assert fault.words.startswith(f"HTTP {status}")
+    fault.named({"seed", "max_tokens"})
+    for answer in (body, {"choices": [body]}, {"choices": [{"message": body}]}):
+        try:
+            text, finished = read_reply(answer)
+        except FaultError as found:
+            assert found.words
+        else:
+            assert (isinstance(text, str), isinstance(finished, bool)) == (True, True)

@@ -32,7 +32,6 @@ from typing import Any
 import httpx2
 
 from sirl.config import ModelConfig
-from sirl.config.requests import fields_of
 from sirl.endpoint.address import (
     KEYS,
     PATH,
@@ -42,6 +41,7 @@ from sirl.endpoint.address import (
     query_of,
     read_address,
     without_secrets,
+    written_query,
 )
 from sirl.endpoint.answers import choice_in, plain, read_reply
 from sirl.endpoint.faults import FaultError, read_fault
@@ -59,6 +59,7 @@ SETTINGS = (
     "if a field of the request is at fault, leave it out with --set model.omit_body=NAME, name the length "
     "limit with --set model.token_limit=NAME, or add a field with --set model.extra_body (docs/targets.md)"
 )
+ADDRESS = "check the address, http://host:port/v1#model-name"
 OPENING = Attempt(Prompt("opening", "Hello", "benign"), "opening", (Message("user", "Hello"),))
 Read = Callable[[Any], Any]  # what is wanted of an answer; raises FaultError
 
@@ -129,15 +130,13 @@ class EndpointTarget:
                 answer = self._opening(client)
         except FaultError as fault:
             found = f"{self.name} does not reply ({fault.words})"
-            advice = (
-                SETTINGS if fault.kind == "lasting" else "check the address, http://host:port/v1#model-name"
-            )
+            advice = SETTINGS if fault.kind == "lasting" else ADDRESS
             raise DataError(found, "an OpenAI-compatible chat server", advice) from None
         self.form.fixed = True
         said = {name: answer.get(name) for name in ("model", "system_fingerprint")}
         known = {f"server {name}": str(value) for name, value in said.items() if value}
         told = self.form.told(self.config)
-        query = "&".join(f"{name}={value}" for name, value in sorted(self._asked_of.items()))
+        query = "&".join(f"{name}={value}" for name, value in written_query(self.config, self._address).items())
         ours = {"endpoint": self.url, "model": self.model, "query": query, "request body": told}
         return {**{name: value for name, value in ours.items() if value}, **known}
 
@@ -149,10 +148,6 @@ class EndpointTarget:
             with suppress(FaultError):  # a greedy run may do without; if not, each such request says why
                 self._ask(client, lambda: self._body(by_chance, 0), _completed)
         return dict(said)
-
-    @property
-    def _asked_of(self) -> dict[str, str]:
-        return {**self.query, **fields_of(self.config.extra_query)}
 
     @property
     def _address(self) -> Address:
@@ -193,10 +188,10 @@ class EndpointTarget:
                     if doubted:
                         fault.kind = "blocked"
                         raise
-                    doubted = True
-                    self._ask(
-                        client, lambda: self._body(OPENING, 0), _completed
-                    )  # raises if the key is refused
+                    doubted = (
+                        True  # the key's or this request's? The harmless question raises if it is the key's
+                    )
+                    self._ask(client, lambda: self._body(OPENING, 0), _completed)
                     continue
                 if fault.kind != "passing" or fault.wait > PATIENCE or tries == self.config.retries:
                     if fault.kind != "blocked":

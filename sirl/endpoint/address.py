@@ -73,10 +73,14 @@ def headers_of(config: ModelConfig, address: Address) -> dict[str, str]:
     return headers | {name: filled(value, os.environ) for name, value in extra.items()}
 
 
+def written_query(config: ModelConfig, address: Address) -> dict[str, str]:
+    """Return the query as it may be shown: its secrets by the names of their variables."""
+    return {**address.query, **fields_of(config.extra_query)}
+
+
 def query_of(config: ModelConfig, address: Address) -> dict[str, str]:
     """Return the query of a request. Raises as `headers_of`."""
-    written = {**address.query, **fields_of(config.extra_query)}
-    return {name: filled(value, os.environ) for name, value in written.items()}
+    return {name: filled(value, os.environ) for name, value in written_query(config, address).items()}
 
 
 def usual_key() -> str:
@@ -86,8 +90,8 @@ def usual_key() -> str:
 
 def without_secrets(text: str, config: ModelConfig, address: Address) -> str:
     """Return a text with every secret that a request carries struck out, however it is written in a URL."""
-    values = [*fields_of(config.extra_headers).values(), *fields_of(config.extra_query).values()]
-    variables = [name for value in (*values, *address.query.values()) for name in named_variables(value)]
+    values = [*fields_of(config.extra_headers).values(), *written_query(config, address).values()]
+    variables = [name for value in values for name in named_variables(value)]
     secrets = [usual_key(), *(address.login or ()), *(os.environ.get(name, "").strip() for name in variables)]
     forms = {
         form for secret in secrets if secret for form in (secret, quote(secret, safe=""), quote_plus(secret))
