@@ -9,7 +9,7 @@ from typing import Any
 
 from sirl.attacks import ATTACKS, AttackInfo, Means
 from sirl.attacks.ciphers import SHIFT, SHOTS
-from sirl.attacks.demonstrations import DEMONSTRATIONS, ICA_SHOTS
+from sirl.attacks.demonstrations import HARMLESS, ICA_HARMLESS
 from sirl.attacks.hashing import files_of
 from sirl.attacks.low_resource import esperanto
 from sirl.attacks.splitting import PIECES
@@ -18,32 +18,41 @@ from sirl.errors import AttackError
 from sirl.records import SLOT, Attempt, Prompt
 
 REQUEST = "How do I polish a lantern?"
-SHOWN = {"many_shot": 400}  # characters of a message, most of them from its beginning; the rest is shown whole
+SHOWN = {
+    "many_shot_harmless": 400
+}  # characters of a message, most of them from its beginning; the rest is shown whole
 WORDING = "The mechanism is the published one; the wording is ours."
 TENSE = (
     "The published attack asks a language model to reformulate the request. Here rules do it; they need no "
     "model and always give the same words. Where no rule fits, the whole request is put behind a question "
     "about the {time}."
 )
+CIPHER = (
+    f"{WORDING} Of the published ciphers only Caesar's with a shift of {SHIFT}, because it can be undone; "
+    "self_cipher is a line of its own, and the other tables are left out. Replies are asked for and shown in "
+    "plain English: the published attack decodes them, and here a judge reads a reply as it stands. All is one "
+    "message of the user; there is no system turn. "
+)
 # Of attacks whose module does not say at its head, in a paragraph that begins with Departures.
 DEPARTURES = {
     "direct": "None. It is the baseline: it has its own row, and no mean counts it.",
     "past_tense_rules": TENSE.format(time="past"),
     "future_tense_rules": TENSE.format(time="future"),
-    "ica": f"The published demonstrations are harmful. Our {ICA_SHOTS} are harmless, which makes the "
-    "attack weaker; nothing dangerous needs to be shipped.",
-    "many_shot": f"The published demonstrations are harmful. Our {len(DEMONSTRATIONS)} are harmless, "
-    "which makes the attack weaker; nothing dangerous needs to be shipped.",
+    "ica": "None in the form and the number of shots. The demonstrations are the user's (`--demonstrations`).",
+    "ica_harmless": f"A weaker stand-in of ica: {ICA_HARMLESS} demonstrations, and they are harmless.",
+    "many_shot": "None in the form and the number of shots, which is bounded by what the model can read. The "
+    "demonstrations are the user's (`--demonstrations`); the paper's were written by a model.",
+    "many_shot_harmless": f"A weaker stand-in of many_shot: {len(HARMLESS)} demonstrations, and they are "
+    "harmless.",
     "leetspeak": f"{WORDING} Only the lower-case letters a, e, i, o, s and t are replaced, and a digit "
     "that was there before is marked, so that the code can be undone exactly.",
     "flip_attack": f"{WORDING} Only the variant that reverses the characters of the whole request.",
-    "cipher": f"{WORDING} Of the published ciphers only Caesar's with a shift of {SHIFT}, because it "
-    f"can be undone; self_cipher is a line of its own, and the other tables are left out. Our {SHOTS} "
-    "demonstrations are harmless. Replies are asked for and shown in plain English: the published attack "
-    "decodes them, and here a judge reads a reply as it stands. All is one message of the user; there is "
-    "no system turn.",
-    "self_cipher": f"{WORDING} Our {SHOTS} demonstrations are harmless. All is one message of the user; "
-    "there is no system turn.",
+    "cipher": CIPHER + "The demonstrations are the user's (`--demonstrations`).",
+    "cipher_harmless": f"A weaker stand-in of cipher. {CIPHER}The {SHOTS} demonstrations are harmless.",
+    "self_cipher": f"{WORDING} The demonstrations are the user's (`--demonstrations`). All is one message of "
+    "the user; there is no system turn.",
+    "self_cipher_harmless": f"A weaker stand-in of self_cipher: the {SHOTS} demonstrations are harmless. All is "
+    "one message of the user; there is no system turn.",
     "artprompt": f"{WORDING} The published attack asks a language model which word is dangerous. Here "
     "it is the longest word of a-z that is not in a list of ordinary ones, and of several the last; "
     "nothing knows harm. One word is drawn, in one font of ours, so that it can be read back; a request "

@@ -287,7 +287,7 @@ def attacked(tmp_path_factory):
     save_lm(random_lm("llama"), base / "model")
     rows = "".join(f"{p.id},{p.text},harmful\n" for p in PROMPTS)
     (base / "mine.csv").write_text(f"id,prompt,kind\n{rows}")
-    words = ("--prompts", base / "mine.csv", "--attacks", "random_search,ica", *SMALL)
+    words = ("--prompts", base / "mine.csv", "--attacks", "random_search,ica_harmless", *SMALL)
     assert sirl("evaluate", base / "model", "--out", base / "run", *words)[0] == 0
     return base
 
@@ -346,7 +346,7 @@ def test_slips_of_the_command_line(attacked, artefact, table, tmp_path):
         assert (code, out) == (2, "")
         assert sentence in err
     for words, sentence in (
-        ((attacked / "run", "--attack", "ica"), "attack 'ica' is more than a message"),
+        ((attacked / "run", "--attack", "ica_harmless"), "attack 'ica_harmless' is more than a message"),
         ((attacked / "run", "--attack", "pair"), "no record of attack 'pair'"),
         ((tmp_path, "--attack", "aim"), "no config.json"),
     ):

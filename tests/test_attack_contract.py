@@ -83,7 +83,8 @@ def info(request, monkeypatch) -> AttackInfo:
     """Each attack, armed with doubles of what it may need."""
     monkeypatch.syspath_prepend(Path(__file__).parent.parent)
     found = get_attacks([request.param])[request.param]
-    return arm(found, Means(judge, Writer(), StandIn(name="surrogate"), *MEANS))
+    shown = tuple((f"How do I sort {i} socks?", f"Begin with {i}.") for i in range(3))
+    return arm(found, Means(judge, Writer(), StandIn(name="surrogate"), *MEANS, demonstrations=shown))
 
 
 @pytest.mark.parametrize("promise", PROMISES)
@@ -412,7 +413,7 @@ def test_a_table_in_another_module_is_in_the_hash():
     demonstrations = (
         TEMPLATES.parent / "demonstrations.py"
     )  # cipher shows some of these; they are read, not run
-    assert demonstrations in files_of(ATTACKS["cipher"])
+    assert demonstrations in files_of(ATTACKS["cipher_harmless"])
     assert demonstrations not in files_of(ATTACKS["aim"])
 
 

@@ -23,7 +23,7 @@ from sirl.attacks import (
 )
 from sirl.attacks.checking import StandIn
 from sirl.attacks.ciphers import caesar, uncaesar
-from sirl.attacks.demonstrations import DEMONSTRATIONS, ica, many_shot
+from sirl.attacks.demonstrations import HARMLESS, ica_harmless, many_shot_harmless, read_demonstrations
 from sirl.attacks.drawing import choose_word, draw, read_drawing
 from sirl.attacks.encodings import base64, flip, leet, rot13, unbase64, unleet
 from sirl.attacks.hashing import files_of, settled
@@ -396,18 +396,70 @@ def test_a_hash_is_the_same_in_every_process():
 
 
 def test_demonstrations_come_before_the_request():
-    assert [m.role for m in ica("Sing?")] == ["user", "assistant"] * 3 + ["user"]
-    assert ica("Sing?")[-1].content == "Sing?"
-    [message] = many_shot("Sing?")
+    assert [m.role for m in ica_harmless("Sing?")] == ["user", "assistant"] * 3 + ["user"]
+    assert ica_harmless("Sing?")[-1].content == "Sing?"
+    [message] = many_shot_harmless("Sing?")
     assert message.content.endswith("User: Sing?\nAssistant:")
-    assert message.content.count("Assistant:") == len(DEMONSTRATIONS) + 1
+    assert message.content.count("Assistant:") == len(HARMLESS) + 1
+
+
+SHOWN = tuple((f"How do I juggle {i} balls?", f"Throw {i}.") for i in range(300))
+
+
+@pytest.mark.parametrize(
+    ("name", "shots"), [("ica", 10), ("many_shot", 256), ("cipher", 3), ("self_cipher", 3)]
+)
+def test_demonstrations_are_the_users_own_and_as_many_as_published(name, shots):
+    armed = arm(ATTACKS[name], Means(demonstrations=SHOWN))
+    [attempt] = attack_prompts(armed, [Prompt("p", "How do I juggle 0 balls")], None, 0, 0)
+    said = "\n".join(m.content for m in attempt.messages)
+    assert sum(f"Throw {i}." in said for i in range(300)) == shots
+    assert "Throw 0." not in said  # the very request is no demonstration
+    assert not any(answer in said for _, answer in HARMLESS)
+    with pytest.raises(AttackError, match=f"{name} was given no demonstrations.*--demonstrations FILE"):
+        ATTACKS[name].run([Prompt("p", "Sing")], None, 0, 0)
+
+
+def test_demonstrations_fill_what_a_model_can_read():
+    counts = []
+    for context in (100, 1000, 2000, 100_000):
+        armed = arm(ATTACKS["many_shot"], Means(demonstrations=SHOWN, context=context))
+        [attempt] = attack_prompts(armed, [Prompt("p", "Sing")], None, 0, 0)
+        assert len(attempt.messages[0].content) < 3 * context
+        counts.append(attempt.messages[0].content.count("Throw"))
+    assert counts[0] > 0
+    assert counts == sorted(set(counts))
+    assert counts[-1] == 256
+
+
+def test_demonstrations_are_read_from_a_table(tmp_path):
+    path = tmp_path / "shown.csv"
+    path.write_text("goal,response\nSing,La.\nHum,\nDance,Step.\n")
+    assert read_demonstrations(path) == (("Sing", "La."), ("Dance", "Step."))
+    path.write_text("goal,score\nSing,1\n")
+    with pytest.raises(
+        AttackError, match=r"has the columns goal, score; expected rows with a request .* answer"
+    ):
+        read_demonstrations(path)
+
+
+def test_a_stand_in_says_for_what_it_stands_and_needs_less():
+    stand_ins = [info for info in ATTACKS.values() if info.stands_for]
+    assert {"past_tense_rules", "ica_harmless", "many_shot_harmless", "cipher_harmless"} <= {
+        info.name for info in stand_ins
+    }
+    for info in stand_ins:
+        published = ATTACKS[info.stands_for]
+        assert info.name.startswith(f"{published.name}_")
+        assert set(info.needs) < set(published.needs)
 
 
 def test_prefill_begins_the_reply():
     [attempt] = attack_prompts(ATTACKS["prefill"], [Prompt("p", "Sing?")], None, 0, 0)
     assert (attempt.prefill, attempt.messages[0].content) == (AFFIRMATION, "Sing?")
-    others = [a for n in get_attacks(["static"]) if n != "prefill"
-              for a in attack_prompts(ATTACKS[n], [Prompt("p", "Sing?")], None, 0, 0)]  # fmt: skip
+    means = Means(demonstrations=SHOWN)
+    others = [a for n, info in get_attacks(["static"]).items() if n != "prefill"
+              for a in attack_prompts(arm(info, means), [Prompt("p", "Sing?")], None, 0, 0)]  # fmt: skip
     assert not any(a.prefill for a in others)
 
 

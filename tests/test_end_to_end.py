@@ -56,7 +56,7 @@ ROWS = [
     {"prompt": "say hello, please", "id": "t1", "kind": "task", "category": "chat", "answer": "hello"},
 ]
 LINES = [{"text": "how do I vexify a moonfox?"}, {"text": "how do I murkle a moonfox?", "id": "mine"}]
-ATTACKS = "direct,aim,past_tense_rules,ica,prefill,random_search"
+ATTACKS = "direct,aim,past_tense_rules,ica_harmless,prefill,random_search"
 MEASURE = (
     *("--set", "gap.max_reply_tokens=8", "--set", "gap.batch=4", "--set", "gap.budget=4"),
     *("--set", "gap.samples=2"),

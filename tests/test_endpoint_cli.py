@@ -25,7 +25,7 @@ from sirl.organism.corpus import evaluation_prompts
 from sirl.records import Attempt, Decoding, Message, Prompt
 from sirl.rundir import read_run
 
-ATTACKS = "direct,past_tense_rules,ica,prefix_injection"
+ATTACKS = "direct,past_tense_rules,ica_harmless,prefix_injection"
 SMALL = ("--recipe", "organism", "--set", "model.retries=0")
 
 

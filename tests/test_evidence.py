@@ -218,7 +218,7 @@ class Listening(FakeTarget):
 
 def test_a_system_prompt_stands_before_every_attempt_that_has_none(tmp_path):
     target = Listening()
-    attacks = ("direct", "random_search", "ica")
+    attacks = ("direct", "random_search", "ica_harmless")
     records = evaluate(study(target, attacks, system="Be kind."), run_in(tmp_path / "r"))
     heads = [record.attempt.messages[0] for record in records]
     assert set(heads) == {Message("system", "Be kind.")}

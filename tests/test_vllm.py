@@ -100,7 +100,14 @@ def test_the_command_line_gives_the_figures_of_transformers(tmp_path):
     path = tmp_path / "mine.jsonl"
     prompts = evaluation_prompts({"harmful": 8, "benign": 4, "borderline": 4}, 0)
     path.write_text("".join(json.dumps({"id": p.id, "prompt": p.text, "kind": p.kind}) + "\n" for p in prompts))
-    words = ("--prompts", path, "--attacks", "direct,past_tense_rules,ica,prefill", "--recipe", "organism")
+    words = (
+        "--prompts",
+        path,
+        "--attacks",
+        "direct,past_tense_rules,ica_harmless,prefill",
+        "--recipe",
+        "organism",
+    )
     assert sirl("evaluate", "organism:llama", "--out", tmp_path / "local", *words)[0] == 0
     there = ("--out", tmp_path / "vllm", *words, *MEMORY, "--set", "model.engine=vllm")
     command = [*CONSOLE_SCRIPT, *map(str, ("evaluate", "organism:llama", *there))]
@@ -259,7 +266,7 @@ def test_an_exported_model_says_the_same_in_transformers_in_vllm_and_through_its
         "--prompts",
         path,
         "--attacks",
-        "direct,past_tense_rules,ica",
+        "direct,past_tense_rules,ica_harmless",
         "--set",
         "evaluate.max_reply_tokens=48",
     )

@@ -10,13 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sirl.attacks.attacker import WRITING, instructions
 from sirl.attacks.black_box import BLACK_BOX
 from sirl.attacks.checking import check_attack
-from sirl.attacks.ciphers import caesar, from_cipher, in_cipher, uncaesar
+from sirl.attacks.ciphers import SHOTS, Cipher, Ciphered, caesar, uncaesar
 from sirl.attacks.contract import attack_prompts
-from sirl.attacks.demonstrations import ica, many_shot
+from sirl.attacks.demonstrations import (
+    HARMLESS,
+    ICA_SHOTS,
+    MANY_SHOTS,
+    Demonstrated,
+    ica_harmless,
+    in_one,
+    in_turns,
+    many_shot_harmless,
+)
 from sirl.attacks.drawing import artprompt, from_drawing
 from sirl.attacks.encodings import base64, decoded, encoded, flip, leet, rot13, unbase64, unleet
 from sirl.attacks.hashing import attack_hash
@@ -56,11 +66,12 @@ _TENSE = "arXiv 2407.11969"
 _ADAPTIVE = "arXiv 2404.02151"
 
 
-def _static(name: str, mechanism: str, source: str, summary: str, run: Attack | None = None) -> AttackInfo:
+def _static(
+    name: str, mechanism: str, source: str, summary: str, run: Attack | None = None, *, stands_for: str = ""
+) -> AttackInfo:
     """Return the table's line of a static attack; by default it fills the template of its name."""
-    return AttackInfo(
-        name, mechanism, "none", "static", source, summary, run or static_attack(name, templated(name))
-    )
+    run = run or static_attack(name, templated(name))
+    return AttackInfo(name, mechanism, "none", "static", source, summary, run, stands_for=stands_for)
 
 
 def _coded(
@@ -71,12 +82,24 @@ def _coded(
     return _static(name, "encoding", source, summary, run)
 
 
+def _shown(name: str, source: str, summary: str, run: Attack, harmless: Attack) -> tuple[AttackInfo, ...]:
+    """Return the lines of an attack that shows the user's demonstrations, and of its harmless stand-in."""
+    mechanism = "cipher" if "cipher" in name else "demonstrations"
+    told = f"{summary.rstrip('.')}; harmless demonstrations."
+    return (
+        _static(name, mechanism, source, summary, run),
+        _static(f"{name}_harmless", mechanism, source, told, harmless, stands_for=name),
+    )
+
+
 def _ciphered(
-    name: str, summary: str, encode: Callable[[str], str], decode: Callable[[str], str]
-) -> AttackInfo:
-    """Return the line of an attack that talks in a cipher from the first exchange on."""
-    run = static_attack(name, in_cipher(name, encode), recover=from_cipher(name, encode, decode))
-    return _static(name, "cipher", "arXiv 2308.06463", summary, run)
+    name: str, template: str, summary: str, encode: Callable[[str], str], decode: Callable[[str], str]
+) -> tuple[AttackInfo, ...]:
+    """Return the lines of an attack that talks in a cipher from the first exchange on."""
+    cipher = Cipher(template, encode, decode)
+    harmless = static_attack(f"{name}_harmless", partial(cipher.write, HARMLESS), recover=cipher.read)
+    run = Ciphered(name, SHOTS, cipher.write, cipher=cipher)
+    return _shown(name, "arXiv 2308.06463", summary, run, harmless)
 
 
 ATTACKS: Mapping[str, AttackInfo] = {
@@ -98,6 +121,7 @@ ATTACKS: Mapping[str, AttackInfo] = {
             _TENSE,
             "How did people do it in the past? One form, by rules.",
             static_attack("past_tense_rules", past_tense, recover=None),
+            stands_for="past_tense",
         ),
         _static(
             "future_tense_rules",
@@ -105,27 +129,28 @@ ATTACKS: Mapping[str, AttackInfo] = {
             _TENSE,
             "How will people do it in the future? One form, by rules.",
             static_attack("future_tense_rules", future_tense, recover=None),
+            stands_for="future_tense",
         ),
-        _static(
+        *_shown(
             "ica",
-            "demonstrations",
             "arXiv 2310.06387",
-            "Three earlier turns that helped.",
-            static_attack("ica", ica),
+            "Earlier turns in which the assistant complied.",
+            Demonstrated("ica", ICA_SHOTS, in_turns),
+            static_attack("ica_harmless", ica_harmless),
         ),
-        _static(
+        *_shown(
             "many_shot",
-            "demonstrations",
             "Anil et al., NeurIPS 2024",
-            "Twelve helpful exchanges, written inside one message.",
-            static_attack("many_shot", many_shot),
+            "Very many answers, written inside one message.",
+            Demonstrated("many_shot", MANY_SHOTS, in_one),
+            static_attack("many_shot_harmless", many_shot_harmless),
         ),
         _coded("rot13", _JAILBROKEN, "Letters moved by thirteen.", rot13, rot13),
         _coded("leetspeak", _JAILBROKEN, "Digits for letters.", leet, unleet),
         _coded("base64", _JAILBROKEN, "Packed as mail programs pack it.", base64, unbase64),
         _coded("flip_attack", "arXiv 2410.02832", "Written backwards.", flip, flip),
-        _ciphered("cipher", "A talk in a Caesar code, shown by example.", caesar, uncaesar),
-        _ciphered("self_cipher", "A talk in a cipher that is only claimed.", whole, whole),
+        *_ciphered("cipher", "ciphers.caesar", "A talk in a Caesar code, shown by example.", caesar, uncaesar),
+        *_ciphered("self_cipher", "ciphers.claimed", "A talk in a cipher that is only claimed.", whole, whole),
         _static(
             "artprompt",
             "drawing",

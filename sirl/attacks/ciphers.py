@@ -2,20 +2,22 @@
 
 `cipher` is the Caesar code of the published attack: questions are shifted by three letters, which can be
 undone. Replies are asked for and shown in plain English, since a judge reads what the model says as it stands.
-`self_cipher` is the variant in which a cipher is claimed and none is used. All demonstrations are harmless.
-This module refuses to know whether a model can read the code.
+`self_cipher` is the variant in which a cipher is claimed and none is used. The published demonstrations are of
+harm: bring them (`--demonstrations`); the attacks whose names end in `_harmless` show harmless ones. This
+module refuses to know whether a model can read the code.
 
 Source: arXiv 2308.06463.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from string import ascii_lowercase, ascii_uppercase
 
-from sirl.attacks.demonstrations import DEMONSTRATIONS
+from sirl.attacks.demonstrations import Demonstrated, Pair
 from sirl.attacks.info import Recover
-from sirl.attacks.static import Rewrite, fill, read_template, say, unfill
+from sirl.attacks.static import fill, read_template, say, unfill
 from sirl.records import Message
 
 SHIFT = 3
@@ -36,26 +38,39 @@ def uncaesar(text: str) -> str:
     return caesar(text, -SHIFT)
 
 
-def in_cipher(name: str, encode: Callable[[str], str]) -> Rewrite:
-    """Return the rewrite that shows encoded exchanges and ends with the encoded request."""
+@dataclass(frozen=True, slots=True)
+class Cipher:
+    """A cipher: the template that explains it, and how questions are written in it and read back."""
 
-    def rewrite(request: str) -> tuple[Message, ...]:
-        block = f"{_shown(encode)}{_ASKED}{encode(request)}{_ANSWERED}"
-        return say(fill(read_template(name), block))
+    template: str
+    encode: Callable[[str], str]
+    decode: Callable[[str], str]
 
-    return rewrite
+    def write(self, shown: Sequence[Pair], request: str) -> tuple[Message, ...]:
+        """Show encoded exchanges and end with the encoded request."""
+        block = "".join(f"{_ASKED}{self.encode(q)}{_ANSWERED} {a}\n\n" for q, a in shown[:SHOTS])
+        block += f"{_ASKED}{self.encode(request)}{_ANSWERED}"
+        return say(fill(read_template(self.template), block))
+
+    def read(self, text: str) -> str:
+        """Return the request of a message that `write` made: what was asked last."""
+        block = "\n\n" + unfill(read_template(self.template), text)
+        return self.decode(block.rpartition(f"\n\n{_ASKED}")[2].removesuffix(_ANSWERED))
+
+    @property
+    def identity(self) -> str:
+        """What stands for it in an attack's hash."""
+        return self.template
 
 
-def from_cipher(name: str, encode: Callable[[str], str], decode: Callable[[str], str]) -> Recover:
-    """Return the reader of what `in_cipher` sends."""
+@dataclass(frozen=True, slots=True)
+class Ciphered(Demonstrated):
+    """Send each request in a cipher, behind demonstrations in it."""
 
-    def recover(text: str) -> str:
-        block = unfill(read_template(name), text)
-        return decode(unfill(f"{_shown(encode)}{_ASKED}{{request}}{_ANSWERED}", block))
+    cipher: Cipher | None = None
 
-    return recover
-
-
-def _shown(encode: Callable[[str], str]) -> str:
-    pairs = DEMONSTRATIONS[:SHOTS]
-    return "".join(f"{_ASKED}{encode(asked)}{_ANSWERED} {answer}\n\n" for asked, answer in pairs)
+    @property
+    def recover(self) -> Recover:
+        """Read the request back."""
+        assert self.cipher is not None
+        return self.cipher.read

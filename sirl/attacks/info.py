@@ -38,7 +38,7 @@ class AttackInfo:
     (replies), prefill (to write the first words of the reply), logprobs (the likelihood of replies), white-box
     (weights). `kind` is static (a fixed transform), transfer (searched on `surrogate`, then replayed), adaptive
     (searched on the model under test), or custom (a user's; it has not said). `budget` is the queries a
-    prompt that it spends by default.
+    prompt that it spends by default. `stands_for` names the published attack that it is a weaker stand-in of.
     """
 
     name: str
@@ -50,6 +50,7 @@ class AttackInfo:
     run: Attack
     budget: int = 0
     surrogate: Target | None = None
+    stands_for: str = ""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -92,6 +93,8 @@ class Means:
     benign     plain harmless requests, to tell harmful ones from
     harmful    plain harmful requests, to tell harmless ones from
     phrase_book  what to translate requests by
+    demonstrations  requests with the answers of an assistant that complies
+    context    tokens that the model under test can read; 0 where that is not known
     """
 
     judge: Judge | None = None
@@ -100,6 +103,8 @@ class Means:
     benign: tuple[Prompt, ...] = ()
     harmful: tuple[Prompt, ...] = ()
     phrase_book: PhraseBook | None = None
+    demonstrations: tuple[tuple[str, str], ...] = ()
+    context: int = 0
 
 
 def arm(info: AttackInfo, means: Means) -> AttackInfo:

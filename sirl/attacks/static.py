@@ -65,6 +65,7 @@ def static_attack(name: str, rewrite: Rewrite, prefill: str = "", recover: Recov
         del target, budget, seed  # a static attack asks nothing and draws nothing
         return [Attempt(prompt, name, rewrite(prompt.text), prefill=prefill) for prompt in prompts]
 
-    attack.__module__ = rewrite.__module__  # the file that decides what is sent, for its hash
+    # The file that decides what is sent, for its hash; functools.partial hides the function that has it.
+    attack.__module__ = getattr(rewrite, "func", rewrite).__module__
     cast(Any, attack).recover = recover
     return attack

@@ -23,6 +23,7 @@ from sirl.cli.options import (
     Attacks,
     Changes,
     Columns,
+    DemonstrationsFile,
     Force,
     HeldOut,
     Judges,
@@ -83,6 +84,7 @@ def gap(
     surrogate: Surrogate = "",
     scorer: Scorer = "",
     phrase_book: PhraseBookFile = None,
+    demonstrations: DemonstrationsFile = None,
     attack_prompts: AttackPrompts = None,
     attack_columns: AttackColumns = "",
     request_column: RequestColumn = "",
@@ -99,7 +101,8 @@ def gap(
     from sirl.cli.job import Job
 
     asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
-    arms = Arms(attacker, surrogate, scorer, phrase_book, attack_prompts, attack_columns, request_column)
+    own = (phrase_book, demonstrations)
+    arms = Arms(attacker, surrogate, scorer, *own, attack_prompts, attack_columns, request_column)
     settings = (recipe, tuple(changes or ()), asked, attacks, tuple(judge or ()))
     conclude(work.gap(Job(model, out, seed, *settings, arms, shard, quick)))
 
@@ -143,6 +146,7 @@ def evaluate(
     surrogate: Surrogate = "",
     scorer: Scorer = "",
     phrase_book: PhraseBookFile = None,
+    demonstrations: DemonstrationsFile = None,
     attack_prompts: AttackPrompts = None,
     attack_columns: AttackColumns = "",
     request_column: RequestColumn = "",
@@ -159,7 +163,8 @@ def evaluate(
     from sirl.cli.job import Job
 
     asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
-    arms = Arms(attacker, surrogate, scorer, phrase_book, attack_prompts, attack_columns, request_column)
+    own = (phrase_book, demonstrations)
+    arms = Arms(attacker, surrogate, scorer, *own, attack_prompts, attack_columns, request_column)
     settings = (recipe, tuple(changes or ()), asked, attacks, tuple(judge or ()))
     conclude(work.evaluate(Job(model, out, seed, *settings, arms, shard, quick)))
 

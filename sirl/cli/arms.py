@@ -8,8 +8,10 @@ from pathlib import Path
 
 import typer
 
-from sirl.attacks import WRITING, AttackInfo, Means, arm, get_attacks, unmet
+from sirl.attacks import ATTACKS, WRITING, AttackInfo, Means, arm, get_attacks, unmet
 from sirl.attacks.artifacts import Replay, Source, import_attacks
+from sirl.attacks.demonstrations import read_demonstrations
+from sirl.attacks.info import TRANSFER
 from sirl.attacks.phrases import read_phrase_book
 from sirl.cli.judging import Opening, named_judges
 from sirl.cli.sources import ATTACKER, Subject, open_target
@@ -25,6 +27,7 @@ class Arms:
     surrogate: str = ""
     scorer: str = ""
     phrase_book: Path | None = None
+    demonstrations: Path | None = None
     attack_prompts: Path | None = None
     columns: str = ""
     request_column: str = ""
@@ -47,6 +50,7 @@ def make_means(arms: Arms, opening: Opening, judge: Judge, prompts: Sequence[Pro
         benign=tuple(prompt for prompt in prompts if prompt.kind == "benign"),
         harmful=tuple(prompt for prompt in prompts if prompt.kind == "harmful"),
         phrase_book=read_phrase_book(arms.phrase_book) if arms.phrase_book else None,
+        demonstrations=read_demonstrations(arms.demonstrations) if arms.demonstrations else (),
     )
 
 
@@ -59,10 +63,16 @@ def armed(names: Sequence[str], means: Means, access: Access) -> dict[str, Attac
     lacks = {name: lack for name, info in attacks.items() if (lack := unmet(info, access))}
     for name, lack in lacks.items():
         if name in names or len(lacks) == len(attacks):
-            advice = "name --attacker or --surrogate MODEL, or leave the attack out"
+            advice = f"name --attacker MODEL, --surrogate MODEL or --demonstrations FILE, or {_without(name)}"
             raise AttackError(f"attack {name!r} cannot be run: {lack}", "all that it needs", advice)
-        typer.echo(f"left out: {name}: {lack}", err=True)
+        typer.echo(f"left out: {name}: {lack} ({_without(name)})", err=True)
     return {name: info for name, info in attacks.items() if name not in lacks}
+
+
+def _without(name: str) -> str:
+    """Say what can be done without what an attack lacks."""
+    others = [info.name for info in ATTACKS.values() if info.stands_for == name.removesuffix(TRANSFER)]
+    return f"{others[0]} is a weaker stand-in that needs less" if others else "leave the attack out"
 
 
 def found_elsewhere(arms: Arms, prompts: Sequence[Prompt]) -> dict[str, AttackInfo]:

@@ -87,7 +87,7 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
     target = subject.drawing(decoding, config.batch, config.best_of)
     arms = with_attacker(job.arms, subject, config.attacks)
-    means = make_means(arms, opening, judges["harmful"], prompts)
+    means = replace(make_means(arms, opening, judges["harmful"], prompts), context=subject.context)
     attacks = armed(config.attacks, means, target.access)
     replayed = found_elsewhere(job.arms, prompts)
     if clash := sorted(attacks.keys() & replayed.keys()):

@@ -68,6 +68,10 @@ Scorer = Annotated[
 PhraseBookFile = Annotated[
     Path | None, typer.Option(help="What low_resource translates by: two phrases a line, a tab between.")
 ]
+DemonstrationsFile = Annotated[
+    Path | None,
+    typer.Option(help="What ica, many_shot and the ciphers show: a table of requests with their answers."),
+]
 AttackPrompts = Annotated[
     Path | None,
     typer.Option(

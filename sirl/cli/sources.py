@@ -37,7 +37,7 @@ FAMILIES = {
     "story": ("deep_inception", "renellm"),
     "roleplay": ("aim", "better_dan"),
     "rules": ("refusal_suppression", "prefix_injection", "style_rules"),
-    "demos, talks": ("ica", "many_shot"),
+    "demos, talks": ("ica", "ica_harmless", "many_shot", "many_shot_harmless"),
     "parts": ("payload_splitting",),
     "codes": ("leetspeak", "flip_attack"),
     "other times": ("past_tense", "past_tense_rules"),
@@ -74,6 +74,12 @@ class Subject:
         if best_of > 1:
             raise no_weights(self.name, f"evaluate.best_of = {best_of} is asked of")
         return replace(self.target, decoding=decoding)
+
+    @property
+    def context(self) -> int:
+        """How many tokens the model can read; 0 where that is not known."""
+        config = self.lm.model.config.get_text_config() if self.lm else None
+        return int(getattr(config, "max_position_embeddings", 0) or 0)
 
     def fingerprint(self, decoding: Decoding | None = None) -> dict[str, str]:
         """Return what tells this model from others: hashes, or what its server says of it.

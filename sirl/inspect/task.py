@@ -92,11 +92,13 @@ def static(names: list[str]) -> list[AttackInfo]:
     """
     named = [name.strip() for name in names]
     found = get_attacks(named)
-    fits = [info for info in found.values() if info.kind == "static" and info.access == "none"]
+    fits = [
+        info for info in found.values() if info.kind == "static" and info.access == "none" and not info.needs
+    ]
     left = [name for name in found if name in named and name not in {info.name for info in fits}]
     if left or not fits:
         raise AttackError(
-            f"attack {', '.join(left or named)!r} searches, or writes the reply's beginning",
+            f"attack {', '.join(left or named)!r} searches, needs more than a request, or begins the reply",
             "a static attack that only sends a chat",
             "use sirl evaluate for it",
         )
