@@ -163,7 +163,7 @@ def test_an_attacker_that_writes_nothing_usable_ends_in_the_start_and_is_shown(n
     [attempt] = attack(ATTACKS[name].run, target, 40, Model(ATTACKERS[habit]))
     assert P.text in attempt.messages[-1].content
     assert attempt.search.unusable >= PATIENCE * TRIES
-    assert attempt.search.queries == {"renellm": 1, "gptfuzzer": len(seeds())}.get(name, 0)
+    assert attempt.search.queries == {"renellm": 1}.get(name, 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -223,9 +223,8 @@ def test_refusing_words(reply, refuses):
 def test_a_prompt_that_has_won_stops_while_the_other_goes_on(name):
     target = Model(lambda asked: YES if "ju" not in asked.lower() else NO)
     run = ATTACKS[name].run
-    won, lost = attack(
-        run, target, 30, Scribe(lambda n, asked: f"{n} {P.text if P.text in asked else Q.text} now"), (P, Q)
-    )
+    scribe = Scribe(lambda n, asked: f"{n} {next((p.text for p in (P, Q) if p.text in asked), '')} now")
+    won, lost = attack(run, target, 30, scribe, (P, Q))
     if name == "best_of_n":  # slips of the pen may hide the letters
         assert won.search.queries <= 8
         return
@@ -306,12 +305,21 @@ def test_tap_gives_up_where_everything_strays():
 # --- GPTFuzzer ------------------------------------------------------------------------------------------
 
 
-def test_seeds_are_the_first_generation_as_far_as_the_budget_goes():
-    for budget in (0, 3, len(seeds())):
-        target = yielding("zzz")
-        [attempt] = attack(GptFuzzer(), target, budget, Scribe())
-        assert target.heard == [fill(text, P.text) for text in seeds()[:budget]]
-        assert attempt.messages[-1].content == fill(seeds()[0], P.text)
+def test_the_pool_starts_with_77_templates_each_another_and_each_with_one_place_for_the_request():
+    assert len(seeds()) == len(set(seeds())) == 77
+    assert all(text.count("{request}") == 1 for text in seeds())
+    assert all(25 <= len(text.split()) <= 110 for text in seeds())
+
+
+def test_mutants_alone_are_sent_and_every_seed_has_its_turn():
+    scribe, target = Scribe(), yielding("zzz")
+    attack(GptFuzzer(), target, len(seeds()), scribe)
+    assert not set(target.heard) & {fill(text, P.text) for text in seeds()}
+    shown = [asked for asked in scribe.heard if "braces" in asked]
+    assert len(shown) == len(target.heard) == len(seeds())
+    assert all(any(text in asked for asked in shown) for text in seeds())
+    [attempt] = attack(GptFuzzer(), target, 0, Scribe())
+    assert attempt.messages[-1].content == fill(seeds()[0], P.text)
 
 
 def test_upper_confidence_bounds_by_hand():
@@ -334,7 +342,7 @@ def test_the_young_that_were_not_refused_join_the_pool(monkeypatch):
     monkeypatch.setattr("sirl.attacks.fuzzing.MUTATIONS", ("rephrase",))
     target = Model(lambda asked: "Wood." if "try 1 " in asked else NO)
     scribe = Scribe()
-    attack(GptFuzzer(young=2, early_stop=0.0), target, len(seeds()) + 30, scribe)
+    attack(GptFuzzer(young=2, early_stop=0.0), target, 2 * len(seeds()) + 30, scribe)
     shown = [text for text in scribe.heard if "braces" in text]
     assert any("try 1 {request}" in text for text in shown)  # bred again
     assert not any("try 2 {request}" in text for text in shown)
@@ -344,11 +352,10 @@ def test_the_young_that_were_not_refused_join_the_pool(monkeypatch):
 def test_a_mutant_has_one_place_for_the_request(name, monkeypatch):
     monkeypatch.setattr("sirl.attacks.fuzzing.MUTATIONS", (name,))
     target = yielding("zzz")
-    attack(GptFuzzer(young=1), target, len(seeds()) + 1, Scribe())
+    attack(GptFuzzer(), target, 1, Scribe())
     assert target.heard[-1].count(P.text) == 1
     if name == "expand":
-        assert target.heard[-1].startswith("try 1 ")
-        assert target.heard[-1].removeprefix("try 1 ") in target.heard[:-1]
+        assert target.heard == [f"try 1 {fill(seeds()[0], P.text)}"]
 
 
 # --- Crescendo ------------------------------------------------------------------------------------------

@@ -1,16 +1,18 @@
 """Breed templates: choose a promising one, let an attacker model mutate it, try the young, keep the good.
 
-The pool starts with hand-made templates of this suite. A template is chosen by the published MCTS-Explore: a
-walk down the tree of descent by upper confidence bounds, which may stop early so that parents are not
-forgotten; its reward is smaller for deep descent. Five mutations are written by the attacker model: generate
-(in the style of), crossover, expand, shorten, rephrase. A whole generation goes to the target in one call.
+The pool starts with 77 templates. One is chosen by the published MCTS-Explore: a walk down the tree of descent
+by upper confidence bounds, which may stop early so that parents are not forgotten; its reward is smaller for
+deep descent. Five mutations are written by the attacker model: generate (in the style of), crossover, expand,
+shorten, rephrase. Only mutants are sent, one a choice, those of all prompts in one call.
 
-Departures: each prompt has a pool of its own (the published pool is shared), so that a prompt's result does
-not depend on its company; the seeds are tried first, as the first generation; as a search ends with its first
-success, a template joins the pool when it was not refused and half a success is its reward; several young are
-bred from one choice.
+Defaults: 77 seeds, exploration .5, early stop .1 and least share of reward .2 are the paper's, and one mutant a
+choice is its code's; 500 queries a question.
 
-Source: arXiv 2309.10253 (GPTFuzzer), with its exploration .5, early stop .1 and least share of reward .2.
+Departures: the seeds are written for this package. Each prompt has a pool of its own (the published pool is
+shared by the questions of a run), so that a prompt's result does not depend on its company; as a search ends
+with its first success, a template joins the pool when it was not refused, and half a success is its reward.
+
+Source: arXiv 2309.10253 (GPTFuzzer); its code.
 """
 
 from __future__ import annotations
@@ -67,11 +69,11 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class GptFuzzer:
-    """Breed `young` mutants a generation. The other fields are the constants of MCTS-Explore."""
+    """Breed `young` mutants a choice. The other fields are the constants of MCTS-Explore."""
 
     NEEDS: ClassVar = ("attacker", "judge")
     recover: ClassVar = None  # the request is reworded
-    young: int = 4
+    young: int = 1
     exploration: float = 0.5
     early_stop: float = 0.1
     least: float = 0.2
@@ -86,16 +88,9 @@ class GptFuzzer:
         helper = writer(self.attacker, "gptfuzzer", seed)
         searches = hunts(prompts, budget, seed, "gptfuzzer")
         pools = {p.id: Pool([Node(text) for text in seeds()]) for p in prompts}
-        self._try_seeds([(hunt, pools[hunt.prompt.id]) for hunt in going(searches)], court)
         while open_ := going(searches):
             self._generation([(hunt, pools[hunt.prompt.id]) for hunt in open_], court, helper)
         return [hunt.result(_attempt(hunt, seeds()[0])) for hunt in searches]
-
-    def _try_seeds(self, batch: Sequence[tuple[Hunt, Pool]], court: Bench) -> None:
-        attempts = [(hunt, [_attempt(hunt, node.text) for node in pool.seeds]) for hunt, pool in batch]
-        for (_, pool), tries in zip(batch, court.send(attempts), strict=True):
-            for node, done in zip(pool.seeds, tries, strict=False):  # the budget may not reach them all
-                node.reward, node.visits = done.score, 1
 
     def _generation(self, batch: Sequence[tuple[Hunt, Pool]], court: Bench, helper: Writer) -> None:
         """Choose a parent a prompt, breed from it, try the young, and tell its ancestors how they did."""
