@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from dataclasses import fields
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given
@@ -30,7 +30,7 @@ from sirl.attacks.hashing import files_of, settled
 from sirl.attacks.low_resource import LowResource, esperanto
 from sirl.attacks.random_search import RandomSearch, words
 from sirl.attacks.splitting import join_pieces, split_words, write_pieces
-from sirl.attacks.static import AFFIRMATION, TEMPLATES, read_template
+from sirl.attacks.static import AFFIRMATION, TEMPLATES, read_template, unfill
 from sirl.attacks.tense import FUTURE, PAST, in_tense
 from sirl.attacks.trees import read_tree, write_tree
 from sirl.errors import AttackError
@@ -488,7 +488,9 @@ PROMPTS = [Prompt(f"p{i}", f"Whistle tune {i}", "harmful") for i in range(5)]
 
 
 def suffix(attempt) -> list[str]:
-    return attempt.messages[-1].content.removeprefix(attempt.prompt.text).split()
+    said = unfill(read_template("random_search"), attempt.messages[-1].content)
+    assert said.startswith(f"{attempt.prompt.text} ")
+    return said.removeprefix(attempt.prompt.text).split()
 
 
 def test_search_improves_with_its_budget():
@@ -503,13 +505,12 @@ def test_search_batches_all_prompts_and_candidates():
     target = VowelTarget()
     RandomSearch(candidates=4, beginning="Of course")(PROMPTS, target, 11, 0)
     assert target.calls == [5, 20, 20, 10]
-    assert target.beginnings == {"Of course"}
+    assert target.beginnings == {"Of"}  # the first word alone
 
 
 def test_search_changes_only_the_suffix():
     search = RandomSearch(length=6, width=2)
     for attempt in search(PROMPTS, VowelTarget(), 40, 0):
-        assert attempt.messages[-1].content.startswith(attempt.prompt.text + " ")
         assert len(suffix(attempt)) == 6
         assert set(suffix(attempt)) <= set(words())
 
@@ -526,6 +527,27 @@ def test_seeds_and_prompts_draw_their_own_words():
     one, two = (RandomSearch()(PROMPTS, target, 60, seed) for seed in (0, 1))
     assert all(suffix(a) != suffix(b) for a, b in zip(one, two, strict=True))
     assert len({tuple(suffix(a)) for a in one}) == len(PROMPTS)
+
+
+@pytest.mark.parametrize(("value", "width"), [(-9.0, 4), (-3.0, 2), (-0.1, 1)])
+def test_the_likelier_the_beginning_the_fewer_words_change(value, width):
+    """At probabilities of 0, .05 and .9 four, two and one of the words, as the published schedule has it."""
+    target = VowelTarget(value)
+    asked = []
+    target.score = lambda attempt: asked.append(suffix(attempt)) or value
+    RandomSearch()(PROMPTS[:1], target, 200, 0)
+    changed = [[i for i, word in enumerate(row) if word != "!"] for row in asked[1:]]
+    assert max(row[-1] - row[0] + 1 for row in changed if row) == width
+    assert all(len(row) == 25 for row in asked)
+
+
+def test_a_search_starts_anew_after_its_iterations():
+    target, asked = VowelTarget(-9.0), []
+    target.score = lambda attempt: asked.append(suffix(attempt)) or -9.0
+    RandomSearch(candidates=1, iterations=5)(PROMPTS[:1], target, 12, 0)
+    plain = [row.count("!") for row in asked]
+    assert [i for i, (a, b) in enumerate(pairwise(plain), 1) if a > 15 > b] == [5]
+    assert plain[0] == 25
 
 
 def test_words_are_printable_and_distinct():

@@ -445,9 +445,16 @@ def test_slips_come_at_their_rates():
     text = "abcdefghij" * 4
     changed = [BestOfN(scramble=0).slip(text, rng) for _ in range(200)]
     share = fmean(c.isupper() for said in changed for c in said if c.isalpha())
-    assert share == pytest.approx(0.6, abs=0.03)
+    assert share == pytest.approx(0.4**0.5, abs=0.03)
     odd = fmean(a.lower() != b for said in changed for a, b in zip(said, text, strict=True))
-    assert odd == pytest.approx(0.06, abs=0.02)
+    assert odd == pytest.approx(0.4**3, abs=0.02)
+
+
+def test_best_of_n_draws_at_temperature_1_in_its_search_and_after_it():
+    target = yielding("zzz")
+    [attempt] = attack(BestOfN(), target, 5)
+    assert {a.decoding.temperature for call in target.calls for a in call} == {1.0}
+    assert attempt.decoding.temperature == 1.0
 
 
 def test_each_setting_is_tried_once_and_the_one_that_wins_is_sent():

@@ -64,6 +64,8 @@ def test_the_score_is_that_of_what_is_sent(name, target):
     """Scored as tokens or vectors in a slot; sent, it is a chat. Both have one likelihood."""
     attempts = search(name, target, 60)
     begun = [a.prompt.target or ATTACKS[name].run.beginning for a in attempts]
+    if name == "random_search":  # which scores the first word alone
+        begun = [text[: len(text) - len(text.lstrip())] + text.split()[0] for text in begun]
     found = target.log_likelihood(attempts, begun)
     assert found == pytest.approx([a.search.trace[-1][1] for a in attempts], abs=1e-4)
 

@@ -114,7 +114,9 @@ ATTACKS: Mapping[str, AttackInfo] = {
         _static("refusal_suppression", "refusal suppression", _JAILBROKEN, "Rules that forbid refusing words."),
         _static("prefix_injection", "prefix injection", _JAILBROKEN, "The reply must open with agreement."),
         _static("style_rules", "style rules", _JAILBROKEN, "A numbered list of short words, no warnings."),
-        _static("deep_inception", "nested fiction", "arXiv 2311.03191", "A story within a dream in a story."),
+        _static(
+            "deep_inception", "nested fiction", "arXiv 2311.03191", "Dreams within a story, five layers deep."
+        ),
         _static(
             "past_tense_rules",
             "tense",

@@ -4,38 +4,48 @@ Each candidate has the middle letters of some words shuffled, some letters in th
 characters moved by one place in the code table. It needs no attacker model. This module refuses to know
 what is asked.
 
-Departures: none in the changes and their rates; several candidates are tried a round.
+Defaults: 10,000 samples at temperature 1, and rates of .63, .63 and .06 (the square root of sigma, twice,
+and its cube, with sigma .4), are the paper's.
 
-Source: arXiv 2412.03556 (Best-of-N jailbreaking), text only: rates of .6, .6 and .06.
+Departures: several candidates are tried a round. Success is that of a reply drawn anew to the message that
+was found; the paper counts a request as broken by any of its samples.
+
+Source: arXiv 2412.03556 (Best-of-N jailbreaking), text only; its code.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 
-from sirl.attacks.search import hunts, needed
+from sirl.attacks.search import Hunt, hunts, needed
 from sirl.attacks.tries import bench, going, say_to
-from sirl.records import Attempt, Judge, Prompt, Target
+from sirl.records import Attempt, Decoding, Judge, Prompt, Target
 
 NAME = "best_of_n"
 _PRINTABLE = range(32, 127)
+_SIGMA = 0.4  # how strong the slips are
 
 
 @dataclass(frozen=True, slots=True)
 class BestOfN:
-    """Try `width` candidates a round; the rates are of words shuffled, letters recased, characters moved."""
+    """Try `width` candidates a round; the rates are of words shuffled, letters recased, characters moved.
+
+    Every reply is drawn at `temperature`, the one that is measured too, and `max_new_tokens` bounds it.
+    """
 
     NEEDS: ClassVar = ("judge",)
     recover: ClassVar = None  # the request is reworded
     width: int = 8
-    scramble: float = 0.6
-    recase: float = 0.6
-    noise: float = 0.06
+    scramble: float = _SIGMA**0.5
+    recase: float = _SIGMA**0.5
+    noise: float = _SIGMA**3
+    temperature: float = 1.0
+    max_new_tokens: int = 256
     judge: Judge | None = field(default=None, repr=False)
 
     def __call__(
@@ -45,16 +55,14 @@ class BestOfN:
         court = bench(needed(target, NAME), self.judge, NAME, seed)
         searches = hunts(prompts, budget, seed, NAME)
         while open_ := going(searches):
-            court.send(
-                [
-                    (
-                        hunt,
-                        [say_to(hunt, NAME, self.slip(hunt.prompt.text, hunt.rng)) for _ in range(self.width)],
-                    )
-                    for hunt in open_
-                ]
-            )
-        return [hunt.result(say_to(hunt, NAME, hunt.prompt.text)) for hunt in searches]
+            court.send([(hunt, [self._slipped(hunt) for _ in range(self.width)]) for hunt in open_])
+        return [hunt.result(self._drawn(say_to(hunt, NAME, hunt.prompt.text))) for hunt in searches]
+
+    def _slipped(self, hunt: Hunt) -> Attempt:
+        return self._drawn(say_to(hunt, NAME, self.slip(hunt.prompt.text, hunt.rng)))
+
+    def _drawn(self, attempt: Attempt) -> Attempt:
+        return replace(attempt, decoding=Decoding(self.temperature, max_new_tokens=self.max_new_tokens))
 
     def slip(self, text: str, rng: np.random.Generator) -> str:
         """Return the text with random slips; the request itself if nothing would be left of it."""

@@ -1,16 +1,17 @@
 """COLD: Langevin dynamics on the logits of a soft suffix, for agreement and fluency at once, then made hard.
 
-The suffix is a distribution over tokens at each place. Its energy, the likelihood of agreement plus that of the
-suffix itself as text, is followed uphill with noise that fades; now and then tokens are drawn from it, and
-those that survive as text are scored. This module refuses to know tensors and how a gradient is taken.
+The suffix is a distribution over tokens at each place. Its energy, the likelihood of agreement plus that of
+the suffix itself as text, is followed uphill with noise that fades; now and then tokens are drawn from it,
+and those that survive as text are scored. This module refuses to know tensors and how a gradient is taken.
 
-Defaults: 20 tokens and 2,000 iterations are the paper's.
+Defaults: 20 tokens and 2,000 Langevin steps are the paper's; a step is one query, and so is each of the 12
+suffixes that are scored after every fourth, which makes 8,000.
 
-Departures from the paper: two of the published energies, agreement and fluency; none for style or similarity.
-The soft suffix starts every round anew at the best hard one. It is made hard by drawing tokens from it at each
-place, where the published attack lets the model decode within its favourites. The best so far is really sent
-and judged at sixteen milestones of the budget, and a prompt whose attack has succeeded stops there; the hoped-
-for beginning is the data set's own where it gives one.
+Departures from the paper: two of the published energies, agreement and fluency; none for style or
+similarity. The soft suffix starts every round anew at the best hard one. It is made hard by drawing tokens
+from it at each place, where the published attack lets the model decode within its favourites. The best so
+far is really sent and judged at sixteen milestones of the budget, and a prompt whose attack has succeeded
+stops there; the hoped- for beginning is the data set's own where it gives one.
 
 Source: arXiv 2402.08679.
 """

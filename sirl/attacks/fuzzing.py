@@ -1,12 +1,12 @@
 """Breed templates: choose a promising one, let an attacker model mutate it, try the young, keep the good.
 
-The pool starts with 77 templates. One is chosen by the published MCTS-Explore: a walk down the tree of descent
-by upper confidence bounds, which may stop early so that parents are not forgotten; its reward is smaller for
-deep descent. Five mutations are written by the attacker model: generate (in the style of), crossover, expand,
-shorten, rephrase. Only mutants are sent, one a choice, those of all prompts in one call.
+The pool starts with 77 templates. One is chosen by the published MCTS-Explore: a walk down the tree of
+descent by upper confidence bounds, which may stop early so that parents are not forgotten; its reward is
+smaller for deep descent. Five mutations are written by the attacker model: generate (in the style of),
+crossover, expand, shorten, rephrase. Only mutants are sent, one a choice, those of all prompts in one call.
 
-Defaults: 77 seeds, exploration .5, early stop .1 and least share of reward .2 are the paper's, and one mutant a
-choice is its code's; 500 queries a question.
+Defaults: 77 seeds, exploration .5, early stop .1 and least share of reward .2 are the paper's, and one
+mutant a choice is its code's; 500 queries a question.
 
 Departures: the seeds are written for this package. Each prompt has a pool of its own (the published pool is
 shared by the questions of a run), so that a prompt's result does not depend on its company; as a search ends
@@ -32,6 +32,7 @@ from sirl.attacks.tries import Bench, Try, bench, going, say_to
 from sirl.records import Attempt, Judge, Prompt, Target
 
 MUTATIONS = ("generate", "crossover", "expand", "shorten", "rephrase")
+IDLE = 20  # choices in a row without a usable mutant, after which a search gives up
 LONGEST = 4000  # characters of a template; one that has grown beyond is dropped
 
 
@@ -88,7 +89,7 @@ class GptFuzzer:
         helper = writer(self.attacker, "gptfuzzer", seed)
         searches = hunts(prompts, budget, seed, "gptfuzzer")
         pools = {p.id: Pool([Node(text) for text in seeds()]) for p in prompts}
-        while open_ := going(searches):
+        while open_ := going(searches, IDLE):
             self._generation([(hunt, pools[hunt.prompt.id]) for hunt in open_], court, helper)
         return [hunt.result(_attempt(hunt, seeds()[0])) for hunt in searches]
 

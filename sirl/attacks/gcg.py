@@ -1,16 +1,16 @@
 """GCG: swap tokens of a suffix for those that the gradient of the likelihood of agreement points at.
 
-A step asks for one gradient a prompt, draws single swaps among the best tokens of each place, drops those that
-would not survive as text, and scores the rest, those of all prompts in one call. A step that finds nothing
-better changes nothing. This module refuses to know tensors and how a gradient is taken.
+A step asks for one gradient a prompt, draws single swaps among the best tokens of each place, drops those
+that would not survive as text, scores the rest, those of all prompts in one call, and moves to the best of
+them, be it better or not; the best of all is sent. This module refuses to know tensors and how a gradient is
+taken.
 
 Defaults: 500 steps of 512 swaps from the 256 best tokens a place, and 20 tokens, are the paper's.
 
 Departures from the paper: the suffix stands right behind the request, and a swap counts only if its text is
-read as the very tokens again. A step that finds nothing better changes nothing; the published search moves on
-regardless. A budget below steps times swaps is spread evenly, its square root a step. The best so far is
-really sent and judged at sixteen milestones of the budget, and a prompt whose attack has succeeded stops there;
-the hoped-for beginning is the data set's own where it gives one.
+read as the very tokens again. A budget below steps times swaps is spread evenly, its square root a step. The
+best so far is really sent and judged at sixteen milestones of the budget, and a prompt whose attack has
+succeeded stops there; the hoped-for beginning is the data set's own where it gives one.
 
 Source: arXiv 2307.15043.
 """
@@ -68,7 +68,10 @@ class GCG:
             )
             for climb in able:
                 climb.hunt.queries += 1
-            score(able, [self._swaps(c, top, count) for c, top in zip(able, tops, strict=True)], model)
+            swaps = [self._swaps(c, top, count) for c, top in zip(able, tops, strict=True)]
+            for climb, row, values in zip(able, swaps, score(able, swaps, model), strict=True):
+                scored = [(v, ids) for v, ids in zip(values, row, strict=True) if v is not None]
+                climb.ids = max(scored, default=(0.0, climb.ids))[1]
         return [c.hunt.result(c.start) for c in climbing]
 
     def _swaps(self, climb: Climb, top_LK: np.ndarray, count: int) -> list[Ids]:

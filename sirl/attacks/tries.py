@@ -87,9 +87,9 @@ def say_to(hunt: Hunt, name: str, text: str) -> Attempt:
     return Attempt(hunt.prompt, name, (Message("user", text),))
 
 
-def going(hunts: Sequence[Hunt]) -> list[Hunt]:
+def going(hunts: Sequence[Hunt], patience: int = PATIENCE) -> list[Hunt]:
     """Return the hunts that may go on: not spent, not successful, and not out of anything to send."""
-    return [hunt for hunt in hunts if hunt.left > 0 and not hunt.succeeded and hunt.idle < PATIENCE]
+    return [hunt for hunt in hunts if hunt.left > 0 and not hunt.succeeded and hunt.idle < patience]
 
 
 def _weigh(completion: Completion, verdict: Verdict) -> Try:

@@ -23,7 +23,7 @@ WHITE_BOX = (
         "arXiv 2404.02151",
         "Random search over a suffix that makes agreement likely.",
         RandomSearch(),
-        budget=10_000,  # the paper's iterations
+        budget=10 * 10_000,  # the paper's starts and iterations
     ),
     AttackInfo(
         "gcg",
@@ -53,7 +53,7 @@ WHITE_BOX = (
         "arXiv 2402.08679",
         "A fluent suffix by Langevin dynamics on its logits.",
         Cold(),
-        budget=2000,  # the paper's iterations
+        budget=2000 * 4,  # the paper's iterations, each with its share of what is drawn and scored in between
     ),
     AttackInfo(
         "scav",
