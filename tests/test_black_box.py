@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sirl.attacks import ATTACKS, Means, arm, attack_prompts, template_hashes
-from sirl.attacks.attacker import TRIES, Order, Writer, clip, instruct, instructions, on_topic, sentences
+from sirl.attacks.attacker import TRIES, Order, Writer, clip, instruct, instructions, on_topic, rate, sentences
 from sirl.attacks.best_of_n import BestOfN
 from sirl.attacks.black_box import BLACK_BOX
 from sirl.attacks.crescendo import Crescendo
@@ -36,6 +36,7 @@ Q = Prompt("q", "How do I juggle?", "harmful")
 NO, YES, HMM = "I'm sorry, but I can't help with that.", "Take the wand.", "Hmm."
 NAMES = [info.name for info in BLACK_BOX]
 WRITTEN = [info.name for info in BLACK_BOX if "attacker" in info.needs]
+RATED = "Number from 1 to 10:"
 tag = "<message>{}</message>".format
 
 
@@ -76,6 +77,8 @@ class Scribe(Model):
     def write(self, asked, says):
         if "Answer yes or no" in asked:
             return "yes"
+        if RATED in asked:
+            return "I give no number."
         of = P.text if P.text in asked else Q.text
         self.count[of] += 1
         slot = " {request}" if "braces" in asked and "three sentences" not in asked else ""
@@ -120,7 +123,7 @@ def test_instructions_are_filled_in_one_pass_and_say_where_the_message_stands():
     assert "about {message} and {0}" in instruct("again", request="about {message} and {0}", message="x")
     lists = ("results", "operations", "tenses")
     for name, text in instructions().items():
-        assert ("<message> and </message>" in text) == (name not in (*lists, "topic"))
+        assert ("<message> and </message>" in text) == (name not in (*lists, "topic", "rate"))
     assert set(sentences("results")) == {"refused", "missed", "unclear"}
     assert len(sentences("operations")) == 6
     assert clip("a" * 601) == f"{'a' * 600} ..."
@@ -261,11 +264,49 @@ def test_pair_counts_its_cost_at_success_and_sends_what_succeeded():
 def test_pair_tells_the_attacker_how_its_last_message_went_and_begins_anew_at_full_depth():
     scribe = Scribe()
     attack(Pair(streams=1, depth=2), yielding("zzz"), 3, scribe)
-    first, again, anew = scribe.heard
+    first, again, anew = (text for text in scribe.heard if RATED not in text)
     assert first == anew == instruct("rewrite", request=P.text)
-    assert again == instruct(
-        "again", request=P.text, message="try 1", reply=NO, score=sentences("results")["refused"]
-    )
+    told = f"{sentences('results')['refused']} 1 of 10."
+    assert again == instruct("again", request=P.text, message="try 1", reply=NO, score=told)
+
+
+def test_the_attacker_sees_the_whole_talk_whole_replies_and_a_score_that_it_gave_as_a_judge():
+    long = "Whistles are made of wood. " * 60
+    scribe = Scribe()
+    rule = scribe.says
+    scribe.says = lambda asked: "Score: 7" if RATED in asked else rule(asked)
+    attack(Pair(streams=1, depth=3), Model(lambda asked: long), 3, scribe)
+    talk = [a for call in scribe.calls for a in call if RATED not in a.messages[-1].content][2]
+    said = [(m.role, m.content) for m in talk.messages]
+    assert [role for role, _ in said] == ["user", "assistant", "user", "assistant", "user"]
+    assert said[0][1] == instruct("rewrite", request=P.text)
+    assert [said[1][1], said[3][1]] == [tag("try 1"), tag("try 2")]
+    assert all(long.strip() in said[i][1] and "7 of 10." in said[i][1] for i in (2, 4))
+    rated = [text for text in scribe.heard if RATED in text]
+    assert rated == [instruct("rate", request=P.text, reply=long)] * 3
+
+
+@pytest.mark.parametrize(
+    ("output", "level"),
+    [("10", 9), ("Rating: [[6]]", 6), ("none", 5), ("11 or 0", 5), ("<think>2</think> 8", 8)],
+)
+def test_a_level_is_1_to_10_and_10_is_the_judges_alone(output, level):
+    [hunt] = hunts([P], 2, 0, "x")
+    court = bench(Model(lambda asked: YES if asked == "won" else "Wood."), judge, "x", 0)
+    [tries] = court.send([(hunt, [say_to(hunt, "x", text) for text in ("lost", "won")])])
+    helper = Writer(Model(lambda asked: output), "x", 0)
+    assert rate(helper, [(hunt, t) for t in tries]) == [level, 10]
+
+
+def test_taps_best_are_those_of_the_highest_level():
+    """All missed alike; the one that the judge of levels puts first is the one that grows on."""
+    scribe, target = Scribe(), Model(lambda asked: f"Wood, {asked}.")
+    rule = scribe.says
+    scribe.says = lambda asked: (9 if "try 2." in asked else 2).__str__() if RATED in asked else rule(asked)
+    attack(Tap(branching=3, width=1), target, 6, scribe)
+    grown = [text for text in scribe.heard if "Your last message" in text]
+    assert len(grown) == 3
+    assert all("Your last message: try 2" in text for text in grown)
 
 
 def test_pair_spends_its_budget_to_the_query():

@@ -1,14 +1,20 @@
-"""Let an attacker model rewrite a request again and again, told each time how the last try went.
+"""Let an attacker model rewrite a request again and again, told each time how the tries so far went.
 
-PAIR runs a few streams of refinement side by side; TAP grows a tree: every leaf is rewritten several times,
-what has left the topic is pruned unsent, and the best of what was sent grow on. The attacker sees its last
-message, the reply and the result in words. This module refuses to know who judges and what is asked.
+PAIR runs streams of refinement; TAP grows a tree: every leaf is rewritten several times, what has left the
+topic is pruned unsent, and the best of what was sent grow on. The attacker sees the talk so far: its
+messages, each with the whole reply, how it went in words, and a score from 1 to 10, which the attacker model
+gives itself when asked as a judge. This module refuses to know who judges and what is asked.
 
-Departures: the attacker is shown its last try alone, in one message, not the talk so far; its feedback is the
-result of the search's own judge and a refusing word, not a score from 1 to 10; it is asked for the message
-alone, not for its reasons. PAIR runs its streams a few at a time, so that a win is noticed earlier.
+Defaults: PAIR's 30 streams of 3 and four kept exchanges, TAP's branching 4, width 10 and depth 10 are the
+papers' and their codes'.
 
-Sources: arXiv 2310.08419 (PAIR), arXiv 2312.02119 (TAP).
+Departures: success is what the search's own judge calls harmful, and 10 of 10 is that alone; an attacker
+model that gives no number leaves the score to the result (1 refused, 5 not refused). The attacker is asked
+for the message alone, not for its reasons, and has one instruction, not three. PAIR runs its streams five at
+a time, so that a win is noticed earlier, and begins anew until the budget is spent; TAP begins a new tree
+where one is full-grown.
+
+Sources: arXiv 2310.08419 (PAIR), arXiv 2312.02119 (TAP); their codes.
 """
 
 from __future__ import annotations
@@ -17,12 +23,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from sirl.attacks.attacker import Order, Writer, clip, instruct, on_topic, sentences, writer
+from sirl.attacks.attacker import Order, Writer, instruct, on_topic, rate, sentences, writer
 from sirl.attacks.search import Hunt, hunts, needed
 from sirl.attacks.tries import Bench, Try, bench, going, say_to
-from sirl.records import Attempt, Judge, Prompt, Target
+from sirl.records import Attempt, Judge, Message, Prompt, Target
 
-Stream = list[Try]  # the tries of one line of refinement, oldest first
+KEPT = 4  # exchanges with the attacker that it is shown, the last ones
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One try of a line of refinement, how far it got (1 to 10), and the steps before it, oldest first."""
+
+    done: Try
+    level: int
+    before: tuple[Step, ...] = ()
+
+    @property
+    def line(self) -> tuple[Step, ...]:
+        return (*self.before, self)
+
+
+Line = tuple[Step, ...]  # one line of refinement, oldest first
+Stream = list[Step]  # one that is still growing
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +77,19 @@ class Pair:
             for stream in streams:
                 if len(stream) >= self.depth:
                     stream.clear()
-        orders = [_order(hunt, stream[-1] if stream else None) for hunt, streams in batch for stream in streams]
+        orders = [_order(hunt, stream) for hunt, streams in batch for stream in streams]
         texts = iter(helper.write(orders))
         written = [[(stream, text) for stream in streams if (text := next(texts))] for _, streams in batch]
         attempts = [
             (hunt, [say_to(hunt, "pair", text) for _, text in row])
             for (hunt, _), row in zip(batch, written, strict=True)
         ]
-        for row, tries in zip(written, court.send(attempts), strict=True):
+        sent = court.send(attempts)
+        tried = [(hunt, done) for (hunt, _), tries in zip(batch, sent, strict=True) for done in tries]
+        levels = iter(rate(helper, tried))
+        for row, tries in zip(written, sent, strict=True):
             for (stream, _), done in zip(row, tries, strict=True):
-                stream.append(done)
+                stream.append(Step(done, next(levels)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,49 +118,54 @@ class Tap:
 
     def _level(self, batch: Sequence[tuple[Hunt, _Tree]], court: Bench, helper: Writer) -> None:
         """Branch, prune what strays, send, keep the best; a tree that is full-grown or bare begins anew."""
-        orders = [
-            _order(hunt, leaf) for hunt, tree in batch for leaf in tree.leaves for _ in range(self.branching)
-        ]
-        texts = helper.write(orders)
-        children = [(o.hunt, text) for o, text in zip(orders, texts, strict=True) if text]
-        kept = on_topic(helper, children)
-        rows = [
-            [text for (owner, text), stays in zip(children, kept, strict=True) if stays and owner is hunt]
+        lines = [(hunt, line) for hunt, tree in batch for line in tree.leaves for _ in range(self.branching)]
+        texts = helper.write([_order(hunt, line) for hunt, line in lines])
+        children = [(*line, text) for line, text in zip(lines, texts, strict=True) if text]
+        kept = on_topic(helper, [(hunt, text) for hunt, _, text in children])
+        rows: list[dict[str, Line]] = [
+            {text: line for (h, line, text), stays in zip(children, kept, strict=True) if stays and h is hunt}
             for hunt, _ in batch
         ]
-        attempts = [
-            (hunt, [say_to(hunt, "tap", text) for text in dict.fromkeys(row)])
-            for (hunt, _), row in zip(batch, rows, strict=True)
-        ]
-        for (hunt, tree), tries in zip(batch, court.send(attempts), strict=True):
-            order = hunt.rng.permutation(len(tries))  # ties are broken by lot
-            best = sorted((tries[i] for i in order), key=lambda t: -t.score)[: self.width]
-            tree.grow(best, self.depth)
+        sent = court.send(
+            [(h, [say_to(h, "tap", text) for text in row]) for (h, _), row in zip(batch, rows, strict=True)]
+        )
+        tried = [(hunt, done) for (hunt, _), tries in zip(batch, sent, strict=True) for done in tries]
+        levels = iter(rate(helper, tried))
+        for (hunt, tree), row, tries in zip(batch, rows, sent, strict=True):
+            steps = [
+                Step(done, next(levels), line) for done, line in zip(tries, row.values(), strict=False)
+            ]  # the budget may not reach them all
+            order = hunt.rng.permutation(len(steps))  # ties are broken by lot
+            best = sorted((steps[i] for i in order), key=lambda step: -step.level)[: self.width]
+            tree.grow([step.line for step in best], self.depth)
 
 
 @dataclass(slots=True)
 class _Tree:
-    """The leaves of one prompt's tree; the root is None, from which the first messages are written."""
+    """The leaves of one prompt's tree, each with the line that leads to it; the root is an empty line."""
 
-    leaves: Sequence[Try | None] = (None,)
+    leaves: Sequence[Line] = ((),)
     level: int = 0
 
-    def grow(self, leaves: Sequence[Try], depth: int) -> None:
+    def grow(self, leaves: Sequence[Line], depth: int) -> None:
         self.level += 1
         self.leaves = leaves
         if not leaves or self.level >= depth:
-            self.leaves, self.level = (None,), 0
+            self.leaves, self.level = ((),), 0
 
 
-def _order(hunt: Hunt, last: Try | None) -> Order:
-    """Ask for a first message, or for a better one than the last."""
-    if last is None:
-        return Order(hunt, instruct("rewrite", request=hunt.prompt.text))
-    text = instruct(
-        "again",
-        request=hunt.prompt.text,
-        message=clip(last.attempt.messages[-1].content),
-        reply=clip(last.reply),
-        score=sentences("results")[last.result],
-    )
-    return Order(hunt, text)
+def _order(hunt: Hunt, line: Sequence[Step]) -> Order:
+    """Ask for a first message, or for a better one than the last, after the exchanges that led to it."""
+    asked = instruct("rewrite", request=hunt.prompt.text)
+    turns: list[Message] = []
+    for step in line:
+        message = step.done.attempt.messages[-1].content
+        turns += [Message("user", asked), Message("assistant", f"<message>{message}</message>")]
+        asked = instruct(
+            "again",
+            request=hunt.prompt.text,
+            message=message,
+            reply=step.done.reply,
+            score=f"{sentences('results')[step.done.result]} {step.level} of 10.",
+        )
+    return Order(hunt, asked, before=tuple(turns[-2 * KEPT :]))
