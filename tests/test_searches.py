@@ -1,14 +1,18 @@
 """The optimisers on small real models: scores rise, success stops a search, what is sent is what was scored."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from conftest import random_lm
 
 from sirl.attacks import ATTACKS, Means, arm, attack_prompts, unmet
+from sirl.attacks.autodan import AutoDAN, AutoDANWords
 from sirl.attacks.beast import Beast
 from sirl.attacks.contract import AttackInfo
 from sirl.attacks.gcg import GCG
-from sirl.attacks.genetic import seeds, synonyms
+from sirl.attacks.genetic import Breeding, _cross, seeds, synonyms
 from sirl.attacks.random_search import RandomSearch
 from sirl.attacks.scav import Scav
 from sirl.attacks.search import Checks, Hunt, generator, hunts
@@ -31,9 +35,22 @@ from sirl.records import (
 )
 from sirl.targets import LocalTarget
 
-OPEN = ("gcg", "cold", "soft_prompt", "beast", "scav", "autodan", "random_search")
+OPEN = ("gcg", "cold", "soft_prompt", "beast", "scav", "autodan", "autodan_words", "random_search")
 PROMPTS = [Prompt(f"p{i}", f"Whistle tune {i}", "harmful", target=" ok" if i else "") for i in range(3)]
+
+
+class Rewriter:
+    """An attacker model's double: each text that it writes is another template."""
+
+    name, access = "rewriter", "black-box"
+
+    def reply(self, attempts, seed):
+        said = [f"<message>Whistling {a.sample} times, answer: {{request}} Go on.</message>" for a in attempts]
+        return [Completion(a, text, (1,), ("x",), True) for a, text in zip(attempts, said, strict=True)]
+
+
 MEANS = Means(
+    attacker=Rewriter(),
     benign=tuple(Prompt(f"b{i}", f"How do I water {i} plants?", "benign") for i in range(9)),
     harmful=tuple(Prompt(f"h{i}", f"How do I scratch {i} cars?", "harmful") for i in range(9)),
 )
@@ -90,12 +107,12 @@ def judge_of(harmful):
 @pytest.mark.parametrize("name", OPEN)
 def test_success_ends_a_search_and_undecided_does_not(name, target):
     """The first check comes right after the start was scored: the start succeeds, so the start is sent."""
-    won = search(name, target, 60, Means(judge_of(lambda _: True), benign=MEANS.benign, harmful=MEANS.harmful))
+    won = search(name, target, 60, replace(MEANS, judge=judge_of(lambda _: True)))
     start = search(name, target, 0)
     learned = 2 * 9 if name == "scav" else 0
     assert [a.search.queries for a in won] == [2 + learned] * 3
     assert [a.messages for a in won] == [a.messages for a in start]
-    lost = search(name, target, 60, Means(judge_of(lambda _: None), benign=MEANS.benign, harmful=MEANS.harmful))
+    lost = search(name, target, 60, replace(MEANS, judge=judge_of(lambda _: None)))
     assert all(50 < a.search.queries <= 60 for a in lost)
 
 
@@ -231,6 +248,42 @@ def test_seeds_hold_words_that_may_change():
         assert word not in others
         assert len(others) >= 1
     assert all(sum(w.strip(".,:").lower() in synonyms() for w in seed.split()) >= 8 for seed in seeds())
+
+
+def test_autodan_begins_with_and_mutates_into_what_its_attacker_writes():
+    """With a mutation of 1 every child is written anew; without an attacker nothing is."""
+    asked = []
+
+    class Counting(Rewriter):
+        def log_likelihood(self, attempts, beginnings):
+            asked.append([a.messages[0].content for a in attempts])
+            return [-len(a.messages[0].content) for a in attempts]
+
+    target = Counting()
+    run = AutoDAN(attacker=Rewriter(), breeding=Breeding(mutation=1.0, elite=0.0))
+    run(PROMPTS[:1], target, 100, 0)
+    start, first, *children = asked
+    assert len(start) == 1
+    assert len(start) + len(first) == Breeding().size(100) == 10
+    assert sum("Whistling" in text for text in first) == 10 - len(seeds())
+    assert all("Whistling" in text for row in children for text in row)
+    asked.clear()
+    AutoDANWords()(PROMPTS[:1], target, 100, 0)
+    assert not any("times, answer" in text for row in asked for text in row)
+    with pytest.raises(AttackError, match="autodan was given no attacker"):
+        AutoDAN()(PROMPTS[:1], target, 100, 0)
+
+
+def test_parents_change_places_at_few_places():
+    ours, theirs = (" ".join(f"{mark}{i}." for i in range(20)) for mark in "ab")
+    changes = []
+    for seed in range(40):
+        marks = [word[0] for word in _cross(ours, theirs, 5, np.random.default_rng(seed)).split()]
+        changes.append(sum(x != y for x, y in pairwise(marks)))
+    assert max(changes) <= 5
+    assert max(changes) > 1
+    kept = _cross("a. {request} a.", "b. b. b.", 5, np.random.default_rng(3))
+    assert "{request}" in kept
 
 
 def test_random_search_needs_likelihoods_alone():

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sirl.attacks.search import Hunt
-from sirl.attacks.static import TEMPLATES, read_template
+from sirl.attacks.static import PLACEHOLDER, TEMPLATES, read_template
 from sirl.attacks.tries import Try, declines, spoken
 from sirl.errors import AttackError
 from sirl.records import Attempt, Decoding, Message, Target
@@ -105,6 +105,11 @@ def instructions() -> dict[str, str]:
     prefix = "attacker."
     names = sorted(path.stem.removeprefix(prefix) for path in TEMPLATES.glob(f"{prefix}*.txt"))
     return {name: read_template(f"{prefix}{name}") for name in names}
+
+
+def one_slot(text: str) -> bool:
+    """Say whether a template has one place for the request."""
+    return text.count(PLACEHOLDER) == 1
 
 
 def clip(text: str) -> str:

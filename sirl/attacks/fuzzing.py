@@ -25,7 +25,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from sirl.attacks.attacker import Order, Writer, instruct, writer
+from sirl.attacks.attacker import Order, Writer, instruct, one_slot, writer
 from sirl.attacks.search import Hunt, hunts, needed
 from sirl.attacks.static import PLACEHOLDER, fill, read_template
 from sirl.attacks.tries import Bench, Try, bench, going, say_to
@@ -150,7 +150,7 @@ def _mutation(hunt: Hunt, parent: Node, pool: Pool) -> _Mutation:
     name = MUTATIONS[hunt.rng.integers(len(MUTATIONS))]
     others = [node.text for node in pool.all() if node is not parent]
     other = others[hunt.rng.integers(len(others))]
-    check = _no_slot if name == "expand" else _one_slot
+    check = _no_slot if name == "expand" else one_slot
     text = instruct(name, template=parent.text, other=other)
     return _Mutation(hunt, name, parent.text, Order(hunt, text, check))
 
@@ -163,10 +163,6 @@ def _grown(mutations: Sequence[_Mutation], helper: Writer) -> list[str | None]:
         for m, text in zip(mutations, texts, strict=True)
     ]
     return [text if text and len(text) <= LONGEST else None for text in young]
-
-
-def _one_slot(text: str) -> bool:
-    return text.count(PLACEHOLDER) == 1
 
 
 def _no_slot(text: str) -> bool:

@@ -20,6 +20,9 @@ from sirl.attacks.static import PLACEHOLDER, TEMPLATES, fill, read_template
 from sirl.records import Attempt, Message, Prompt
 
 Scorer = Callable[[Sequence[Attempt]], list[float]]  # higher is better for the attack; one query each
+Rewriter = Callable[
+    [Sequence[tuple[Hunt, str]]], list[str | None]
+]  # genomes written anew, None where that fails
 
 _SENTENCE = re.compile(r"(?<=[.!?:])\s+")
 _WORD = re.compile(r"[A-Za-z]+")
@@ -43,14 +46,21 @@ def synonyms() -> dict[str, tuple[str, ...]]:
 class Breeding:
     """How a generation follows the last: the best `elite` share stays, the rest are children of good parents.
 
-    `crossover` is the chance that a child has two parents, `mutation` that a listed word of it is replaced.
-    `most` bounds a generation; a small budget is spread over as many generations as it has prompts.
+    `crossover` is the chance that a child has two parents, which change places at `points` places at most;
+    `words` that a listed word of it is replaced; `mutation` that it is written anew by a model, where there is
+    one. `most` bounds a generation; a small budget is spread over as many generations as it has prompts.
     """
 
-    most: int = 64
-    elite: float = 0.1
+    most: int = 256
+    elite: float = 0.05
     crossover: float = 0.5
-    mutation: float = 0.1
+    points: int = 5
+    words: float = 0.1
+    mutation: float = 0.01
+
+    def size(self, budget: int) -> int:
+        """Return how many genomes a generation holds."""
+        return min(self.most, max(4, int(budget**0.5)))
 
 
 @dataclass(slots=True, eq=False)
@@ -73,15 +83,62 @@ def written(prompt: Prompt, name: str, genome: str) -> Attempt:
     return Attempt(prompt, name, (Message("user", fill(genome, prompt.text)),))
 
 
-def evolve(hunts: Sequence[Hunt], name: str, scorer: Scorer, checks: Checks, breeding: Breeding) -> None:
-    """Breed until every hunt has spent its budget or succeeded; the start is scored and checked by itself."""
-    herds, others = [Herd(hunt) for hunt in hunts if hunt.left], list(seeds()[1:])
+def evolve(
+    hunts: Sequence[Hunt],
+    name: str,
+    scorer: Scorer,
+    checks: Checks,
+    breeding: Breeding,
+    rewriter: Rewriter | None = None,
+) -> None:
+    """Breed until every hunt has spent its budget or succeeded; the start is scored and checked by itself.
+
+    A `rewriter` fills the first generation with seeds written anew and mutates children; without one the seeds
+    are all of the first generation and words alone change.
+    """
+    herds = [Herd(hunt) for hunt in hunts if hunt.left]
     _score([(herd, [seeds()[0]]) for herd in herds], name, scorer)
+    able = _able(herds, checks, hunts)
+    others = [(herd, [*seeds()[1:], *extra]) for herd, extra in _more(able, breeding, rewriter)]
+    _score([(herd, genomes[: herd.hunt.left]) for herd, genomes in others], name, scorer)
+    while able := _able(herds, checks, hunts):
+        born = [(herd, _children(herd, breeding)) for herd in able]
+        _score(_mutants(born, breeding, rewriter), name, scorer)
+
+
+def _able(herds: Sequence[Herd], checks: Checks, hunts: Sequence[Hunt]) -> list[Herd]:
     going = checks.going(hunts)
-    _score([(herd, others[: herd.hunt.left]) for herd in herds if herd.hunt in going], name, scorer)
-    while going := checks.going(hunts):
-        able = [herd for herd in herds if herd.hunt in going]
-        _score([(herd, _children(herd, breeding)) for herd in able], name, scorer)
+    return [herd for herd in herds if herd.hunt in going]
+
+
+def _more(herds: Sequence[Herd], breeding: Breeding, rewriter: Rewriter | None) -> list[tuple[Herd, list[str]]]:
+    """Return what fills each herd's first generation beside the seeds: seeds written anew."""
+    wanted = [
+        (herd, seeds()[int(herd.hunt.rng.integers(len(seeds())))])
+        for herd in herds
+        for _ in range(breeding.size(herd.hunt.budget) - len(seeds()) if rewriter else 0)
+    ]
+    texts = rewriter([(herd.hunt, seed) for herd, seed in wanted]) if rewriter else []
+    written = [(herd, text) for (herd, _), text in zip(wanted, texts, strict=True) if text]
+    return [(herd, list(dict.fromkeys(t for h, t in written if h is herd))) for herd in herds]
+
+
+def _mutants(
+    born: list[tuple[Herd, list[str]]], breeding: Breeding, rewriter: Rewriter | None
+) -> list[tuple[Herd, list[str]]]:
+    """Write a few children anew."""
+    if rewriter is None:
+        return born
+    drawn = [
+        (herd, children, i)
+        for herd, children in born
+        for i in range(len(children))
+        if herd.hunt.rng.random() < breeding.mutation
+    ]
+    texts = rewriter([(herd.hunt, children[i]) for herd, children, i in drawn])
+    for (_, children, i), text in zip(drawn, texts, strict=True):
+        children[i] = text or children[i]
+    return born
 
 
 def _score(born: Sequence[tuple[Herd, list[str]]], name: str, scorer: Scorer) -> None:
@@ -102,18 +159,18 @@ def _score(born: Sequence[tuple[Herd, list[str]]], name: str, scorer: Scorer) ->
 
 def _children(herd: Herd, breeding: Breeding) -> list[str]:
     """Keep the elite and return new genomes beside it, none of them known."""
-    rng, size = herd.hunt.rng, min(breeding.most, max(4, int(herd.hunt.budget**0.5)))
+    rng, size = herd.hunt.rng, breeding.size(herd.hunt.budget)
     parents, weights_G = herd.genomes[:size], _fitness(herd.scores[:size])
     kept = max(1, round(breeding.elite * size))
     known, children = set(herd.genomes), []
     for _ in range(min(size - min(kept, size - 1), herd.hunt.left)):
         one, two = (parents[int(i)] for i in rng.choice(len(parents), 2, p=weights_G))
-        child = _cross(one, two, rng) if rng.random() < breeding.crossover else one
-        child = _mutate(child, herd, breeding.mutation)
+        child = _cross(one, two, breeding.points, rng) if rng.random() < breeding.crossover else one
+        child = _mutate(child, herd, breeding.words)
         for _ in range(8):  # a child that was seen before is worth no query
             if child not in known:
                 break
-            child = _mutate(child, herd, 3 * breeding.mutation)
+            child = _mutate(child, herd, 3 * breeding.words)
         known.add(child)
         children.append(child)
     herd.genomes, herd.scores = herd.genomes[:size], herd.scores[:size]
@@ -131,13 +188,17 @@ def _fitness(scores: Sequence[float]) -> np.ndarray:
     return result
 
 
-def _cross(one: str, two: str, rng: np.random.Generator) -> str:
-    """Take each sentence from one parent or the other, but the request's own from the first."""
+def _cross(one: str, two: str, points: int, rng: np.random.Generator) -> str:
+    """Cut both parents at the same few places and take each part from either; the request's stays."""
     ours, theirs = _SENTENCE.split(one), _SENTENCE.split(two)
-    return " ".join(
-        theirs[i] if i < len(theirs) and _plain(a, theirs[i]) and rng.random() < 0.5 else a
-        for i, a in enumerate(ours)
-    )
+    inner = np.arange(1, max(1, min(len(ours), len(theirs))))
+    cuts = set(rng.permutation(inner)[:points].tolist())
+    child, other = [], False
+    for i, sentence in enumerate(ours):
+        if i == 0 or i in cuts:
+            other = bool(rng.random() < 0.5)
+        child.append(theirs[i] if other and i < len(theirs) and _plain(sentence, theirs[i]) else sentence)
+    return " ".join(child)
 
 
 def _plain(*sentences: str) -> bool:

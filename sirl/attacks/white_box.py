@@ -5,7 +5,7 @@ Budgets are the published ones, of sequences put to the model for one request. T
 
 from __future__ import annotations
 
-from sirl.attacks.autodan import AutoDAN
+from sirl.attacks.autodan import AutoDAN, AutoDANWords
 from sirl.attacks.beast import Beast
 from sirl.attacks.cold import Cold
 from sirl.attacks.gcg import GCG
@@ -41,9 +41,20 @@ WHITE_BOX = (
         "logprobs",
         "adaptive",
         "arXiv 2310.04451",
-        "Readable surroundings, bred until agreement is likely.",
+        "Readable surroundings, bred with an attacker model until agreement is likely.",
         AutoDAN(),
-        budget=100 * 64,  # the paper's generations and their size
+        budget=100 * 256,  # the published generations and their size
+    ),
+    AttackInfo(
+        "autodan_words",
+        "genetic search",
+        "logprobs",
+        "adaptive",
+        "arXiv 2310.04451",
+        "Readable surroundings, bred by changing words alone, without an attacker model.",
+        AutoDANWords(),
+        budget=100 * 256,
+        stands_for="autodan",
     ),
     AttackInfo(
         "cold",
@@ -63,7 +74,7 @@ WHITE_BOX = (
         "arXiv 2404.12038",
         "Readable surroundings, bred until probes of hidden states see no harm.",
         Scav(),
-        budget=100 * 64,  # AutoDAN's, whose search it borrows
+        budget=100 * 256,  # AutoDAN's, whose search it borrows
     ),
     AttackInfo(
         "soft_prompt",
