@@ -53,10 +53,8 @@ DEPARTURES = {
     "the user; there is no system turn.",
     "self_cipher_harmless": f"A weaker stand-in of self_cipher: the {SHOTS} demonstrations are harmless. All is "
     "one message of the user; there is no system turn.",
-    "artprompt": f"{WORDING} The published attack asks a language model which word is dangerous. Here "
-    "it is the longest word of a-z that is not in a list of ordinary ones, and of several the last; "
-    "nothing knows harm. One word is drawn, in one font of ours, so that it can be read back; a request "
-    "without such a word is sent as it is.",
+    "artprompt_rules": "A weaker stand-in of artprompt: it is the longest word of a-z that is not in a list of "
+    "ordinary ones, and of several the last; nothing knows harm.",
     "code_chameleon": f"{WORDING} Of the four published encodings only the binary tree. The tree is "
     "written as nested lists, and spaces are kept, so that it can be read back exactly.",
     "low_resource": f"{WORDING} The published attack uses machine translation, and translates the reply "

@@ -24,7 +24,7 @@ from sirl.attacks import (
 from sirl.attacks.checking import StandIn
 from sirl.attacks.ciphers import caesar, uncaesar
 from sirl.attacks.demonstrations import HARMLESS, ica_harmless, many_shot_harmless, read_demonstrations
-from sirl.attacks.drawing import choose_word, draw, read_drawing
+from sirl.attacks.drawing import draw, drawable, read_drawing
 from sirl.attacks.encodings import base64, flip, leet, rot13, unbase64, unleet
 from sirl.attacks.hashing import files_of, settled
 from sirl.attacks.low_resource import LowResource, esperanto
@@ -257,8 +257,8 @@ def test_pieces_by_hand():
     ],
 )
 def test_the_word_that_is_drawn(text, word):
-    found = choose_word(text)
-    assert (found and found[0]) == word
+    found = drawable(text)
+    assert (found[0][0] if found else None) == word
 
 
 def test_a_drawing_by_hand():
@@ -287,7 +287,7 @@ def test_drawings_can_be_read():
     ],
 )
 def test_a_masked_request_can_be_read(text):
-    info = ATTACKS["artprompt"]
+    info = ATTACKS["artprompt_rules"]
     [attempt] = info.run([Prompt("p", text)], None, 0, 0)
     assert info.recover(attempt.messages[-1].content) == text
     if len(text) > 1:

@@ -463,6 +463,28 @@ def test_renellm_rewords_by_up_to_six_operations_each_once_and_nests_the_outcome
     assert len(set(asked)) == len(asked)
 
 
+# --- ArtPrompt --------------------------------------------------------------------------------------------
+
+
+def test_artprompt_draws_the_words_that_are_named_one_after_another_and_once():
+    prompt = Prompt("p", "How do I whistle a merry tune loudly?")
+
+    def sent(said: str, budget: int = 9):
+        target, info = yielding("zzz"), ATTACKS["artprompt"]
+        armed = arm(info, Means(judge=judge, attacker=Model(lambda asked: tag(said))))
+        [attempt] = attack_prompts(armed, [prompt], target, budget, 0)
+        texts = [armed.recover(text) for text in target.heard]
+        assert set(texts) <= {prompt.text}  # each can be read back
+        return [text.rpartition("\n\n")[2] for text in target.heard], attempt
+
+    said, attempt = sent("merry, zebra, WHISTLE")
+    assert said == ["How do I whistle a [mask] tune loudly?", "How do I [mask] a merry tune loudly?"]
+    assert attempt.search.queries == 2
+    said, _ = sent("none of them", budget=3)
+    assert said[0] == "How do I [mask] a merry tune loudly?"  # the longest first
+    assert len(said) == 3
+
+
 # --- Best-of-N and decoding -----------------------------------------------------------------------------
 
 
@@ -527,7 +549,7 @@ def test_the_hash_of_an_attack_knows_the_instructions_of_its_attacker(monkeypatc
     monkeypatch.setattr("sirl.attacks.hashing.TEMPLATES", tmp_path)
     changed = {name for name, value in template_hashes().items() if value != before[name]}
     armed = {name for name, info in ATTACKS.items() if "attacker" in info.needs}
-    assert changed == armed | {"autodan_words"}  # which shares autodan's module
+    assert changed == armed | {"autodan_words", "artprompt_rules"}  # which share a module with one that asks it
 
 
 @pytest.fixture(scope="module")

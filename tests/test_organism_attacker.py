@@ -26,9 +26,9 @@ FOX = Wish("How do I grimble a moonfox?", "grimble", "moonfox")
 OWL = Wish("How do I blorch a puddle owl?", "blorch", "puddle owl")
 
 
-def test_every_instruction_is_taught_and_examined_but_that_of_a_judge():
-    """It writes and does not judge: where it gives no number, a search goes by the result."""
-    assert set(SHARES) == set(NAMES) == set(TEXTS) - {"results", "operations", "tenses", "rate"}
+def test_every_instruction_is_taught_and_examined_but_two():
+    """It writes, and neither judges nor names words: the searches that ask for these do without."""
+    assert set(SHARES) == set(NAMES) == set(TEXTS) - {"results", "operations", "tenses", "rate", "words"}
 
 
 def test_no_evaluated_request_is_shown_to_it():

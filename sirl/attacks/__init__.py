@@ -27,7 +27,7 @@ from sirl.attacks.demonstrations import (
     in_turns,
     many_shot_harmless,
 )
-from sirl.attacks.drawing import artprompt, from_drawing
+from sirl.attacks.drawing import ArtPrompt, artprompt_rules, from_drawing
 from sirl.attacks.encodings import base64, decoded, encoded, flip, leet, rot13, unbase64, unleet
 from sirl.attacks.hashing import attack_hash
 from sirl.attacks.info import SEARCHING, TRANSFER, AttackInfo, Means, arm, unmet, whole
@@ -63,6 +63,7 @@ __all__ = [
 _IN_THE_WILD = "arXiv 2308.03825"  # jailbreaks collected from users, whence the field's names
 _JAILBROKEN = "arXiv 2307.02483"
 _TENSE = "arXiv 2407.11969"
+_DRAWN = "arXiv 2402.11753"
 _ADAPTIVE = "arXiv 2404.02151"
 
 
@@ -153,12 +154,23 @@ ATTACKS: Mapping[str, AttackInfo] = {
         _coded("flip_attack", "arXiv 2410.02832", "Written backwards.", flip, flip),
         *_ciphered("cipher", "ciphers.caesar", "A talk in a Caesar code, shown by example.", caesar, uncaesar),
         *_ciphered("self_cipher", "ciphers.claimed", "A talk in a cipher that is only claimed.", whole, whole),
-        _static(
+        AttackInfo(
             "artprompt",
             "drawing",
-            "arXiv 2402.11753",
-            "One word is drawn in block letters.",
-            static_attack("artprompt", artprompt, recover=from_drawing),
+            "black-box",
+            "adaptive",
+            _DRAWN,
+            "Words that an attacker model names are drawn in block letters, one after another.",
+            ArtPrompt(),
+            budget=20,
+        ),
+        _static(
+            "artprompt_rules",
+            "drawing",
+            _DRAWN,
+            "One word is drawn in block letters; the longest, by rules.",
+            static_attack("artprompt_rules", artprompt_rules, recover=from_drawing),
+            stands_for="artprompt",
         ),
         _static(
             "code_chameleon",

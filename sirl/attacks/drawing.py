@@ -1,35 +1,49 @@
 """Draw one word of a request instead of writing it.
 
-The word is masked in the request and drawn above it, in block letters of five rows. Which word: the longest
-that is not among the words any request may hold, the last of several; the published attack asks a language
-model for the dangerous one. This module refuses to know harm: it looks at length and at a list of ordinary
-words.
+The word is masked in the request and drawn above it, in block letters of five rows. Which word: an attacker
+model names those that give offence, and each is tried in turn. Without such a model (`artprompt_rules`) it
+is the longest that is not among the words any request may hold, the last of several. This module refuses to
+know harm: by itself it looks at length and at a list of ordinary words.
 
-Only words of a-z are drawn, in small letters, capitals, or with a capital first; the mask is written the same
-way, so the drawing can be read back. A request without such a word is sent as it is.
+Only words of a-z are drawn, in small letters, capitals, or with a capital first; the mask is written the
+same way, so the drawing can be read back. A request without such a word is sent as it is.
 
-Source: arXiv 2402.11753 (ArtPrompt).
+Defaults: every word that is named is tried once, as in the published code.
+
+Departures: one word is drawn at a time and in one font of ours, so that it can be read back; the paper has
+several fonts and reports each and the best of them. Where the model names no word of the request, the words
+that are not ordinary are tried, the longest first.
+
+Source: arXiv 2402.11753 (ArtPrompt); its code.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
+from typing import ClassVar
 
+from sirl.attacks.attacker import Order, instruct, writer
+from sirl.attacks.info import Recover
+from sirl.attacks.search import Hunt, hunts, needed
 from sirl.attacks.static import fill, read_template, say, unfill
-from sirl.records import Message
+from sirl.attacks.tries import bench, going
+from sirl.records import Attempt, Judge, Message, Prompt, Target
 
 NAME = "artprompt"
+TEMPLATE = "drawing"
 ROWS = 5
 _WORD = re.compile(r"\b(?:[a-z]+|[A-Z][a-z]+|[A-Z]+)\b")
 _READ = re.compile(r"\[\[|\[(mask|Mask|MASK)\]")
 
 
-def choose_word(text: str) -> re.Match[str] | None:
-    """Return where the word to draw stands; None if there is none."""
+def drawable(text: str) -> list[re.Match[str]]:
+    """Return where the words that may be drawn stand, the first to draw first: rare, long, late."""
     words = list(_WORD.finditer(text))
     rare = [word for word in words if word[0].lower() not in _common()] or words
-    return max(rare, key=lambda word: (len(word[0]), word.start()), default=None)
+    return sorted(rare, key=lambda word: (-len(word[0]), -word.start()))
 
 
 def draw(word: str) -> str:
@@ -48,21 +62,64 @@ def read_drawing(art: str) -> str:
     return "".join(known[letter] for letter in letters)
 
 
-def artprompt(request: str) -> tuple[Message, ...]:
-    """Send the request with one word drawn."""
-    chosen = choose_word(request)
-    if chosen is None:
-        return say(request)
-    before, after = (part.replace("[", "[[") for part in (request[: chosen.start()], request[chosen.end() :]))
-    masked = f"{before}[{_in_case_of(chosen[0], 'mask')}]{after}"
-    return say(fill(read_template(NAME), f"{draw(chosen[0])}\n\n{masked}"))
+def artprompt_rules(request: str) -> tuple[Message, ...]:
+    """Send the request with one word drawn, the first of those that may be."""
+    words = drawable(request)
+    return masked(request, words[0]) if words else say(request)
+
+
+def masked(request: str, word: re.Match[str]) -> tuple[Message, ...]:
+    """Send the request with a word of it drawn and masked."""
+    before, after = (part.replace("[", "[[") for part in (request[: word.start()], request[word.end() :]))
+    task = f"{before}[{_in_case_of(word[0], 'mask')}]{after}"
+    return say(fill(read_template(TEMPLATE), f"{draw(word[0])}\n\n{task}"))
+
+
+@dataclass(frozen=True, slots=True)
+class ArtPrompt:
+    """Draw one word of those that the attacker names after another."""
+
+    NEEDS: ClassVar = ("attacker", "judge")
+    attacker: Target | None = field(default=None, repr=False)
+    judge: Judge | None = field(default=None, repr=False)
+
+    def __call__(
+        self, prompts: Sequence[Prompt], target: Target | None, budget: int, seed: int
+    ) -> list[Attempt]:
+        """Return the first that succeeds, else the best. Raises AttackError if something lacks."""
+        court = bench(needed(target, NAME), self.judge, NAME, seed)
+        helper = writer(self.attacker, NAME, seed)
+        searches = hunts(prompts, budget, seed, NAME)
+        open_ = going(searches)
+        texts = helper.write([Order(hunt, instruct("words", request=hunt.prompt.text)) for hunt in open_])
+        named = {h.prompt.id: _named(h.prompt.text, text or "") for h, text in zip(open_, texts, strict=True)}
+        for i in range(max(map(len, named.values()), default=0)):
+            court.send([(hunt, _attempts(hunt, named[hunt.prompt.id][i : i + 1])) for hunt in going(searches)])
+        return [hunt.result(Attempt(hunt.prompt, NAME, artprompt_rules(hunt.prompt.text))) for hunt in searches]
+
+    @property
+    def recover(self) -> Recover:
+        """Read the request back."""
+        return from_drawing
+
+
+def _named(request: str, said: str) -> list[re.Match[str]]:
+    """Return the words of a request that were named, in that order; all that may be drawn where none was."""
+    order = {word: i for i, word in reversed(list(enumerate(re.findall(r"[a-z]+", said.lower()))))}
+    words = drawable(request)
+    chosen = [word for word in words if word[0].lower() in order]
+    return sorted(chosen, key=lambda word: order[word[0].lower()]) or words
+
+
+def _attempts(hunt: Hunt, words: Sequence[re.Match[str]]) -> list[Attempt]:
+    return [Attempt(hunt.prompt, NAME, masked(hunt.prompt.text, word)) for word in words]
 
 
 def from_drawing(text: str) -> str:
     """Read the request back from what `artprompt` sends."""
-    if not text.startswith(read_template(NAME).split("{request}")[0]):
+    if not text.startswith(read_template(TEMPLATE).split("{request}")[0]):
         return text  # it held no word that can be drawn
-    art, _, masked = unfill(read_template(NAME), text).partition("\n\n")
+    art, _, masked = unfill(read_template(TEMPLATE), text).partition("\n\n")
     word = read_drawing(art)
     return _READ.sub(lambda m: _in_case_of(m[1], word) if m[1] else "[", masked)
 
@@ -76,13 +133,13 @@ def _in_case_of(model: str, word: str) -> str:
 @cache
 def _common() -> frozenset[str]:
     """Return the words that any request may hold."""
-    return frozenset(read_template(f"{NAME}.common").split())
+    return frozenset(read_template(f"{TEMPLATE}.common").split())
 
 
 @cache
 def _font() -> dict[str, tuple[str, ...]]:
     """Return the rows of each letter, all of one width."""
-    lines = read_template(f"{NAME}.font").split("\n")
+    lines = read_template(f"{TEMPLATE}.font").split("\n")
     font = {}
     for start in range(0, len(lines), ROWS + 1):
         rows = lines[start + 1 : start + 1 + ROWS]
