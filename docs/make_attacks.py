@@ -23,8 +23,7 @@ SHOWN = {
 }  # characters of a message, most of them from its beginning; the rest is shown whole
 WORDING = "The mechanism is the published one; the wording is ours."
 TENSE = (
-    "The published attack asks a language model to reformulate the request. Here rules do it; they need no "
-    "model and always give the same words. Where no rule fits, the whole request is put behind a question "
+    "Rules reformulate the request, once; they need no model and always give the same words. Where no rule fits, the whole request is put behind a question "
     "about the {time}."
 )
 CIPHER = (
@@ -36,25 +35,27 @@ CIPHER = (
 # Of attacks whose module does not say at its head, in a paragraph that begins with Departures.
 DEPARTURES = {
     "direct": "None. It is the baseline: it has its own row, and no mean counts it.",
+    "deep_inception": f"None in the five layers and their characters. {WORDING}",
     "past_tense_rules": TENSE.format(time="past"),
     "future_tense_rules": TENSE.format(time="future"),
     "ica": "None in the form and the number of shots. The demonstrations are the user's (`--demonstrations`).",
-    "ica_harmless": f"A weaker stand-in of ica: {ICA_HARMLESS} demonstrations, and they are harmless.",
+    "ica_harmless": f"{ICA_HARMLESS} demonstrations, and they are harmless.",
     "many_shot": "None in the form and the number of shots, which is bounded by what the model can read. The "
     "demonstrations are the user's (`--demonstrations`); the paper's were written by a model.",
-    "many_shot_harmless": f"A weaker stand-in of many_shot: {len(HARMLESS)} demonstrations, and they are "
-    "harmless.",
+    "many_shot_harmless": f"{len(HARMLESS)} demonstrations, and they are harmless.",
     "leetspeak": f"{WORDING} Only the lower-case letters a, e, i, o, s and t are replaced, and a digit "
     "that was there before is marked, so that the code can be undone exactly.",
     "flip_attack": f"{WORDING} Only the variant that reverses the characters of the whole request.",
     "cipher": CIPHER + "The demonstrations are the user's (`--demonstrations`).",
-    "cipher_harmless": f"A weaker stand-in of cipher. {CIPHER}The {SHOTS} demonstrations are harmless.",
+    "cipher_harmless": f"{CIPHER}The {SHOTS} demonstrations are harmless.",
     "self_cipher": f"{WORDING} The demonstrations are the user's (`--demonstrations`). All is one message of "
     "the user; there is no system turn.",
-    "self_cipher_harmless": f"A weaker stand-in of self_cipher: the {SHOTS} demonstrations are harmless. All is "
-    "one message of the user; there is no system turn.",
-    "artprompt_rules": "A weaker stand-in of artprompt: it is the longest word of a-z that is not in a list of "
-    "ordinary ones, and of several the last; nothing knows harm.",
+    "self_cipher_harmless": f"The {SHOTS} demonstrations are harmless. All is one message of the user; there "
+    "is no system turn.",
+    "artprompt_rules": "It draws one word, the longest of a-z that is not in a list of ordinary ones, and of several "
+    "the last; nothing knows harm.",
+    "autodan_words": "The seeds alone are its first generation, and words alone change: no model writes. Else as "
+    "autodan.",
     "code_chameleon": f"{WORDING} Of the four published encodings only the binary tree. The tree is "
     "written as nested lists, and spaces are kept, so that it can be read back exactly.",
     "low_resource": f"{WORDING} The published attack uses machine translation, and translates the reply "
@@ -76,9 +77,8 @@ is sent to: nothing but a chat (none), replies (black-box), the first words of t
 likely a reply is (logprobs), or the weights (white-box). *Kind* is static (a fixed change of words),
 adaptive (searched anew on the model under test), or transfer (searched on a surrogate, then replayed; any
 adaptive attack can be run as `NAME@transfer`). *Budget* is the queries a prompt that it spends by default;
-`--set evaluate.budget=N` changes it. Every wording is our own; each section says where an attack departs
-from its source. Published defaults and budgets were noted without the papers at hand: check them there
-before you cite them. The example request is “{REQUEST}”. Of an attack that searches, its start is shown where
+`--set evaluate.budget=N` changes it. Every wording is our own. The [table](#departures-from-the-sources) says
+where each attack departs from its source. The example request is “{REQUEST}”. Of an attack that searches, its start is shown where
 it has one; what is sent in the end depends on the model. What a search found is answered anew: at a temperature
 above 0 the reply that is judged is another draw than the one that ended the search, so no figure counts the luck
 of the search.
@@ -107,7 +107,17 @@ written.
 through what every attack promises; in Python that is `sirl.attacks.check_attack`. An attack that encodes the
 request has an attribute `recover`, a function from the last message to the request; one that puts it into
 other words has `recover = None`.
+
+## Departures from the sources
+
+A plain name is the published algorithm under its published settings; *budget* is what it spends on a request by
+default. A name with a suffix is a weaker stand-in: it needs no attacker model, no file. What this table does not
+list is meant to be as published. Where it says *its code*, settings were read in the code published with the
+paper; the others were noted without the paper at hand: check them there before you cite them. A smaller budget is
+another attack than the published one: figures under it are figures at that many queries, as on the embedded
+models, whose recipe grants 64.
 """
+TABLE = "\n| attack | source | budget | as published | departures |\n|---|---|---|---|---|\n"
 
 
 class Nobody:
@@ -135,8 +145,7 @@ def section(info: AttackInfo) -> str:
         f"| mechanism | access | kind | source | budget | files |\n|---|---|---|---|---|---|\n"
         f"| {info.mechanism} | {info.access} | {info.kind} | {info.source} | {info.budget or 'none'} "
         f"| {', '.join(links)} |\n\n"
-        f"{needs(info)}{settings(info)}Departures: {departures(info)}\n"
-        + ("\n````text\n" + "\n\n".join(shown) + "\n````\n" if shown else "")
+        f"{needs(info)}{settings(info)}" + ("````text\n" + "\n\n".join(shown) + "\n````\n" if shown else "")
     )
 
 
@@ -162,18 +171,30 @@ def needs(info: AttackInfo) -> str:
 
 
 def settings(info: AttackInfo) -> str:
-    """Say its settings, their defaults and where these come from; what it is armed with is no setting."""
+    """Say its settings and their defaults; what it is armed with is no setting."""
     run: Any = info.run
     armed = {f.name for f in fields(Means)}
     own = [f.name for f in fields(run) if f.name not in armed] if is_dataclass(run) else []
-    told = [f"{name} {value!r}" for name in own if (value := getattr(run, name)) is not None]
-    origin = paragraph(info, "Defaults")
-    return f"Settings: {', '.join(told)}. {origin}".rstrip() + "\n\n" if told else ""
+    told = [f"{name} {_told(value)}" for name in own if (value := getattr(run, name)) is not None]
+    return f"Settings: {', '.join(told)}.\n\n" if told else ""
+
+
+def _told(value: Any) -> str:
+    """Return a setting as the page shows it: a function or a cipher by its name."""
+    name = getattr(value, "__name__", None) or getattr(value, "identity", None)
+    return str(name) if name else f"{value:.3g}" if isinstance(value, float) else repr(value)
 
 
 def departures(info: AttackInfo) -> str:
     """Return the text of the list above, else what the module says, else what holds for all."""
-    return DEPARTURES.get(info.name) or paragraph(info, "Departures") or WORDING
+    text = DEPARTURES.get(info.name) or paragraph(info, "Departures") or WORDING
+    return f"A weaker stand-in of {info.stands_for}: {text[:1].lower()}{text[1:]}" if info.stands_for else text
+
+
+def row(info: AttackInfo) -> str:
+    """Return an attack's row of the table of departures."""
+    cells = (f"[{info.name}](#{info.name})", info.source, str(info.budget or "none"))
+    return f"| {' | '.join((*cells, paragraph(info, 'Defaults') or '-', departures(info)))} |\n"
 
 
 def paragraph(info: AttackInfo, beginning: str) -> str:
@@ -191,7 +212,8 @@ def shorten(text: str, limit: int | None) -> str:
 
 def page() -> str:
     """Return the whole page."""
-    return HEAD + "".join(map(section, ATTACKS.values()))
+    infos = ATTACKS.values()
+    return HEAD + TABLE + "".join(map(row, infos)) + "".join(map(section, infos))
 
 
 if __name__ == "__main__":

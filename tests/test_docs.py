@@ -233,6 +233,18 @@ def test_attacks_that_search_state_their_departures():
     assert searching
 
 
+def test_the_table_of_departures_is_complete_by_source():
+    rows = {row[0].partition("]")[0].strip("["): row for row in cells(ROOT / "docs" / "attacks.md", 5)}
+    assert set(ATTACKS) <= set(rows)
+    for name, info in ATTACKS.items():
+        _, source, budget, published, departures = rows[name]
+        assert source == info.source != ""
+        assert budget == str(info.budget or "none")
+        assert departures
+        assert departures.startswith(f"A weaker stand-in of {info.stands_for}: ") == bool(info.stands_for)
+        assert published != "-" or info.kind == "static"
+
+
 class Searching:
     """An attack whose very start asks the model, one that must be armed, one that sends what is no text."""
 

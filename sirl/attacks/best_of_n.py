@@ -5,7 +5,7 @@ characters moved by one place in the code table. It needs no attacker model. Thi
 what is asked.
 
 Defaults: 10,000 samples at temperature 1, and rates of .63, .63 and .06 (the square root of sigma, twice,
-and its cube, with sigma .4), are the paper's.
+and its cube, with sigma .4), are the paper's and its code's.
 
 Departures: several candidates are tried a round. Success is that of a reply drawn anew to the message that
 was found; the paper counts a request as broken by any of its samples.

@@ -4,8 +4,8 @@ The suffix is a distribution over tokens at each place. Its energy, the likeliho
 the suffix itself as text, is followed uphill with noise that fades; now and then tokens are drawn from it,
 and those that survive as text are scored. This module refuses to know tensors and how a gradient is taken.
 
-Defaults: 20 tokens and 2,000 Langevin steps are the paper's; a step is one query, and so is each of the 12
-suffixes that are scored after every fourth, which makes 8,000.
+Defaults: 20 tokens and 2,000 Langevin steps are the paper's and its code's; a step is one query, and so is
+each of the 12 suffixes that are scored after every fourth, which makes 8,000.
 
 Departures from the paper: two of the published energies, agreement and fluency; none for style or
 similarity. The soft suffix starts every round anew at the best hard one. It is made hard by drawing tokens

@@ -1,12 +1,15 @@
 """Reword a request and nest it in an everyday writing task: code to complete, a table, a text to continue.
 
 The request is nested as it stands first, in a scenario chosen by a stable hash of its text. Then, until the
-judge is convinced, an attacker model rewords it by one to six operations in random order (fewer words, another
-order, misspellings, meaningless signs, words of another language, another style), the result is checked to ask
-for the same thing still, and nested in a scenario chosen at random. This module refuses to know who judges.
+judge is convinced, an attacker model rewords it by one to six operations in random order (fewer words,
+another order, misspellings, meaningless signs, words of another language, another style), the result is
+checked to ask for the same thing still, and nested in a scenario chosen at random. This module refuses to
+know who judges.
 
-Departures: whether a rewording still asks for the same thing is the check, in place of whether it is harmful;
-several rewordings are tried a round.
+Defaults: 20 iterations of one to six rewritings, in three scenarios, are the paper's.
+
+Departures: the request is nested once before it is reworded; whether a rewording still asks for the same
+thing is the check, in place of whether it is harmful; several rewordings are tried a round.
 
 Source: arXiv 2311.08268 (ReNeLLM).
 """

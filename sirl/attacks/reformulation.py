@@ -3,7 +3,7 @@
 Every reformulation is written anew from the request alone, under a temperature of 1. This module refuses to
 know who judges and what is asked; `tense` does the same by rules, once and without a model.
 
-Defaults: 20 reformulations a request, from the paper.
+Defaults: 20 reformulations a request are the paper's, written at temperature 1 as in its code.
 
 Departures: the instruction shows one harmless example, where the published one shows three harmful ones;
 several reformulations are tried a round, each once; the model under test replies as the run draws replies,

@@ -1,8 +1,10 @@
 """SCAV: breed readable prompts that the model itself no longer takes for harmful.
 
-A linear probe a layer learns to tell plain harmful requests from plain benign ones by the hidden state before
-the reply; the search lowers the probability of *harmful* that the reliable probes give. It asks nothing of what
-the model says. This module refuses to know tensors and how prompts are bred.
+A linear probe a layer learns to tell plain harmful requests from plain benign ones by the hidden state
+before the reply; the search lowers the probability of *harmful* that the reliable probes give. It asks
+nothing of what the model says. This module refuses to know tensors and how prompts are bred.
+
+Defaults: the genetic search's are AutoDAN's; 32 requests of each sort and probes right on .9 are ours.
 
 Departures from the paper: the prompt-level attack only; embeddings are never changed. The score is the mean
 probe logit over all reliable layers, where the published attack weighs the last layer's probability by a
