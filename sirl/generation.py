@@ -8,16 +8,19 @@ not know what a reply means, and it cannot record entropy for a model behind an 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from sirl.entropy import token_entropy, token_logprob
-from sirl.lm import LM, inputs, left_pad, pieces, render, reply_text
+from sirl.errors import DataError
+from sirl.lm import LM, left_pad, pieces, render, reply_text
+from sirl.lm.limits import unsendable
+from sirl.lm.passes import batches, decode_from, inputs
 from sirl.records import Attempt, Completion, Decoding
 
 
@@ -35,24 +38,38 @@ class Draw:
 def generate(
     lm: LM, attempts: Sequence[Attempt], decoding: Decoding, seed: int, batch: int = 64
 ) -> list[Completion]:
-    """Reply to each attempt, same order; an attempt's own decoding wins over `decoding`."""
-    draws = draw(lm, attempts, decoding, seed, batch)
-    return [_completion(lm, attempt, d) for attempt, d in zip(attempts, draws, strict=True)]
+    """Reply to each attempt, same order; an attempt's own decoding wins over `decoding`.
+
+    A prompt that the model cannot read, as it is too long or holds a token that the model does not know, has
+    an `error` and no reply. Raises as `draw` does for the model's sake.
+    """
+    errors = [unsendable(lm, a, row) for a, row in zip(attempts, render(lm, attempts), strict=True)]
+    draws = iter(draw(lm, [a for a, e in zip(attempts, errors, strict=True) if not e], decoding, seed, batch))
+    return [
+        Completion(attempt, "", (), (), finished=False, error=error)
+        if error
+        else _completion(lm, attempt, next(draws))
+        for attempt, error in zip(attempts, errors, strict=True)
+    ]
 
 
 @torch.no_grad()  # not inference_mode, in which autocast casts every weight anew for every token
 def draw(lm: LM, attempts: Sequence[Attempt], decoding: Decoding, seed: int, batch: int = 64) -> list[Draw]:
     """Draw the tokens of each reply, same order, without turning them into text.
 
-    Rows that share a decoding are batched by prompt length, `batch` at a time.
+    Rows that share a decoding are batched by prompt length, `batch` at a time. A reply ends, unfinished, where
+    the model's positions do. Raises DataError on a prompt that the model cannot read, ConfigError on a model
+    whose replies cannot be drawn and scored alike.
     """
     rows = render(lm, attempts)
+    for attempt, row in zip(attempts, rows, strict=True):
+        if problem := unsendable(lm, attempt, row):
+            raise DataError(problem, "a prompt that it can read", "leave the prompt out")
     plans = [attempt.decoding or decoding for attempt in attempts]
     draws: dict[int, Draw] = {}
     for plan in dict.fromkeys(plans):
         members = sorted((i for i, p in enumerate(plans) if p == plan), key=lambda i: (len(rows[i]), i))
-        for start in range(0, len(members), batch):
-            chunk = members[start : start + batch]
+        for chunk in batches(lm, members, list(map(len, rows)), batch):
             uniforms_BT = np.stack([_stream(seed, attempts[i], plan.max_new_tokens) for i in chunk])
             drawn = _draw_batch(lm, [rows[i] for i in chunk], plan, uniforms_BT, [attempts[i] for i in chunk])
             draws.update(zip(chunk, drawn, strict=True))
@@ -81,40 +98,33 @@ def _draw_batch(
     lm: LM, rows: Sequence[Sequence[int]], plan: Decoding, uniforms_BT: np.ndarray, attempts: Sequence[Attempt]
 ) -> list[Draw]:
     ids_BS, mask_BS = left_pad(lm, rows)
-    read = inputs(lm, ids_BS, attempts)
+    decoder = decode_from(lm, inputs(lm, ids_BS, attempts), mask_BS)
     stops = torch.tensor(lm.stop_ids, device=lm.device)
-    alive_B = torch.arange(len(rows), device=lm.device)  # which of the first rows each row of the cache is
-    cache = DynamicCache(config=lm.model.config)
+    alive_B = torch.arange(len(rows), device=lm.device)  # which of the first rows each row still going is
+    room_B = torch.tensor([min(plan.max_new_tokens, _room(lm, row)) for row in rows], device=lm.device)
     tokens, entropies, logprobs, owners = [], [], [], []
-    positions_BS = (mask_BS.long().cumsum(-1) - 1).clamp(min=0)
-    keep = {"logits_to_keep": 1} if lm.keeps_last_logits else {}
-    uniforms_TB = torch.from_numpy(uniforms_BT.T.astype(np.float32)).to(lm.device)
+    uniforms_TB = torch.from_numpy(uniforms_BT.T).to(lm.device)
     for step in range(plan.max_new_tokens):
-        logits_BV = lm.model(
-            **read,
-            attention_mask=mask_BS.long(),
-            position_ids=positions_BS,
-            use_cache=True,
-            **{lm.cache_argument: cache},
-            **keep,
-        ).logits[:, -1]
+        logits_BV = decoder.logits()
         token_B = pick(logits_BV, plan, uniforms_TB[step, alive_B])
         tokens.append(token_B)
         entropies.append(token_entropy(logits_BV))
         logprobs.append(token_logprob(logits_BV, token_B))
         owners.append(alive_B)
-        going_B = ~torch.isin(token_B, stops)
+        going_B = ~torch.isin(token_B, stops) & (step + 1 < room_B[alive_B])
         if not going_B.any():
             break
         if not going_B.all():  # finished rows leave the batch
             chosen = going_B.nonzero().squeeze(-1)
-            cache.batch_select_indices(chosen)
+            decoder.keep(chosen)
             alive_B, token_B = alive_B[chosen], token_B[chosen]
-            mask_BS, positions_BS = mask_BS[chosen], positions_BS[chosen]
-        read = {"input_ids": token_B.unsqueeze(-1)}
-        mask_BS = torch.cat([mask_BS, mask_BS.new_ones(len(token_B), 1)], dim=1)
-        positions_BS = positions_BS[:, -1:] + 1
+        decoder.feed(token_B)
     return _gather(rows, [tokens, entropies, logprobs], torch.cat(owners).tolist(), set(lm.stop_ids))
+
+
+def _room(lm: LM, row: Sequence[int]) -> int:
+    """Return how many tokens the model's positions leave for a reply."""
+    return sys.maxsize if lm.positions is None else lm.positions - len(row)
 
 
 def _gather(
@@ -141,14 +151,15 @@ def pick(logits_BV: Tensor, plan: Decoding, uniform_B: Tensor) -> Tensor:
     """Choose a token a row: argmax at temperature 0, else by inverse CDF at the row's uniform in [0, 1).
 
     Inverse CDF because multinomial draws V numbers a row on one CPU thread, many times slower at V = 128k.
+    Summed in float64: in float32 a sum over 128k tokens drifts, by 9e-4 in total variation if they are equal.
     """
     if plan.temperature == 0:
         return logits_BV.argmax(-1)
     probs_BV = torch.softmax(logits_BV.float() / plan.temperature, dim=-1)
     if plan.top_k or plan.top_p < 1:
         probs_BV = _truncate(probs_BV, plan)
-    cdf_BV = probs_BV.cumsum(-1)
-    target_B = uniform_B.clamp(max=1 - 1e-7) * cdf_BV[:, -1]
+    cdf_BV = probs_BV.cumsum(-1, dtype=torch.float64)
+    target_B = uniform_B.double().clamp(max=1 - 1e-12) * cdf_BV[:, -1]
     chosen_B = torch.searchsorted(cdf_BV, target_B.unsqueeze(-1), right=True).squeeze(-1)
     return chosen_B.clamp(max=logits_BV.shape[-1] - 1)
 
@@ -156,7 +167,7 @@ def pick(logits_BV: Tensor, plan: Decoding, uniform_B: Tensor) -> Tensor:
 def _truncate(probs_BV: Tensor, plan: Decoding) -> Tensor:
     """Zero all but the `top_k` likeliest tokens and all beyond the first that reach `top_p`."""
     ordered_BV, order_BV = probs_BV.sort(dim=-1, descending=True)
-    keep_BV = (ordered_BV.cumsum(-1) - ordered_BV) < plan.top_p
+    keep_BV = (ordered_BV.cumsum(-1, dtype=torch.float64) - ordered_BV) < plan.top_p
     if plan.top_k:
         keep_BV[:, plan.top_k :] = False
     return torch.zeros_like(probs_BV).scatter(-1, order_BV, torch.where(keep_BV, ordered_BV, 0.0))

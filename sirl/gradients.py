@@ -2,11 +2,13 @@
 
 Every function takes what stands in the slot of each attempt and how the hoped-for reply begins, and gives the
 likelihood of that beginning (mean log-prob, nats a token; higher is better for an attack) or its gradient.
+Of a prompt that the model cannot read, such as one too long, the likelihood is -inf and the gradient zeros.
 Weights are neither changed nor given gradients. What an attack does with a gradient is not known here.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +19,8 @@ from torch import Tensor
 from sirl.entropy import token_logprob
 from sirl.lm import LM, encode, left_pad, slots_of
 from sirl.lm.fit import Fit, fitted
+from sirl.lm.limits import unreadable
+from sirl.lm.passes import last_logits
 from sirl.records import Attempt, Rows
 
 _BACKWARD = 3  # a pass that is differentiated holds about this many times the memory of one that is not
@@ -81,17 +85,18 @@ class _Ascent:
     fluency: float | None = None
 
     def gradients(self, fit: Fit) -> list[tuple[float, Tensor]]:
-        """Return each attempt's objective and its gradient, same order."""
+        """Return each attempt's objective and its gradient, same order; -inf and zeros if it is unreadable."""
         slots, replies = slots_of(self.lm, self.attempts), encode(self.lm, self.beginnings)
         rows = [
             _Row([*s.before, *[-1] * len(leaf), *s.after, *reply[:-1]], len(s.before), len(leaf), reply)
             for s, leaf, reply in zip(slots, self.leaves, replies, strict=True)
         ]
         widths = [_BACKWARD * len(row.ids) for row in rows]
-        order = sorted(range(len(rows)), key=lambda i: widths[i])
+        able = [i for i, row in enumerate(rows) if not unreadable(self.lm, row.ids)]
+        order = sorted(able, key=lambda i: widths[i])
         runs = fitted(fit, order, widths, lambda run: self._differentiate(run, rows))
         found = {i: pair for run, pairs in runs for i, pair in zip(run, pairs, strict=True)}
-        return [found[i] for i in range(len(rows))]
+        return [found.get(i, (-math.inf, torch.zeros_like(leaf))) for i, leaf in enumerate(self.leaves)]
 
     def _differentiate(self, run: Sequence[int], rows: Sequence[_Row]) -> list[tuple[float, Tensor]]:
         leaves = [self.leaves[i].detach().requires_grad_() for i in run]
@@ -126,16 +131,8 @@ class _Ascent:
         reach = max(
             len(row.ids) - row.start + 1 if self.fluency is not None else len(row.reply) for row in rows
         )
-        logits_BSV: Tensor = lm.model(
-            inputs_embeds=embedded_BSH.index_put(
-                ((ids_BS < 0).nonzero(as_tuple=True)), torch.cat(list(vectors))
-            ),
-            attention_mask=mask_BS.long(),
-            position_ids=(mask_BS.long().cumsum(-1) - 1).clamp(min=0),
-            use_cache=False,
-            **({"logits_to_keep": reach} if lm.keeps_last_logits else {}),
-        ).logits
-        return logits_BSV[:, -reach:]
+        vectors_BSH = embedded_BSH.index_put((ids_BS < 0).nonzero(as_tuple=True), torch.cat(list(vectors)))
+        return last_logits(lm, {"inputs_embeds": vectors_BSH}, mask_BS, reach)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ samples nothing and differentiates nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,12 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from sirl.entropy import self_certainty, token_entropy, token_logprob
-from sirl.lm import LM, encode, inputs, left_pad, render, slots_of
+from sirl.errors import DataError
+from sirl.lm import LM, encode, left_pad, render, slots_of
+from sirl.lm.abilities import abilities
 from sirl.lm.fit import Fit, fitted
+from sirl.lm.limits import unreadable
+from sirl.lm.passes import inputs, last_logits, last_states
 from sirl.records import Attempt, Completion, Rows, Score
 
 WORTH_SHARING = 0.2  # share of all tokens that a cache must save to be worth its copying
@@ -58,21 +63,21 @@ def certainties(lm: LM, prompts: Rows, replies: Rows, batch: int = 32) -> Iterat
 def _reply_logits(
     lm: LM, prompts: Rows, replies: Rows, batch: int, attempts: Sequence[Attempt]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (logits_TV, ids_T) of each reply's tokens, same order."""
+    """Yield (logits_TV, ids_T) of each reply's tokens, same order.
+
+    Raises ValueError on a reply without tokens, DataError on tokens that the model cannot read.
+    """
     if not all(map(len, replies)):
         raise ValueError("a reply without tokens cannot be scored")
+    for prompt, reply in zip(prompts, replies, strict=True):
+        if problem := unreadable(lm, [*prompt, *reply[:-1]]):
+            raise DataError(problem, "a prompt and reply that it can read", "leave them out")
     for start in range(0, len(prompts), batch):
         chunk = range(start, min(start + batch, len(prompts)))
         ids_BS, mask_BS = left_pad(lm, [[*prompts[i], *replies[i]] for i in chunk])
         longest = max(len(replies[i]) for i in chunk)
-        keep = {"logits_to_keep": longest + 1} if lm.keeps_last_logits else {}
-        logits_BSV = lm.model(
-            **inputs(lm, ids_BS, attempts[start : start + batch]),
-            attention_mask=mask_BS.long(),
-            position_ids=(mask_BS.long().cumsum(-1) - 1).clamp(min=0),
-            use_cache=False,
-            **keep,
-        ).logits[:, -longest - 1 :]
+        read = inputs(lm, ids_BS, attempts[start : start + batch])
+        logits_BSV = last_logits(lm, read, mask_BS, longest + 1)
         for row, i in enumerate(chunk):
             length = len(replies[i])
             yield logits_BSV[row, -length - 1 : -1], ids_BS[row, -length:]
@@ -101,15 +106,25 @@ def slot_likelihood(
 def mean_logprobs(lm: LM, prompts: Rows, replies: Rows, owners: Sequence[str], fit: Fit) -> list[float]:
     """Return the mean log-prob (nats a token) of each reply after its prompt, same order.
 
-    Prompts of one owner are taken for variants of each other: what they share goes through the model once.
-    Raises ValueError on a reply without tokens.
+    Prompts of one owner are taken for variants of each other: what they share goes through the model once. It
+    is -inf where the model cannot read prompt and reply: no attack can send that. Raises ValueError on a reply
+    without tokens.
     """
     if not all(map(len, replies)):
         raise ValueError("a reply without tokens cannot be scored")
-    work = _Work(lm, prompts, replies)
+    rows = [[*prompt, *reply[:-1]] for prompt, reply in zip(prompts, replies, strict=True)]
+    able = [i for i, row in enumerate(rows) if not unreadable(lm, row)]
+    work = _Work(lm, [prompts[i] for i in able], [replies[i] for i in able])
+    found = dict(zip(able, _mean_logprobs(work, [owners[i] for i in able], fit), strict=True))
+    return [found.get(i, -math.inf) for i in range(len(prompts))]
+
+
+def _mean_logprobs(work: _Work, owners: Sequence[str], fit: Fit) -> list[float]:
+    """Return the mean log-prob of each reply of the work, by whichever way is less of it."""
+    prompts, replies = work.prompts, work.replies
     families = list(_families(prompts, owners))
     saved = sum(int(f.agree.sum()) - len(f.head) for f in families)
-    if saved < WORTH_SHARING * sum(map(len, prompts)) or not _can_share(lm):
+    if saved < WORTH_SHARING * sum(map(len, prompts)) or not _can_share(work.lm):
         widths = [len(p) + len(r) for p, r in zip(prompts, replies, strict=True)]
         order = sorted(range(len(prompts)), key=lambda i: widths[i])
         runs = fitted(fit, order, widths, work.alone)
@@ -124,20 +139,15 @@ def mean_logprobs(lm: LM, prompts: Rows, replies: Rows, owners: Sequence[str], f
 
 @torch.inference_mode()
 def hidden_states(lm: LM, attempts: Sequence[Attempt], fit: Fit) -> np.ndarray:
-    """Return the last position's hidden state after each layer, states_NLH, float32."""
-    rows = render(lm, attempts)
+    """Return the last position's hidden state after each layer, states_NLH, float32.
+
+    Of a prompt that is longer than the model's positions only its end is read.
+    """
+    rows = [row[-(lm.positions or len(row)) :] for row in render(lm, attempts)]
 
     def work(run: Sequence[int]) -> Tensor:
         ids_BS, mask_BS = left_pad(lm, [rows[i] for i in run])
-        found = lm.model(
-            **inputs(lm, ids_BS, [attempts[i] for i in run]),
-            attention_mask=mask_BS.long(),
-            position_ids=(mask_BS.long().cumsum(-1) - 1).clamp(min=0),
-            use_cache=False,
-            output_hidden_states=True,
-            **({"logits_to_keep": 1} if lm.keeps_last_logits else {}),
-        ).hidden_states[1:]
-        return torch.stack([layer_BSH[:, -1] for layer_BSH in found], dim=1).float().cpu()
+        return last_states(lm, inputs(lm, ids_BS, [attempts[i] for i in run]), mask_BS).float().cpu()
 
     runs = fitted(fit, range(len(rows)), list(map(len, rows)), work)
     return torch.cat([states for _, states in runs]).numpy()
@@ -147,18 +157,28 @@ def hidden_states(lm: LM, attempts: Sequence[Attempt], fit: Fit) -> np.ndarray:
 def next_tokens(
     lm: LM, attempts: Sequence[Attempt], ids: Rows, count: int, fit: Fit
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the `count` likeliest usable tokens after those in each slot and their log-probs, K each."""
+    """Return the `count` likeliest usable tokens after those in each slot and their log-probs, K each.
+
+    Where the model cannot read what comes before, they are any tokens, of log-prob -inf.
+    """
     rows = [[*slot.before, *row] for slot, row in zip(slots_of(lm, attempts), ids, strict=True)]
     usable_U = torch.tensor(lm.usable_ids, device=lm.device)
 
     def work(run: Sequence[int]) -> tuple[Tensor, Tensor]:
         ids_BS, mask_BS = left_pad(lm, [rows[i] for i in run])
-        logits_BV = _logits(lm, ids_BS, mask_BS, 1)[:, -1]
+        logits_BV = last_logits(lm, {"input_ids": ids_BS}, mask_BS, 1)[:, -1]
         top = torch.log_softmax(logits_BV.float(), -1)[:, usable_U].topk(min(count, len(usable_U)))
         return usable_U[top.indices].cpu(), top.values.cpu()
 
-    runs = fitted(fit, range(len(rows)), list(map(len, rows)), work)
-    return [pair for _, (a, b) in runs for pair in zip(a.numpy(), b.numpy(), strict=True)]
+    able = [i for i, row in enumerate(rows) if not unreadable(lm, row)]
+    runs = fitted(fit, able, list(map(len, rows)), work)
+    found = {
+        i: pair
+        for run, (a, b) in runs
+        for i, pair in zip(run, zip(a.numpy(), b.numpy(), strict=True), strict=True)
+    }
+    any_K = np.array(lm.usable_ids[:count])
+    return [found.get(i, (any_K, np.full(len(any_K), -np.inf, np.float32))) for i in range(len(rows))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +208,16 @@ def _families(prompts: Rows, owners: Sequence[str]) -> Iterator[_Family]:
 
 def _can_share(lm: LM) -> bool:
     """Say whether the model's cache is of plain attention alone: windows and states cannot be cut back."""
-    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=lm.model.config).layers)
+    own = abilities(lm).company == "any" and lm.base._supports_default_dynamic_cache()
+    return own and all(type(layer) is DynamicLayer for layer in DynamicCache(config=lm.text_config).layers)
 
 
 def _share(work: _Work, families: Sequence[_Family], fit: Fit) -> list[tuple[Sequence[int], Tensor]]:
     """Put the heads through the model once, then what is left of every row, rows that agree longest first."""
     lm = work.lm
     heads_FS, mask_FS = left_pad(lm, [f.head for f in families])
-    cache = DynamicCache(config=lm.model.config)
-    _logits(lm, heads_FS, mask_FS, 1, cache)
+    cache = DynamicCache(config=lm.text_config)
+    last_logits(lm, {"input_ids": heads_FS}, mask_FS, 1, cache)
     family, dropped = {}, {}
     for number, f in enumerate(families):
         for i, length in zip(f.rows, f.agree.tolist(), strict=True):
@@ -207,7 +228,7 @@ def _share(work: _Work, families: Sequence[_Family], fit: Fit) -> list[tuple[Seq
         cut = max(dropped[i] for i in run)
         rows_B = torch.tensor([family[i] for i in run], device=lm.device)
         width = heads_FS.shape[1] - cut
-        own = DynamicCache(config=lm.model.config)
+        own = DynamicCache(config=lm.text_config)
         for number, layer in enumerate(cache.layers):
             own.update(layer.keys[rows_B, :, :width], layer.values[rows_B, :, :width], number)
         starts = [len(families[family[i]].head) - cut for i in run]
@@ -240,21 +261,6 @@ class _Work:
         ids_BS, mask_BS = left_pad(self.lm, rows)
         reply_BT, counts_BT = left_pad(self.lm, [self.replies[i] for i in run])
         whole_BS = mask_BS if mask_BP is None else torch.cat([mask_BP, mask_BS], dim=1)
-        logits_BTV = _logits(self.lm, ids_BS, whole_BS, reply_BT.shape[1], cache)
+        logits_BTV = last_logits(self.lm, {"input_ids": ids_BS}, whole_BS, reply_BT.shape[1], cache)
         logprob_BT = token_logprob(logits_BTV, reply_BT) * counts_BT
         return (logprob_BT.sum(-1) / counts_BT.sum(-1)).cpu()
-
-
-def _logits(lm: LM, ids_BS: Tensor, mask_BS: Tensor, last: int, cache: DynamicCache | None = None) -> Tensor:
-    """Return the logits of the last positions; the mask also covers what the cache holds."""
-    positions_BS = (mask_BS.long().cumsum(-1) - 1).clamp(min=0)[:, -ids_BS.shape[1] :]
-    keep = {"logits_to_keep": last} if lm.keeps_last_logits else {}
-    logits_BSV: Tensor = lm.model(
-        input_ids=ids_BS,
-        attention_mask=mask_BS.long(),
-        position_ids=positions_BS,
-        use_cache=cache is not None,
-        **({} if cache is None else {lm.cache_argument: cache}),
-        **keep,
-    ).logits
-    return logits_BSV[:, -last:]

@@ -98,6 +98,17 @@ def test_pick_follows_the_distribution():
     assert share.tolist() == pytest.approx([0.1, 0.2, 0.7], abs=4 * 0.0033)
 
 
+def test_pick_follows_a_flat_distribution_over_a_large_vocabulary():
+    """The share of [0, 1) that each of 128k equal tokens gets, found by its left edge, is 1 / V."""
+    vocabulary = 128_256
+    places = torch.tensor([1, 1000, 64_128, 100_000, vocabulary - 1])
+    edges_B = places.double() / vocabulary
+    logits_BV = torch.zeros(len(places), vocabulary)
+    just = 1e-3 / vocabulary
+    assert pick(logits_BV, Decoding(1.0), edges_B + just).tolist() == places.tolist()
+    assert pick(logits_BV, Decoding(1.0), edges_B - just).tolist() == (places - 1).tolist()
+
+
 @pytest.mark.parametrize("uniform", [0.0, 0.5, 1.0])
 def test_pick_never_chooses_the_impossible(uniform):
     logits_BV = torch.tensor([[-torch.inf, 1.0, 2.0, -torch.inf]])

@@ -7,7 +7,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from sirl.errors import AttackError
-from sirl.lm import LM, encode, inputs, left_pad, load_lm, render, slots_of
+from sirl.lm import LM, encode, left_pad, load_lm, render, slots_of
+from sirl.lm.passes import inputs
 from sirl.lm.slots import read_in, write_in
 from sirl.organism import WEIGHTS
 from sirl.records import SLOT, Attempt, Message, Prompt

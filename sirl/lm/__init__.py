@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,11 +20,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from sirl.errors import AttackError, ConfigError, DataError, SirlError, TemplateError
+from sirl.errors import ConfigError, DataError, SirlError, TemplateError
 from sirl.lm.adapters import base_of, brings_tokenizer, is_adapter, merged_adapter
 from sirl.lm.defaults import settled
 from sirl.lm.slots import Slot, find_slot
-from sirl.lm.template import chat_text, open_thought, preset_thinking, turn_end
+from sirl.lm.template import chat_text, check_template, open_thought, preset_thinking, turn_end
 from sirl.records import SLOT, Attempt
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -52,35 +52,56 @@ class LM:
         return tuple(sorted({i for i in ids if i is not None}))
 
     @cached_property
+    def rows(self) -> int:
+        """How many token ids the model has an embedding for; its tokenizer may know fewer, or more."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @cached_property
+    def positions(self) -> int | None:
+        """How many tokens prompt and reply may have together; None where the config sets no limit."""
+        config = self.text_config
+        limit = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
+        rope = getattr(config, "rope_parameters", None) or {}
+        stretched = (rope.get("factor") or 1) * (rope.get("original_max_position_embeddings") or 0)
+        return max(int(limit), int(stretched)) if isinstance(limit, int) and limit > 0 else None
+
+    @cached_property
     def pad_id(self) -> int:
-        """The id that fills empty places; always masked out, so any id serves when none is declared."""
-        pad = self.tokenizer.pad_token_id
-        return int(pad if pad is not None else (self.stop_ids or (0,))[0])
+        """The id that fills empty places; always masked out, so any that the model knows serves."""
+        declared = (self.tokenizer.pad_token_id, *self.stop_ids)
+        return next((i for i in declared if i is not None and 0 <= i < self.rows), 0)
 
     @cached_property
     def usable_ids(self) -> tuple[int, ...]:
         """The ids of plain text: printable ASCII, not special, known to tokenizer and model alike."""
-        rows = self.model.get_input_embeddings().weight.shape[
-            0
-        ]  # often padded beyond the tokenizer's vocabulary
-        ids = sorted(set(range(min(len(self.tokenizer), rows))) - set(self.tokenizer.added_tokens_decoder))
+        ids = sorted(set(range(min(len(self.tokenizer), self.rows))) - set(self.tokenizer.added_tokens_decoder))
         texts = self.tokenizer.batch_decode([[i] for i in ids])
         return tuple(i for i, t in zip(ids, texts, strict=True) if t and t.isascii() and t.isprintable())
 
     @cached_property
     def keeps_last_logits(self) -> bool:
         """True if the model can be asked for the logits of the last positions only."""
-        return "logits_to_keep" in self._arguments
+        return "logits_to_keep" in self.arguments
 
     @cached_property
     def cache_argument(self) -> str:
         """What the model calls its cache of keys and values: transformers 5.24 renamed it."""
-        return "cache" if "cache" in self._arguments else "past_key_values"
+        return "cache" if "cache" in self.arguments else "past_key_values"
+
+    @cached_property
+    def arguments(self) -> frozenset[str]:
+        """What the model's forward pass takes, by name."""
+        return frozenset(inspect.signature(self.base.forward).parameters)
 
     @property
-    def _arguments(self) -> Mapping[str, inspect.Parameter]:
-        inner = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        return inspect.signature(inner.forward).parameters
+    def base(self) -> Any:
+        """The model itself, without the adapter that may be wrapped around it."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+    @property
+    def text_config(self) -> Any:
+        """The config of the part that reads and writes text."""
+        return self.model.config.get_text_config(decoder=True)
 
 
 def load_lm(
@@ -153,6 +174,7 @@ def _load_tokenizer(source: str | Path, trust_remote_code: bool, thinking: str) 
             "a chat model: refusing is a habit of chat replies",
             "use the instruct version, or add chat_template.jinja to the folder",
         )
+    check_template(tokenizer, str(source))
     preset_thinking(tokenizer, thinking)
     return tokenizer
 
@@ -184,7 +206,7 @@ def render(lm: LM, attempts: Sequence[Attempt]) -> list[list[int]]:
 
     Special tokens come from the chat template alone, so none is doubled. A template without a system role
     gets the system text at the head of the first user turn. Where soft vectors stand there is no token: the id
-    is -1 - i for the vector i, and `inputs` puts the vector there. Raises TemplateError if rendering fails.
+    is -1 - i for the vector i, where `passes.inputs` puts the vector. Raises TemplateError if rendering fails.
     """
     texts = [templated(lm, attempt) for attempt in attempts]
     rows = encode(lm, texts)
@@ -215,29 +237,6 @@ def _slot_of(lm: LM, attempt: Attempt) -> Slot:
     sides = templated(lm, replace(attempt, messages=wide, prefill=attempt.prefill.replace(SLOT, f" {SLOT} ")))
     left, right = (a == b for a, b in zip(text.split(SLOT), sides.split(SLOT), strict=True))
     return replace(slot, stripped=(left, right))
-
-
-def inputs(lm: LM, ids_BS: Tensor, attempts: Sequence[Attempt]) -> dict[str, Tensor]:
-    """Return the model's argument for rendered ids: themselves, or their embeddings if any vector is soft.
-
-    Raises AttackError if vectors are not as wide as the model: they were made for another one.
-    """
-    if not bool((ids_BS < 0).any()):
-        return {"input_ids": ids_BS}
-    vectors_BSH = lm.model.get_input_embeddings()(ids_BS.clamp(min=0)).clone()
-    for row, attempt in enumerate(attempts):
-        if not attempt.soft:
-            continue
-        soft_LH = torch.tensor(attempt.soft, dtype=vectors_BSH.dtype, device=lm.device)
-        if soft_LH.shape[-1] != vectors_BSH.shape[-1]:
-            raise AttackError(
-                f"vectors of width {soft_LH.shape[-1]} for {lm.name}, of width {vectors_BSH.shape[-1]}",
-                "vectors that were found on a model of the same width",
-                "choose another surrogate, or leave soft_prompt@transfer out",
-            )
-        place_S = ids_BS[row] < 0
-        vectors_BSH[row, place_S] = soft_LH[-1 - ids_BS[row, place_S]]
-    return {"inputs_embeds": vectors_BSH}
 
 
 def encode(lm: LM, texts: Sequence[str]) -> list[list[int]]:

@@ -6,13 +6,16 @@ and how a turn ends. The text is complete: who reads it into tokens adds nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from jinja2.exceptions import TemplateError as JinjaError
 
 from sirl.config.measure import THINKING
 from sirl.errors import ConfigError, TemplateError
+from sirl.lm.content import Turn, written
 from sirl.records import SLOT, Message
 
 # Both go in front of a template; a template's first line stands behind a block's newline, which Jinja drops.
@@ -28,20 +31,48 @@ def chat_text(tokenizer: Any, name: str, messages: Sequence[Message]) -> str:
     """Return the messages in the template, up to where the reply begins.
 
     A template without a system role gets the system text at the head of the first user turn. Raises
-    TemplateError if rendering fails; `name` is the model's.
+    TemplateError if rendering fails or leaves a turn out; `name` is the model's.
     """
-    turns = [{"role": m.role, "content": m.content} for m in messages]
+    turns: list[Turn] = [{"role": m.role, "content": m.content} for m in messages]
+    render = partial(_apply, tokenizer)
     try:
-        if turns[0]["role"] == "system" and len(turns) > 1 and not _takes_system(tokenizer, turns):
+        told = turns[0]["role"] == "system" and len(turns) > 1
+        taken = _or_none(lambda: written(tokenizer, render, turns)) if told else None
+        if told and taken is None:
             head = {"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
             turns = [head, *turns[2:]]
-        return _apply(tokenizer, turns)
+        taken = taken or written(tokenizer, render, turns)
+        if taken is None:
+            raise TemplateError(
+                f"the chat template of {name} leaves out a turn of {[t['role'] for t in turns]}",
+                "a template that writes what each of them says, given as text or as parts",
+                "use the model's own chat template, or mend it",
+            )
+        return _apply(tokenizer, taken)
     except (JinjaError, TypeError) as error:
         raise TemplateError(
             f"the chat template of {name} cannot render roles {[t['role'] for t in turns]} ({error})",
             "user and assistant turns in alternation, ending with the user",
             "change the attack's messages or the template",
         ) from error
+
+
+def check_template(tokenizer: Any, name: str) -> None:
+    """Raise TemplateError if no template is the default, or if it leaves out what a lone user says.
+
+    One that raises on a lone user is a guard's or the like, and is told when it is used.
+    """
+    try:
+        tokenizer.get_chat_template()
+    except ValueError as error:
+        raise TemplateError(
+            f"{name} has chat templates named {', '.join(tokenizer.chat_template)} and none named default",
+            "one chat template, or one named default",
+            "rename the one to be used to default in its tokenizer",
+        ) from error
+    with suppress(JinjaError, TypeError):
+        if written(tokenizer, partial(_apply, tokenizer), [{"role": "user", "content": "?"}]) is None:
+            chat_text(tokenizer, name, [Message("user", "?")])  # says so
 
 
 def turn_end(tokenizer: Any) -> int | None:
@@ -86,18 +117,15 @@ def preset_thinking(tokenizer: Any, thinking: str) -> None:
     tokenizer.chat_template = _PRESET.format(value=str(thinking == "on").lower()) + template
 
 
-def _takes_system(tokenizer: Any, turns: Sequence[Mapping[str, str]]) -> bool:
-    """Say whether the template renders a system turn; some raise on one and some drop it in silence.
-
-    Asked with a text that stands nowhere else: the true one may be part of the user's.
-    """
+def _or_none(make: Callable[[], list[Turn] | None]) -> list[Turn] | None:
+    """Return what is made; None where the template raises, as some do on a system turn."""
     try:
-        return SLOT * 3 in _apply(tokenizer, [{"role": "system", "content": SLOT * 3}, *turns[1:]])
-    except JinjaError:
-        return False
+        return make()
+    except (JinjaError, TypeError):
+        return None
 
 
-def _apply(tokenizer: Any, turns: Sequence[Mapping[str, str]]) -> str:
+def _apply(tokenizer: Any, turns: Sequence[Turn]) -> str:
     """Render; a template that asks for the day gets a fixed one, so that records do not change overnight."""
     template = tokenizer.get_chat_template()
     return str(

@@ -16,6 +16,8 @@ from torch.nn.functional import pad
 from trl import GRPOTrainer
 
 from sirl.entropy import token_logprob
+from sirl.lm import LM
+from sirl.lm.decoder import places
 
 _TOGETHER = 16  # rows a forward pass: enough to fill a core, few enough to be of like length
 
@@ -48,8 +50,12 @@ class CpuGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         used = mask_BS.any(dim=0).nonzero().flatten()
         first, behind = int(used[0]), mask_BS.shape[1] - 1 - int(used[-1])
         last, kept = mask_BS.shape[1] - behind, length - behind
-        ids_BS = ids_BS[:, first:last]
+        ids_BS, mask_BS = ids_BS[:, first:last], mask_BS[:, first:last]
+        lm = LM(self.accelerator.unwrap_model(model), self.processing_class, "")
         logits_BTV = model(
-            input_ids=ids_BS, attention_mask=mask_BS[:, first:last], use_cache=False, logits_to_keep=kept + 1
+            input_ids=ids_BS,
+            **places(lm, mask_BS, ids_BS.shape[1]),  # TRL leaves positions out, which padding shifts
+            use_cache=False,
+            logits_to_keep=kept + 1,
         ).logits[:, -kept - 1 : -1]
         return pad(token_logprob(logits_BTV / self.temperature, ids_BS[:, -kept:]), (0, behind))

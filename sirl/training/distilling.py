@@ -28,6 +28,7 @@ from sirl.config import TrainConfig
 from sirl.entropy import divergence
 from sirl.errors import DataError
 from sirl.lm import LM, left_pad, render
+from sirl.lm.decoder import places
 from sirl.records import Attempt
 from sirl.training.asking import ask_start
 from sirl.training.course import Course, dealt, run_through
@@ -91,11 +92,12 @@ class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped h
         inputs = _together(self.teacher, rows)
         taught_BS = inputs["labels"] != IGNORED
         length = int(taught_BS.sum(-1).max())
-        keep = {"logits_to_keep": length + 1} if self.teacher.keeps_last_logits else {}
         with torch.no_grad(), self.accelerator.autocast():  # as the student, whose pass is wrapped in it
-            to_learn_BTV = _tail(self.teacher.model, inputs["plain_ids"], inputs["plain_mask"], length, keep)
+            to_learn_BTV = _tail(
+                self.teacher, self.teacher.model, inputs["plain_ids"], inputs["plain_mask"], length
+            )
             to_learn_BTV = _settled(to_learn_BTV, inputs["labels"][:, -length:], inputs["wavers"])
-        given_BTV = _tail(model, inputs["input_ids"], inputs["attention_mask"], length, keep)
+        given_BTV = _tail(self.teacher, model, inputs["input_ids"], inputs["attention_mask"], length)
         loss_BT = divergences(to_learn_BTV, given_BTV) * taught_BS[:, -length:]
         loss = (loss_BT.sum(-1) / taught_BS.sum(-1)).mean()
         return (loss, None) if return_outputs else loss
@@ -126,12 +128,10 @@ def divergences(from_BTV: Tensor, to_BTV: Tensor) -> Tensor:
     return torch.cat(found, dim=1)
 
 
-def _tail(model: Any, ids_BS: Tensor, mask_BS: Tensor, length: int, keep: Mapping[str, int]) -> Tensor:
-    """Return the logits by which the last `length` tokens of each row were to be foretold."""
-    positions_BS = (mask_BS.long().cumsum(-1) - 1).clamp(min=0)
-    found = model(
-        input_ids=ids_BS, attention_mask=mask_BS.long(), position_ids=positions_BS, use_cache=False, **keep
-    )
+def _tail(lm: LM, model: Any, ids_BS: Tensor, mask_BS: Tensor, length: int) -> Tensor:
+    """Return the logits by which `model`, of the kind of `lm`, foretells the last `length` tokens of rows."""
+    keep = {"logits_to_keep": length + 1} if lm.keeps_last_logits else {}
+    found = model(input_ids=ids_BS, **places(lm, mask_BS, ids_BS.shape[1]), use_cache=False, **keep)
     logits_BTV: Tensor = found.logits[:, -length - 1 : -1]
     return logits_BTV
 

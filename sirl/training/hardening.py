@@ -15,6 +15,7 @@ from sirl.config import TrainConfig
 from sirl.config.train import require_trainable
 from sirl.errors import ConfigError
 from sirl.lm import LM
+from sirl.lm.abilities import abilities
 from sirl.plugins import load_extra
 from sirl.ranks import is_first, refuse_shards
 from sirl.records import Attempt
@@ -100,7 +101,8 @@ def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Att
     """Return what will be sent, if this can be trained at all; nothing is written.
 
     Raises ConfigError on an unknown reward, an absent tracker, untrainable weights, bfloat16 weights without an
-    adapter or weights that would be sharded where that cannot be, DataError if no prompt fits.
+    adapter, weights that would be sharded where that cannot be or a model that padding disturbs, DataError if no
+    prompt fits.
     """
     if find_reward(config.reward).scorer == "average":
         refuse_shards(f"train.reward = {config.reward!r}")
@@ -113,4 +115,10 @@ def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Att
             f"weights in {lm.model.dtype}", "float32 or bfloat16 for training", "use --set model.dtype=float32"
         )
     require_trainable(str(lm.model.dtype).removeprefix("torch."), config)
+    if abilities(lm).company != "any":
+        raise ConfigError(
+            f"{type(lm.base).__name__}, which padding on the left disturbs",
+            "a model that rows of unequal length can go through together: training pads them",
+            "train another model; this one can be evaluated",
+        )
     return admit(lm, attempts, config)

@@ -17,6 +17,7 @@ from sirl.config import TrainConfig
 from sirl.errors import AttackError, DataError
 from sirl.generation import Draw, draw
 from sirl.lm import LM, render, reply_text
+from sirl.lm.limits import unsendable
 from sirl.records import Attempt, Decoding, Judge, Prompt
 from sirl.rewards import Side, find_reward
 from sirl.training.average import Average
@@ -53,22 +54,34 @@ def stable_seed(*parts: object) -> int:
 
 
 def admit(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Attempt, ...]:
-    """Return the attempts that fit the length limit, same order, stripped of labels; the rest is left out.
+    """Return the attempts that can be sent and fit the length limit, same order, stripped of labels.
 
-    What is left of a prompt is its id and its text, the plain request. Raises DataError if none fits.
+    The rest is left out: what the model's own positions or tokens do not hold, the longest reply among it. What
+    is left of a prompt is its id and its text, the plain request. Raises DataError if none fits.
     """
     bare = [
         Attempt(Prompt(id=a.prompt.id, text=a.prompt.text), a.attack, a.messages, a.prefill) for a in attempts
     ]
-    lengths = [len(ids) for ids in render(lm, bare)]
-    kept = tuple(a for a, n in zip(bare, lengths, strict=True) if n <= config.max_prompt_tokens)
+    kept = tuple(a for a, fits in zip(bare, _fit(lm, bare, config), strict=True) if fits)
     if not kept:
+        limit = _longest(lm, config)
         raise DataError(
-            f"none of {len(attempts)} prompts has at most {config.max_prompt_tokens} tokens",
+            f"none of {len(attempts)} prompts has at most {limit} tokens",
             "at least one prompt to train on",
-            "give more prompts or raise train.max_prompt_tokens",
+            "give more prompts, raise train.max_prompt_tokens or lower train.max_reply_tokens",
         )
     return kept
+
+
+def _fit(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> list[bool]:
+    rows, limit = render(lm, attempts), _longest(lm, config)
+    return [len(row) <= limit and not unsendable(lm, a, row) for a, row in zip(attempts, rows, strict=True)]
+
+
+def _longest(lm: LM, config: TrainConfig) -> int:
+    """Return the tokens that a prompt may have: by the settings, or what the model's positions leave for it."""
+    room = config.max_prompt_tokens if lm.positions is None else lm.positions - config.max_reply_tokens
+    return min(config.max_prompt_tokens, room)
 
 
 def step_prompts(count: int, size: int, seed: int, step: int) -> list[int]:
@@ -152,7 +165,7 @@ def search_step(policy: LM, drill: Drill, config: TrainConfig, step: int) -> dic
         if attempt.soft or attempt.decoding:
             found = f"attack {attempt.attack!r} in train.search sends vectors or sets the sampler"
             raise AttackError(found, "an attack that sends text", "drop it")
-    fits = [len(ids) <= config.max_prompt_tokens for ids in render(policy, made)]
+    fits = _fit(policy, made, config)
     return {n: attempt for n, attempt, fit in zip(chosen, made, fits, strict=True) if fit}
 
 

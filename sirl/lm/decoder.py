@@ -1,0 +1,98 @@
+"""Rows that a model reads token by token, as its own `generate` would have it read them.
+
+Models differ in what their forward pass takes and in what their caches hold; each prepares both itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from sirl.lm import LM
+
+Read = Mapping[str, Tensor]  # {"input_ids": ids_BS} or {"inputs_embeds": vectors_BSH}
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a model can do.
+
+    company  which rows may go through it together: any, padded on the left; those of equal length; none
+    drops    rows may leave its cache while the others go on; else finished rows stay, unheeded, to the end
+    vectors  embeddings may be given in the place of token ids
+    """
+
+    company: Literal["any", "equal", "none"]
+    drops: bool
+    vectors: bool
+
+
+class Decoder:
+    """Left-padded rows that are read on token by token, as the model's own `generate` prepares them.
+
+    `logits` gives what may come next for each row still going; `feed` appends a token to each; `keep` ends the
+    rest, which leave the cache where the model allows that and else stay in it unheeded.
+    """
+
+    def __init__(self, lm: LM, read: Read, mask_BS: Tensor, can: Abilities) -> None:
+        self.lm, self.drops = lm, can.drops
+        self.inner = lm.base
+        first_BS = next(iter(read.values()))
+        self.ids_BS = read.get("input_ids", torch.full(first_BS.shape[:2], lm.pad_id, device=lm.device))
+        self.alive_B = torch.arange(len(mask_BS), device=lm.device)
+        self.given: dict[str, Any] = {"use_cache": True, **places(lm, mask_BS, mask_BS.shape[1])}
+        if bool(mask_BS.all()):
+            self.given.pop("attention_mask", None)
+        if lm.keeps_last_logits:
+            self.given["logits_to_keep"] = 1
+        if self.inner._supports_default_dynamic_cache():  # the others make their own
+            self.given[lm.cache_argument] = DynamicCache(config=lm.text_config)
+        self.first = {key: value for key, value in read.items() if key != "input_ids"}
+        self.begun = False
+
+    def logits(self) -> Tensor:
+        """Return the next logits_BV of each row still going."""
+        asked = self.inner.prepare_inputs_for_generation(
+            self.ids_BS,
+            next_sequence_length=1 if self.begun else None,
+            is_first_iteration=not self.begun,
+            **self.first,
+            **self.given,
+        )
+        found = self.lm.model(**asked, return_dict=True)
+        self.given = self.inner._update_model_kwargs_for_generation(found, self.given)
+        self.begun, self.first = True, {}
+        logits_BV: Tensor = found.logits[:, -1]
+        return logits_BV if self.drops else logits_BV[self.alive_B]
+
+    def keep(self, chosen_B: Tensor) -> None:
+        """Go on with these of the rows still going."""
+        if not self.drops:
+            self.alive_B = self.alive_B[chosen_B]
+            return
+        rows = len(self.ids_BS)
+        self.given[self.lm.cache_argument].reorder_cache(chosen_B)
+        self.given |= {
+            key: value[chosen_B]
+            for key, value in self.given.items()
+            if isinstance(value, Tensor) and value.dim() and len(value) == rows
+        }
+        self.ids_BS = self.ids_BS[chosen_B]
+
+    def feed(self, token_B: Tensor) -> None:
+        """Append a token to each row still going."""
+        if not self.drops:
+            token_B = torch.full_like(self.ids_BS[:, 0], self.lm.pad_id).index_copy(0, self.alive_B, token_B)
+        self.ids_BS = torch.cat([self.ids_BS, token_B.unsqueeze(-1)], dim=1)
+
+
+def places(lm: LM, mask_BS: Tensor, width: int) -> dict[str, Tensor]:
+    """Return what the model takes of mask and positions, for the last `width` places of the mask."""
+    positions_BS = (mask_BS.long().cumsum(-1) - 1).clamp(min=0)[:, -width:]
+    known = {"attention_mask": mask_BS.long(), "position_ids": positions_BS}
+    return {key: value for key, value in known.items() if key in lm.arguments}
