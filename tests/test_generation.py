@@ -3,6 +3,7 @@ import pytest
 import torch
 from conftest import attempts, random_lm
 
+from sirl.entropy import token_entropy
 from sirl.generation import draw, generate, pick
 from sirl.lm import render
 from sirl.records import Attempt, Decoding, Message, Prompt
@@ -142,3 +143,22 @@ def test_log_likelihood_prefers_what_the_model_says(lm):
     said = generate(lm, asked[:1], Decoding(max_new_tokens=8), seed=0)[0].text
     likely, unlikely = log_likelihood(lm, asked, [said or "?", "~~~~~~"])
     assert likely > unlikely
+
+
+@pytest.mark.parametrize("how", ["weights", "autocast"])
+def test_half_precision_gives_the_entropy_of_a_head_in_float32(how):
+    lm = random_lm("llama", seed=1)
+    if how == "weights":
+        lm.model.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        completions = generate(lm, attempts(TEXTS[:1]), SAMPLED, seed=0)
+        [row], ids = render(lm, attempts(TEXTS[:1])), completions[0].token_ids
+        [(entropy_T, _)] = teacher_forced(lm, [row], [ids])
+        with torch.no_grad():
+            states_SD = lm.model.model(input_ids=torch.tensor([[*row, *ids]])).last_hidden_state[0].float()
+            rounded_SV = lm.model(input_ids=torch.tensor([[*row, *ids]])).logits[0]
+    exact_SV = states_SD @ lm.model.lm_head.weight.detach().float().T
+    exact, rounded = (token_entropy(x[len(row) - 1 : -1]) for x in (exact_SV, rounded_SV))
+    assert rounded_SV.dtype == torch.bfloat16  # the head is as it was
+    assert entropy_T.tolist() == pytest.approx(exact.tolist(), abs=1e-5)
+    assert float((rounded - exact).abs().max()) > 1e-3

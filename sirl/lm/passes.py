@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from sirl.errors import AttackError
 from sirl.lm import LM
 from sirl.lm.abilities import abilities
-from sirl.lm.decoder import Decoder, Read, places
+from sirl.lm.decoder import Decoder, Read, exact_head, places
 from sirl.records import Attempt
 
 
@@ -75,7 +75,8 @@ def last_logits(lm: LM, read: Read, mask_BS: Tensor, last: int, cache: Any = Non
 
     def work(read: Read, mask_BS: Tensor) -> Tensor:
         width = next(iter(read.values())).shape[1]
-        found = lm.model(**read, **places(lm, mask_BS, width), **cached, **keep).logits[:, -last:]
+        with exact_head(lm):
+            found = lm.model(**read, **places(lm, mask_BS, width), **cached, **keep).logits[:, -last:]
         return pad(found, (0, 0, last - found.shape[1], 0))
 
     return _by_length(lm, read, mask_BS, work)
