@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from sirl.entropy import self_certainty, token_entropy, token_logprob
 from sirl.errors import DataError
@@ -124,7 +123,7 @@ def _mean_logprobs(work: _Work, owners: Sequence[str], fit: Fit) -> list[float]:
     prompts, replies = work.prompts, work.replies
     families = list(_families(prompts, owners))
     saved = sum(int(f.agree.sum()) - len(f.head) for f in families)
-    if saved < WORTH_SHARING * sum(map(len, prompts)) or not _can_share(work.lm):
+    if saved < WORTH_SHARING * sum(map(len, prompts)) or not abilities(work.lm).shares:
         widths = [len(p) + len(r) for p, r in zip(prompts, replies, strict=True)]
         order = sorted(range(len(prompts)), key=lambda i: widths[i])
         runs = fitted(fit, order, widths, work.alone)
@@ -204,12 +203,6 @@ def _families(prompts: Rows, owners: Sequence[str]) -> Iterator[_Family]:
         head_S = np.sort(ids_NS, axis=0)[len(members) // 2]
         same_NS = np.cumprod(ids_NS == head_S, axis=1)
         yield _Family(tuple(members), tuple(head_S.tolist()), same_NS.sum(axis=1))
-
-
-def _can_share(lm: LM) -> bool:
-    """Say whether the model's cache is of plain attention alone: windows and states cannot be cut back."""
-    own = abilities(lm).company == "any" and lm.base._supports_default_dynamic_cache()
-    return own and all(type(layer) is DynamicLayer for layer in DynamicCache(config=lm.text_config).layers)
 
 
 def _share(work: _Work, families: Sequence[_Family], fit: Fit) -> list[tuple[Sequence[int], Tensor]]:

@@ -23,9 +23,9 @@ RULES: tuple[tuple[str, int | None], ...] = (  # the first that a name matches; 
     (r"num_codebooks|expand|start_n|end_n|L_cache|_cycles|n_shared|num_shared|first_k", None),
     (r"vocab", VOCABULARY),
     (r"rotary_dim|rope_dim|qk_rope_head_dim", 4),
+    (r"(n_group|topk_group|expert_group|n_groups)s?$", 1),
     (r"index_topk|index_top_k", 512),  # all: a few of equal scores would be an arbitrary choice
     (r"top_?k|experts_per_tok|moe_k$", 2),
-    (r"(n_group|topk_group|expert_group|n_groups)s?$", 1),
     (r"experts|expert_num", 4),
     (r"^(num|n)_(.*_)?layers?$|(encoder|decoder)_layers$|max_window_layers|num_blocks", LAYERS),
     (r"mamba.*heads|linear_num_heads", 8),
@@ -67,6 +67,7 @@ LIKE: dict[str, dict[str, Any]] = {
     "dots1": {"n_routed_experts": 4},
     "qwen4_exp_text": {"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 8}
     | {"indexer_budget": 8, "indexer_compress_ratio": 4},
+    "recurrent_gemma": {"num_hidden_layers": 3, "block_types": ["recurrent", "recurrent", "attention"]},
     "xlnet": {"d_head": 8},
     "xlstm": {"chunk_size": 16, "qk_dim_factor": 1.0, "v_dim_factor": 1.0},
     "zamba": {"attention_hidden_size": 64, "attention_head_dim": 16, "n_mamba_heads": 2},
@@ -75,11 +76,11 @@ LIKE: dict[str, dict[str, Any]] = {
         "attention_head_dim": 16,
         "mamba_headdim": 8,
         "n_mamba_heads": 8,
-        "hybrid_layer_ids": [1],
+        "hybrid_layer_ids": [1, 3],
     },
 }
 for _name in ("zamba", "zamba2"):
-    LIKE[_name] |= {"layers_block_type": ["mamba", "hybrid"]}
+    LIKE[_name] |= {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid"] * 2}
 
 
 def build(name: str, seed: int = 0) -> Any:

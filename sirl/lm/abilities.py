@@ -10,11 +10,14 @@ none is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from sirl.errors import ConfigError, SirlError
 from sirl.lm import LM, left_pad
@@ -70,9 +73,10 @@ def _try(lm: LM) -> Abilities:
             [],
         )
         for company, drops in _WAYS:
-            can = Abilities(company, drops, vectors)
+            can = Abilities(company, drops)
             if _agreed(lambda can=can: _in_this_way(lm, rows, truths, can), lm, reasons):  # type: ignore[misc]
-                return can
+                shares = company == "any" and _agreed(lambda: _behind_a_cache(lm, rows, truths), lm, [])
+                return replace(can, vectors=vectors, shares=shares)
     except (SirlError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever foreign code raises, the model cannot be called
@@ -183,4 +187,26 @@ def _step_by_step(
     return [
         (torch.stack(found_T), true_SV[start : start + len(found_T)])
         for start, true_SV, found_T in zip(starts, truths, found, strict=True)
+    ]
+
+
+def _behind_a_cache(
+    lm: LM, rows: Sequence[Sequence[int]], truths: Sequence[Tensor]
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the same, of the last tokens of each row behind a cache of those before, both padded on the left.
+
+    None of them is right, which is infinitely far away, where the cache is not of keys and values alone.
+    """
+    cache = DynamicCache(config=lm.text_config)
+    cuts = [len(row) - _STEPS + number for number, row in enumerate(rows)]
+    heads_BS, mask_BS = left_pad(lm, [row[:cut] for row, cut in zip(rows, cuts, strict=True)])
+    named = {lm.cache_argument: cache, "use_cache": True}
+    lm.model(input_ids=heads_BS, **places(lm, mask_BS, heads_BS.shape[1]), **named)
+    plain = all(type(layer) is DynamicLayer and layer.keys is not None for layer in cache.layers)
+    tails_BS, more_BS = left_pad(lm, [row[cut:] for row, cut in zip(rows, cuts, strict=True)])
+    whole_BS = torch.cat([mask_BS, more_BS], dim=1)
+    found_BSV = lm.model(input_ids=tails_BS, **places(lm, whole_BS, tails_BS.shape[1]), **named).logits
+    return [
+        (found_SV[cut - len(true_SV) :] if plain else true_SV[cut:] * torch.inf, true_SV[cut:])
+        for found_SV, true_SV, cut in zip(found_BSV, truths, cuts, strict=True)
     ]

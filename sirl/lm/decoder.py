@@ -29,11 +29,13 @@ class Abilities:
     company  which rows may go through it together: any, padded on the left; those of equal length; none
     drops    rows may leave its cache while the others go on; else finished rows stay, unheeded, to the end
     vectors  embeddings may be given in the place of token ids
+    shares   its cache holds keys and values alone, can be cut back, and rows may be padded behind what it holds
     """
 
     company: Literal["any", "equal", "none"]
     drops: bool
-    vectors: bool
+    vectors: bool = False
+    shares: bool = False
 
 
 class Decoder:
