@@ -101,8 +101,8 @@ def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Att
     """Return what will be sent, if this can be trained at all; nothing is written.
 
     Raises ConfigError on an unknown reward, an absent tracker, untrainable weights, bfloat16 weights without an
-    adapter, weights that would be sharded where that cannot be or a model that padding disturbs, DataError if no
-    prompt fits.
+    adapter, weights that would be sharded where that cannot be or a model that padding disturbs; DataError if
+    no prompt fits.
     """
     if find_reward(config.reward).scorer == "average":
         refuse_shards(f"train.reward = {config.reward!r}")
