@@ -179,7 +179,7 @@ def test_a_search_that_meets_a_blocked_reply_goes_on_and_judges_none():
 
 def test_blocked_replies_are_in_no_share():
     def record(name, attack, answer, blocked=False):
-        attempt = replace(attempts([name], attack)[0], prompt=Prompt(name, name))
+        attempt = replace(attempts([name], attack)[0], prompt=Prompt(name, name, "harmful"))
         done = Completion(attempt, "", (), (), not blocked, error="x" if blocked else "", blocked=blocked)
         return Record(done, (Verdict("harmful", answer, "", "j"),))
 
@@ -220,7 +220,7 @@ def test_our_own_errors_pass_through_judges():
 
     replies = FakeTarget().reply(attempts(["one", "two"]), 0)
     with pytest.raises(ConfigError, match="a refused key"):
-        judged(replies, {**get_judges(), "harmful": judge})
+        judged(replies, {**get_judges(), "refused": judge})
 
 
 def test_a_programming_error_of_a_model_that_judges_is_one_items_misfortune():

@@ -188,9 +188,8 @@ class EndpointTarget:
                     if doubted:
                         fault.kind = "blocked"
                         raise
-                    doubted = (
-                        True  # the key's or this request's? The harmless question raises if it is the key's
-                    )
+                    doubted = True
+                    # The key's, or this request's? The opening question raises if it is the key's.
                     self._ask(client, lambda: self._body(OPENING, 0), _completed)
                     continue
                 if fault.kind != "passing" or fault.wait > PATIENCE or tries == self.config.retries:
