@@ -21,7 +21,7 @@ from sirl.errors import DataError
 from sirl.lm import LM, left_pad, pieces, render, reply_text
 from sirl.lm.limits import unsendable
 from sirl.lm.passes import batches, decode_from, inputs
-from sirl.records import Attempt, Completion, Decoding
+from sirl.records import Attempt, Completion, Decoding, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,11 @@ def generate(
     A prompt that the model cannot read, as it is too long or holds a token that the model does not know, has
     an `error` and no reply. Raises as `draw` does for the model's sake.
     """
-    errors = [unsendable(lm, a, row) for a, row in zip(attempts, render(lm, attempts), strict=True)]
-    draws = iter(draw(lm, [a for a, e in zip(attempts, errors, strict=True) if not e], decoding, seed, batch))
+    rows = render(lm, attempts)
+    errors = [unsendable(lm, attempt, row) for attempt, row in zip(attempts, rows, strict=True)]
+    able = [i for i, error in enumerate(errors) if not error]
+    sent = [attempts[i] for i in able]
+    draws = iter(_draw(lm, sent, [rows[i] for i in able], (decoding, seed, batch)))
     return [
         Completion(attempt, "", (), (), finished=False, error=error)
         if error
@@ -53,7 +56,6 @@ def generate(
     ]
 
 
-@torch.no_grad()  # not inference_mode, in which autocast casts every weight anew for every token
 def draw(lm: LM, attempts: Sequence[Attempt], decoding: Decoding, seed: int, batch: int = 64) -> list[Draw]:
     """Draw the tokens of each reply, same order, without turning them into text.
 
@@ -65,6 +67,13 @@ def draw(lm: LM, attempts: Sequence[Attempt], decoding: Decoding, seed: int, bat
     for attempt, row in zip(attempts, rows, strict=True):
         if problem := unsendable(lm, attempt, row):
             raise DataError(problem, "a prompt that it can read", "leave the prompt out")
+    return _draw(lm, attempts, rows, (decoding, seed, batch))
+
+
+@torch.no_grad()  # not inference_mode, in which autocast casts every weight anew for every token
+def _draw(lm: LM, attempts: Sequence[Attempt], rows: Rows, how: tuple[Decoding, int, int]) -> list[Draw]:
+    """Draw the tokens of each rendered attempt that can be sent; `how` is decoding, seed and batch."""
+    decoding, seed, batch = how
     plans = [attempt.decoding or decoding for attempt in attempts]
     draws: dict[int, Draw] = {}
     for plan in dict.fromkeys(plans):
