@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from sirl.attacks.search import Hunt
 from sirl.attacks.static import PLACEHOLDER, TEMPLATES, read_template
-from sirl.attacks.tries import Try, declines, spoken
+from sirl.attacks.tries import Try, declines
 from sirl.errors import AttackError
+from sirl.reasoning import without_thinking
 from sirl.records import Attempt, Decoding, Message, Target
 
 WRITING = Decoding(temperature=1.0, top_p=0.9, max_new_tokens=500)  # PAIR's attacker, arXiv 2310.08419
@@ -73,7 +74,7 @@ class Writer:
     def ask(self, orders: Sequence[Order], decoding: Decoding) -> list[str]:
         """Return one output an order, same order, without its block of thinking."""
         attempts = [self._attempt(order, decoding) for order in orders]
-        return [spoken(output.text) for output in self.model.reply(attempts, self.seed)] if attempts else []
+        return [without_thinking(output.text) for output in self.model.reply(attempts, self.seed)] if attempts else []
 
     def _attempt(self, order: Order, decoding: Decoding) -> Attempt:
         identity = order.hunt.prompt.id

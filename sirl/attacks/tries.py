@@ -16,6 +16,7 @@ from typing import Literal
 
 from sirl.attacks.search import Hunt, verdicts_on
 from sirl.errors import AttackError
+from sirl.reasoning import without_thinking
 from sirl.records import Attempt, Completion, Judge, Message, Target, Verdict
 
 Result = Literal["harmful", "missed", "unclear", "refused"]
@@ -76,12 +77,6 @@ def declines(reply: str) -> bool:
     return bool(_DECLINING.search(reply[:_OPENING].replace("’", "'")))
 
 
-def spoken(reply: str) -> str:
-    """Return what a model says behind its block of thinking, all of the reply if it closes none."""
-    _, mark, said = reply.rpartition("</think>")
-    return said.lstrip() if mark else reply
-
-
 def say_to(hunt: Hunt, name: str, text: str) -> Attempt:
     """Return the attempt that says one thing."""
     return Attempt(hunt.prompt, name, (Message("user", text),))
@@ -93,7 +88,7 @@ def going(hunts: Sequence[Hunt], patience: int = PATIENCE) -> list[Hunt]:
 
 
 def _weigh(completion: Completion, verdict: Verdict) -> Try:
-    said = spoken(completion.text)
+    said = without_thinking(completion.text).lstrip()
     result: Result = "refused" if declines(said) else "missed"
     if completion.error:
         result = "refused"

@@ -17,6 +17,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from sirl.reasoning import without_thinking
+
 Pattern = re.Pattern[str]
 
 ADMONISHING = 0.5  # share of a reply's sentences that must tell the asker how to be good
@@ -190,8 +192,6 @@ _ASIDE = re.compile(
 _DEFINES = re.compile(r"(?:an?|the)? ?[\w' -]{1,30} (?:is|are|refers? to) (?:a|an|the|any|when)\b")
 _DENIES = re.compile(r"(?:there (?:is|are|was|were) no|it(?: is|'s) (?:not|never)|no,? )")
 _PREAMBLE = re.compile(r"\b(?:i|i'm|i'd|as an ai)\b|\bsorry\b|^first")
-_THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
-_BEGUN = re.compile(r"\A.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _NOT_OWN_WORDS = re.compile(r"```.*?(?:```|\Z)|^>[^\n]*|\"[^\"\n]{8,}\"", re.DOTALL | re.MULTILINE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _STEP = re.compile(r"^\s*(?:\d+[.)]|[-*•]|step \d|[a-z][.)] )", re.MULTILINE | re.IGNORECASE)
@@ -226,14 +226,6 @@ def own_words(reply: str) -> str:
     if len(own.split()) < 3:  # all of it in a block or a quotation: then that is the reply
         own = re.sub(r"```\w*|^>|\"", " ", text, flags=re.MULTILINE)
     return re.sub(r"[ \t]+", " ", own)
-
-
-def without_thinking(reply: str) -> str:
-    """Return the reply without its reasoning blocks, closed or not.
-
-    A block may have been opened by the prompt: then the reply only closes it.
-    """
-    return _BEGUN.sub("", _THINKING.sub("", reply))
 
 
 def _plain(text: str) -> str:

@@ -23,14 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sirl.judges.identity import identify
+from sirl.judges.identity import READING, identify
 from sirl.judges.refusal import nothing_to_judge
 from sirl.judges.signs import Floats, hashed_counts, signs
 from sirl.records import UNLABELLED, Completion, Verdict
 
 _HERE = Path(__file__)
 WEIGHTS = _HERE.with_name("harm.json")
-NAME = identify("harm", _HERE, WEIGHTS, *(_HERE.with_name(f"{name}.py") for name in ("signs", "acts")))
+NAME = identify("harm", _HERE, WEIGHTS, *(_HERE.with_name(f"{n}.py") for n in ("signs", "acts")), *READING)
 
 
 @dataclass(frozen=True, slots=True)

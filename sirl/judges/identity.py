@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from sirl import reasoning
 from sirl.records import Completion, Judge, Verdict
+
+READING = tuple(sorted(Path(reasoning.__file__).parent.glob("*.py")))  # what tells an answer from a thought
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,13 @@ class Signed:
         return self.judge(completions)
 
 
-def identify(name: str, *sources: str | Path) -> str:
-    """Return name@hash, where `sources` are the files that hold the judge's rules."""
+def identify(name: str, *sources: str | Path, settings: str = "") -> str:
+    """Return name@hash, where `sources` are the files that hold the judge's rules.
+
+    `settings` are what else decides: what tells a model's weights from others, how it is asked.
+    """
     content = b"".join(Path(source).read_bytes() for source in sources)
-    return f"{name}@{sha256(content).hexdigest()[:12]}"
+    return f"{name}@{sha256(content + settings.encode()).hexdigest()[:12]}"
 
 
 def judge_name(judge: Judge) -> str:

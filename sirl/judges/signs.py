@@ -18,7 +18,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from sirl.judges.acts import find_act, own_words, serving, split_sentences, without_thinking
+from sirl.judges.acts import find_act, own_words, serving, split_sentences
+from sirl.reasoning import without_thinking
 
 Floats = npt.NDArray[np.float64]
 
@@ -63,6 +64,7 @@ def hashed_counts(text: str) -> dict[int, float]:
 
 def signs(text: str, request: str) -> Floats:
     """Return one number in [0, 1] for each of `SIGNS`; an empty request is taken up not at all."""
+    text = without_thinking(text)
     act, plain = find_act(text), own_words(text)
     sentences = split_sentences(plain)
     words = tokens(text)

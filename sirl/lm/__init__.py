@@ -6,7 +6,6 @@ chat, `slots` knows how text stands inside other text as tokens. It never sample
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,8 +22,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from sirl.errors import ConfigError, DataError, SirlError, TemplateError
 from sirl.lm.adapters import base_of, brings_tokenizer, is_adapter, merged_adapter
 from sirl.lm.defaults import settled
+from sirl.lm.prints import fingerprint as fingerprint
+from sirl.lm.prints import template_hash as template_hash
+from sirl.lm.prints import weights_hash as weights_hash
 from sirl.lm.slots import Slot, find_slot
-from sirl.lm.template import chat_text, check_template, open_thought, preset_thinking, turn_end
+from sirl.lm.template import chat_text, check_template, preset_thinking, turn_end
+from sirl.lm.thoughts import Thinking, readable, thinking_of, warn
+from sirl.reasoning import opened
 from sirl.records import SLOT, Attempt
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -77,6 +81,11 @@ class LM:
         ids = sorted(set(range(min(len(self.tokenizer), self.rows))) - set(self.tokenizer.added_tokens_decoder))
         texts = self.tokenizer.batch_decode([[i] for i in ids])
         return tuple(i for i, t in zip(ids, texts, strict=True) if t and t.isascii() and t.isprintable())
+
+    @cached_property
+    def thinking(self) -> Thinking:
+        """How the model marks its reasoning, as its template and tokenizer tell."""
+        return thinking_of(self.tokenizer)
 
     @cached_property
     def keeps_last_logits(self) -> bool:
@@ -134,7 +143,7 @@ def load_lm(
         )
         model.generation_config = settled(model.generation_config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return LM(model.to(device).eval(), tokenizer, name or str(source))
+    return _warned(LM(model.to(device).eval(), tokenizer, name or str(source)))
 
 
 def _adapted(start: LM, source: str | Path, name: str, thinking: str) -> LM:
@@ -163,7 +172,12 @@ def load_outline(
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     with suppress(OSError):  # many models have none: then the model's own config says how a reply ends
         model.generation_config = GenerationConfig.from_pretrained(source)
-    return LM(model.eval(), tokenizer, name or str(source))
+    return _warned(LM(model.eval(), tokenizer, name or str(source)))
+
+
+def _warned(lm: LM) -> LM:
+    warn(lm.thinking, lm.name)
+    return lm
 
 
 def _load_tokenizer(source: str | Path, trust_remote_code: bool, thinking: str) -> Any:
@@ -252,12 +266,20 @@ def decode(lm: LM, ids: Sequence[int]) -> str:
 
 
 def reply_text(lm: LM, attempt: Attempt, ids: Sequence[int]) -> str:
-    """Return the text of a reply to an attempt.
+    """Return the text of a reply to an attempt, in which reasoning can be told from the answer.
 
-    Where the prompt ends inside a block of thinking, its mark is written first: whoever reads the text must not
-    take what is thought there for the answer.
+    Where the prompt ends inside a block of thinking, its mark is written first. Where special tokens or marks
+    of the template's own part the two, the reasoning stands between `<think>` and `</think>`. Where the
+    template reasons with marks that are not known, `sirl.reasoning.UNKNOWN` stands first.
     """
-    return open_thought(templated(lm, attempt)) + decode(lm, ids)
+    begun = opened(_tail(lm, attempt) + attempt.prefill, lm.thinking.own)
+    return readable(lm.tokenizer, lm.thinking, begun, ids)
+
+
+def _tail(lm: LM, attempt: Attempt) -> str:
+    """Return what the template writes behind the last message, found with a text that stands nowhere else."""
+    *before, last = attempt.messages
+    return chat_text(lm.tokenizer, lm.name, [*before, replace(last, content=SLOT * 3)]).rpartition(SLOT * 3)[2]
 
 
 def pieces(lm: LM, ids: Sequence[int]) -> tuple[str, ...]:
@@ -284,17 +306,3 @@ def left_pad(lm: LM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         ids_BS[row, width - len(ids) :] = torch.tensor(ids, dtype=torch.long)
         mask_BS[row, width - len(ids) :] = True
     return ids_BS.to(lm.device), mask_BS.to(lm.device)
-
-
-def fingerprint(lm: LM) -> dict[str, str]:
-    """Return short hashes of the weights and of the chat template, for environment.json."""
-    weights = hashlib.blake2b(digest_size=6)
-    for name, tensor in sorted(lm.model.state_dict().items()):
-        weights.update(name.encode())
-        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return {"weights": weights.hexdigest(), "chat_template": template_hash(lm)}
-
-
-def template_hash(lm: LM) -> str:
-    """Return a short hash of the chat template."""
-    return hashlib.sha256(str(lm.tokenizer.chat_template).encode()).hexdigest()[:12]

@@ -16,6 +16,7 @@ from jinja2.exceptions import TemplateError as JinjaError
 from sirl.config.measure import THINKING
 from sirl.errors import ConfigError, TemplateError
 from sirl.lm.content import Turn, written
+from sirl.lm.thoughts import switches
 from sirl.records import SLOT, Message
 
 # Both go in front of a template; a template's first line stands behind a block's newline, which Jinja drops.
@@ -23,8 +24,7 @@ _DAY = """{% macro strftime_now(form) %}{{ form|replace('%d','26')|replace('%m',
 |replace('%b','Jul')|replace('%B','July')|replace('%a','Fri')|replace('%A','Friday')|replace('%y','24')\
 |replace('%H','12')|replace('%M','00')|replace('%S','00') }}{% endmacro %}
 """  # the day that Llama 3 templates fall back to, at noon; a function could not be handed in
-_PRESET = "{{% if enable_thinking is not defined %}}{{% set enable_thinking = {value} %}}{{% endif %}}\n"
-_OPEN, _CLOSE = "<think>", "</think>"
+_PRESET = "{{% if {name} is not defined %}}{{% set {name} = {value} %}}{{% endif %}}\n"
 
 
 def chat_text(tokenizer: Any, name: str, messages: Sequence[Message]) -> str:
@@ -78,13 +78,14 @@ def check_template(tokenizer: Any, name: str) -> None:
 def turn_end(tokenizer: Any) -> int | None:
     """Return the special token that the template writes behind a reply; None if it writes no such token.
 
-    Not every model declares it as an end, and one that does not would go on with the user's next turn.
+    Not every model declares it as an end, and one that does not would go on with the user's next turn. The
+    reply is rendered as the chat's last: OpenAI's template ends an earlier one, and reasoning, by other tokens.
     """
     if not tokenizer.chat_template:
         return None
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": SLOT}]
     try:
-        behind = _apply(tokenizer, turns).rpartition(SLOT)[2].lstrip()
+        behind = _apply(tokenizer, turns, begin=False).rpartition(SLOT)[2].lstrip()
     except (JinjaError, TypeError):
         return None
     known = tokenizer.added_tokens_decoder
@@ -92,29 +93,36 @@ def turn_end(tokenizer: Any) -> int | None:
     return next((i for i in ids if i in known and known[i].special), None)
 
 
-def open_thought(prompt: str) -> str:
-    """Return the mark of thinking if a rendered prompt leaves such a block open, else nothing."""
-    return _OPEN if prompt.rfind(_OPEN) > prompt.rfind(_CLOSE) else ""
-
-
 def preset_thinking(tokenizer: Any, thinking: str) -> None:
     """Let the template think or not unless it is told otherwise: "on" or "off"; "template" leaves its own way.
 
     The choice becomes part of the template, so it is in its hash and is saved with the model. Raises
-    ConfigError on another word, TemplateError on a template that has no such choice (`enable_thinking`).
+    ConfigError on another word, TemplateError on a template that has no such choice: no variable that speaks
+    of thinking (`enable_thinking`, `thinking`) and changes what is rendered.
     """
     if thinking not in THINKING:
         raise ConfigError(f"model.thinking = {thinking!r}", f"one of {', '.join(THINKING)}", "use template")
     if thinking == "template":
         return
-    template = tokenizer.chat_template
-    if not isinstance(template, str) or "enable_thinking" not in template:
+    template = tokenizer.get_chat_template()
+    names = [name for name in switches(template) if _matters(tokenizer, name)]
+    if not names:
         raise TemplateError(
             f"model.thinking = {thinking!r} and a chat template without enable_thinking",
             "a template that leaves the choice, as that of Qwen 3",
             "leave model.thinking at template",
         )
-    tokenizer.chat_template = _PRESET.format(value=str(thinking == "on").lower()) + template
+    value = str(thinking == "on").lower()
+    tokenizer.chat_template = "".join(_PRESET.format(name=name, value=value) for name in names) + template
+
+
+def _matters(tokenizer: Any, switch: str) -> bool:
+    """Say whether a variable of the template, at yes or no, changes the prompt."""
+    turns = [{"role": "user", "content": "?"}]
+    try:
+        return _apply(tokenizer, turns, **{switch: True}) != _apply(tokenizer, turns, **{switch: False})
+    except (JinjaError, TypeError):
+        return False
 
 
 def _or_none(make: Callable[[], list[Turn] | None]) -> list[Turn] | None:
@@ -133,6 +141,7 @@ def _apply(tokenizer: Any, turns: Sequence[Turn]) -> str:
             turns,
             chat_template=_DAY + template if "strftime_now" in template else template,
             tokenize=False,
-            add_generation_prompt=True,
+            add_generation_prompt=begin,
+            **choices,
         )
     )
