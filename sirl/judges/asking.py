@@ -30,13 +30,18 @@ class Asked:
     tries: int = TRIES
 
 
-def put(target: Target, attempts: Sequence[Attempt | None], read: Reader, asked: Asked) -> list[Verdict]:
-    """Return one verdict an attempt, same order; None among the attempts stands for nothing to judge."""
-    verdicts: dict[int, Verdict] = {}
-    failures: dict[int, list[str]] = {i: [] for i, attempt in enumerate(attempts) if attempt is not None}
+def put(target: Target, attempts: Sequence[Attempt | str], read: Reader, asked: Asked) -> list[Verdict]:
+    """Return one verdict an attempt, same order; words in its place say why there is nothing to judge."""
+    questions = {i: attempt for i, attempt in enumerate(attempts) if isinstance(attempt, Attempt)}
+    verdicts: dict[int, Verdict] = {
+        i: Verdict(asked.question, None, f"nothing to judge: {why}", asked.judge)
+        for i, why in enumerate(attempts)
+        if isinstance(why, str)
+    }
+    failures: dict[int, list[str]] = {i: [] for i in questions}
     for turn in range(asked.tries):
         open_ = [i for i in failures if i not in verdicts]
-        drawn = [_redraw(attempts[i], turn) for i in open_]
+        drawn = [_redraw(questions[i], turn) for i in open_]
         for i, attempt, outcome in zip(open_, drawn, _replies(target, drawn, asked.seed), strict=True):
             answer, why = read(attempt, outcome) if isinstance(outcome, Completion) else (None, outcome)
             if isinstance(outcome, Completion) and outcome.error:
@@ -45,11 +50,12 @@ def put(target: Target, attempts: Sequence[Attempt | None], read: Reader, asked:
                 failures[i].append(why)
             else:
                 verdicts[i] = Verdict(asked.question, answer, why, asked.judge)
-    nothing = Verdict(asked.question, None, "nothing to judge: empty reply", asked.judge)
-    return [
-        verdicts.get(i) or _undecided(failures[i], asked) if i in failures else nothing
-        for i in range(len(attempts))
-    ]
+    return [verdicts.get(i) or _undecided(failures[i], asked) for i in range(len(attempts))]
+
+
+def spent(decoding: Decoding) -> str:
+    """Say that a judge's budget ended within its reasoning, and what to do."""
+    return f"its {decoding.max_new_tokens} tokens ended within its reasoning; raise judge.max_tokens"
 
 
 def last_line(text: str) -> str:
@@ -64,8 +70,7 @@ def _undecided(reasons: Sequence[str], asked: Asked) -> Verdict:
     )
 
 
-def _redraw(attempt: Attempt | None, turn: int) -> Attempt:
-    assert attempt is not None
+def _redraw(attempt: Attempt, turn: int) -> Attempt:
     decoding = attempt.decoding or Decoding()
     if turn:
         decoding = replace(decoding, temperature=max(decoding.temperature, WARM))
