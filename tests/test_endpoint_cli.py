@@ -135,7 +135,7 @@ def test_a_server_that_continues_replies_takes_the_prefill_attack():
 
 
 def test_endpoints_write_attacks_and_stand_in_for_the_model(refusing):
-    opened = open_target(f"{refusing.url}#writer", ModelConfig(concurrency=3), Decoding(1.0))
+    opened, _ = open_target(f"{refusing.url}#writer", ModelConfig(concurrency=3), Decoding(1.0))
     assert isinstance(opened, EndpointTarget)
     assert (opened.name, opened.decoding, opened.config.concurrency) == (
         f"{refusing.url}#writer",

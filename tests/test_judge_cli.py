@@ -313,7 +313,7 @@ def test_a_guard_with_its_own_template_is_asked_in_it(tmp_path):
     assert isinstance(judge, Guard)
     verdicts = ask(judge, [asked(), asked("", 1)], "harmful")
     assert [verdict.answer for verdict in verdicts] == [None, None]  # random weights speak no known format
-    assert "not in a known format" in verdicts[0].evidence
+    assert "cut off within its first line" in verdicts[0].evidence
 
 
 @pytest.mark.parametrize("labels", [{0: "safe", 1: "unsafe"}, {0: "harmful"}])

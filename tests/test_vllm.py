@@ -323,7 +323,7 @@ def test_what_needs_weights_says_so_before_vllm_starts(tmp_path):
 
 
 def test_attackers_and_surrogates_stay_with_transformers():
-    opened = open_target("organism:llama", ModelConfig(engine="vllm"), GREEDY)
+    opened, _ = open_target("organism:llama", ModelConfig(engine="vllm"), GREEDY)
     assert isinstance(opened, LocalTarget)
     assert (opened.access, opened.decoding) == ("white-box", GREEDY)
 

@@ -37,6 +37,8 @@ def attack_hash(info: AttackInfo) -> str:
         digest.update(path.read_bytes())
     if is_dataclass(run):  # its settings, and by name what it was armed with
         digest.update(repr([(f.name, settled(getattr(run, f.name))) for f in fields(run)]).encode())
+    if info.surrogate:
+        digest.update(repr(settled(info.surrogate)).encode())
     return digest.hexdigest()[:12]
 
 
@@ -51,12 +53,12 @@ def files_of(info: AttackInfo) -> list[Path]:
 def settled(value: Any) -> Any:
     """Return what stands for a setting from one process to the next.
 
-    Models and functions are told by their names, judges by what they call themselves: never by an address.
+    Models and judges are told by what they call themselves, functions by their names: never by an address.
     """
-    if hasattr(value, "reply"):
-        return value.name
     if isinstance(identity := getattr(value, "identity", None), str):
         return identity
+    if hasattr(value, "reply"):
+        return value.name
     name = getattr(value, "__qualname__", None)
     return f"{getattr(value, '__module__', '')}.{name}" if name else value
 

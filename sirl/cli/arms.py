@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -15,8 +16,21 @@ from sirl.attacks.info import TRANSFER
 from sirl.attacks.phrases import read_phrase_book
 from sirl.cli.judging import Opening, named_judges
 from sirl.cli.sources import ATTACKER, Subject, open_target
+from sirl.config import ModelConfig
 from sirl.errors import AttackError
-from sirl.records import Access, Decoding, Judge, Prompt
+from sirl.judges import identify
+from sirl.records import Access, Decoding, Judge, Prompt, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """A model that an attack uses, under an `identity` that tells it from others of its name; else as it is."""
+
+    target: Target
+    identity: str
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.target, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +59,18 @@ def make_means(arms: Arms, opening: Opening, judge: Judge, prompts: Sequence[Pro
     writer, config = arms.attacker, opening.config
     return Means(
         judge=named_judges([f"harmful={arms.scorer}"], None, opening)["harmful"] if arms.scorer else judge,
-        attacker=open_target(writer, config, WRITING) if writer else None,
-        surrogate=open_target(arms.surrogate, config, Decoding()) if arms.surrogate else None,
+        attacker=_armed(writer, config, WRITING) if writer else None,
+        surrogate=_armed(arms.surrogate, config, Decoding()) if arms.surrogate else None,
         benign=tuple(prompt for prompt in prompts if prompt.kind == "benign"),
         harmful=tuple(prompt for prompt in prompts if prompt.kind == "harmful"),
         phrase_book=read_phrase_book(arms.phrase_book) if arms.phrase_book else None,
         demonstrations=read_demonstrations(arms.demonstrations) if arms.demonstrations else (),
     )
+
+
+def _armed(spec: str, config: ModelConfig, decoding: Decoding) -> Any:
+    target, told = open_target(spec, config, decoding)
+    return Armed(target, identify(target.name, settings=told))
 
 
 def armed(names: Sequence[str], means: Means, access: Access) -> dict[str, AttackInfo]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sirl.cli.endings import show
-from sirl.cli.options import Arch, Judges, Out, RequestsOfReplies, Role, Seed
+from sirl.cli.options import Arch, Changes, Judges, Out, RequestsOfReplies, Role, Seed
 
 attacks = typer.Typer()
 organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe model.")
@@ -73,6 +73,7 @@ def judge_check(
     ] = "",
     request_column: RequestsOfReplies = "",
     judges: Judges = None,
+    changes: Changes = None,
     seed: Seed = 0,
 ) -> None:
     """Measure how far a judge agrees with people's labels."""
@@ -83,7 +84,9 @@ def judge_check(
     values = [tuple(part.strip() for part in text.split(",") if part.strip()) for text in lists]
     columns = Columns(response_column, values[0], values[1], request_column, values[2])
     asked = judging.asked_question(question)
-    checked = judging.check_judge(labels, columns, judges or (), asked, judging.Opening(seed=seed))
+    checked = judging.check_judge(
+        labels, columns, judges or (), asked, judging.opening_with(changes or (), seed)
+    )
     write_check(out, checked)
     show(checked.summary)
 
@@ -93,9 +96,10 @@ def judge_run(
     run: Annotated[Path, typer.Argument(help="A run folder of gap or evaluate; it is not changed.")],
     out: Out,
     judges: Judges = None,
+    changes: Changes = None,
     seed: Seed = 0,
 ) -> None:
     """Judge an existing run again, without generating again, into a new run folder."""
     from sirl.cli import judging
 
-    show(judging.judge_run(run, judges or (), out, judging.Opening(seed=seed)))
+    show(judging.judge_run(run, judges or (), out, judging.opening_with(changes or (), seed)))

@@ -82,7 +82,7 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
     config = replace(config, system=system_text(config.system))
     sets = measuring_prompts(subject, job.asked, job.sizes, job.seed)
     prompts = tuple(prompt for one in sets for prompt in one.prompts)
-    opening = Opening(recipe.model, job.seed)
+    opening = Opening(recipe.model, job.seed, recipe.judge)
     judges = open_judges(subject, job.judges, not job.asked.sources, opening)
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
     target = subject.drawing(decoding, config.batch, config.best_of)

@@ -17,7 +17,7 @@ from typing import Any, cast, get_args
 from sirl.cli.classifiers import open_classifier
 from sirl.cli.sources import Subject, open_target
 from sirl.cli.summaries import finish, numbers
-from sirl.config import ModelConfig
+from sirl.config import JudgeConfig, ModelConfig, load_recipe
 from sirl.errors import JudgeError, RunError, suggest
 from sirl.evidence import judged
 from sirl.judges import Panel, get_judge, get_judges, judge_name, known_agreement
@@ -47,16 +47,26 @@ class Opening:
 
     config: ModelConfig = field(default_factory=ModelConfig)
     seed: int = 0
+    asking: JudgeConfig = field(default_factory=JudgeConfig)
 
-    def judge(self, kind: str, model: str, question: Question) -> Judge:
-        """Open one model as a judge of one question. Raises JudgeError on a question that it cannot answer."""
-        if question == "correct":
-            raise JudgeError(f"a model judge for {question!r}", "harmful or refused", "use exact for that")
+    def judges(self, kind: str, model: str, questions: Sequence[Question]) -> dict[Question, Judge]:
+        """Open one model, once, as a judge of each question. Raises JudgeError on one that it cannot answer."""
+        if "correct" in questions:
+            raise JudgeError("a model judge for 'correct'", "harmful or refused", "use exact for that")
         if kind == "classifier":
-            return open_classifier(model, question, self.config)
-        if kind == "guard":
-            return Guard(question, open_target(model, self.config, GUARD_DECODING), self.seed)
-        return LlmJudge(question, open_target(model, self.config, LLM_DECODING), self.seed)
+            return {question: open_classifier(model, question, self.config) for question in questions}
+        decoding = GUARD_DECODING if kind == "guard" else LLM_DECODING
+        if self.asking.max_tokens:
+            decoding = replace(decoding, max_new_tokens=self.asking.max_tokens)
+        target, weights = open_target(model, self.config, decoding, self.asking.thinking)
+        judge = Guard if kind == "guard" else LlmJudge
+        return {question: judge(question, target, self.seed, decoding, weights) for question in questions}
+
+
+def opening_with(changes: Sequence[str], seed: int) -> Opening:
+    """Return how the commands that only judge open models: the sections [model] and [judge]."""
+    settings = load_recipe(changes=changes)
+    return Opening(settings.model, seed, settings.judge)
 
 
 def open_judges(
@@ -132,7 +142,7 @@ def _open(name: str, opening: Opening) -> dict[Question, Judge]:
     question, kind, model = _words(name)
     if kind:
         questions = (question,) if question else _DEFAULT_QUESTIONS[kind]
-        return {each: opening.judge(kind, model, each) for each in questions}
+        return opening.judges(kind, model, questions)
     if question or ":" in name:
         asked = question or "harmful"
         return {asked: get_judge(name.partition("=")[2] if question else name, asked)}

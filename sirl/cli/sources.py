@@ -7,6 +7,7 @@ exact oracle; any other model brings the user's files and the offline judges.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os import environ
 from pathlib import Path
@@ -17,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from sirl.config import ModelConfig
 from sirl.endpoint import EndpointTarget, is_endpoint, open_endpoint
-from sirl.errors import ConfigError, DataError, suggest
+from sirl.errors import ConfigError, DataError, TemplateError, suggest
 from sirl.lm import LM, load_lm
 from sirl.organism import WEIGHTS
 from sirl.records import Decoding, Target
@@ -64,7 +65,9 @@ class Subject:
     def is_organism(self) -> bool:
         return self.origin.startswith(ORGANISM)
 
-    def drawing(self, decoding: Decoding, batch: int = 64, best_of: int = 1) -> Target:
+    def drawing(
+        self, decoding: Decoding, batch: int = 64, best_of: int = 1
+    ) -> LocalTarget | EndpointTarget | VLLMTarget:
         """Return the target with a decoding for attempts that bring none; local ones draw `batch` at once.
 
         Raises ConfigError if the best of several replies is asked of a model that tells no entropies.
@@ -153,17 +156,25 @@ def open_subject(spec: str, config: ModelConfig) -> Subject:
     return Subject(LocalTarget(lm, Decoding()), name, origin, lm, config.dtype, met)
 
 
-def open_target(spec: str, config: ModelConfig, decoding: Decoding) -> Target:
-    """Open a model that attacks use, as a surrogate or as their writer, by the words of `open_subject`.
+def open_target(
+    spec: str, config: ModelConfig, decoding: Decoding, thinking: str = "template"
+) -> tuple[Target, str]:
+    """Open a model that judges or that attacks use, by the words of `open_subject`; with what it is.
 
-    Never by vLLM: it takes the device for itself, and a surrogate is searched on by its weights. Its template
-    thinks as it does of itself: `model.thinking` is of the model under test. An endpoint is asked its opening
-    question, so that a refused key costs no reply of the model under test. Raises DataError if none comes.
+    What it is tells it from others of its name, on one line: hashes of weights and chat template, or what its
+    server says. Never by vLLM: it takes the device for itself, and a surrogate is searched on by its weights.
+    `thinking` is as `model.thinking`, which is of the model under test, or auto: off where the template leaves
+    the choice. An endpoint is asked its opening question, so that a refused key costs no reply of the model
+    under test. Raises DataError if none comes.
     """
-    target = open_subject(spec, replace(config, engine="transformers", thinking="template")).drawing(decoding)
-    if isinstance(target, EndpointTarget):
-        opened(target)
-    return target
+    plain = replace(config, engine="transformers", thinking="template")
+    if thinking == "auto" and not is_endpoint(spec):
+        with suppress(TemplateError):
+            return open_target(spec, config, decoding, "off")
+    chosen = "template" if thinking == "auto" else thinking
+    target = open_subject(spec, replace(plain, thinking=chosen)).drawing(decoding)
+    told = opened(target) if isinstance(target, EndpointTarget) else target.fingerprint()
+    return target, json.dumps(told, sort_keys=True)
 
 
 def resolve_model(spec: str) -> tuple[str | Path, str, str, tuple[str, ...]]:

@@ -50,7 +50,7 @@ def train(job: Job) -> dict[str, Any]:
     attempts, probes = hold_out(stream.attempts)
     admitted = check(lm, attempts, config)  # before a folder is made that would stand for wrong settings
     refused = get_judge("refusal", "refused")
-    attacks = armed_search(subject, Opening(recipe.model, job.seed), config, admitted)
+    attacks = armed_search(subject, Opening(recipe.model, job.seed, recipe.judge), config, admitted)
     instinct = None
     if config.method in LABEL_FREE:  # the others train on labels, not on what the start does by itself
         instinct = measure_instinct(lm, admitted, refused, recipe.gap, job.seed)

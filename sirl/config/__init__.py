@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from sirl.config.measure import EvaluateConfig, ModelConfig
+from sirl.config.measure import EvaluateConfig, JudgeConfig, ModelConfig
 from sirl.config.requests import JsonObject, json_object
 from sirl.config.shape import ShapeConfig
 from sirl.config.train import UNREAD, TrainConfig
@@ -23,6 +23,7 @@ from sirl.errors import ConfigError, suggest
 __all__ = [
     "RECIPES",
     "EvaluateConfig",
+    "JudgeConfig",
     "ModelConfig",
     "Recipe",
     "ShapeConfig",
@@ -41,6 +42,7 @@ class Recipe:
     gap: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(temperature=1.0, samples=4))
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     shape: ShapeConfig = field(default_factory=ShapeConfig)
 
 
@@ -93,7 +95,7 @@ def _tables(name: str, built_on_it: tuple[str, ...] = ()) -> dict[str, dict[str,
         if not isinstance(table, dict):
             raise ConfigError(
                 f"{section} outside a section in {name}",
-                "settings in [model], [gap], [train], [evaluate] or [shape]",
+                "settings in [model], [gap], [train], [evaluate], [judge] or [shape]",
                 "move it into its section",
             )
         tables[section] = {**tables.get(section, {}), **table}

@@ -1,4 +1,4 @@
-"""The sections [model], [gap] and [evaluate]: how a model is opened and how it is measured."""
+"""The sections [model], [gap], [evaluate] and [judge]: how a model is opened, measured and judged."""
 
 from __future__ import annotations
 
@@ -90,3 +90,16 @@ class EvaluateConfig:
             self.best_of,
             "1 at temperature 0: greedy replies do not differ",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeConfig:
+    """How a model that judges is asked: llm=MODEL and guard=MODEL."""
+
+    max_tokens: int = 0  # of its answer, reasoning included; 0: ours, 512 for llm and 128 for a guard
+    thinking: str = "auto"  # auto: off where its chat template leaves the choice; else as model.thinking
+
+    def __post_init__(self) -> None:
+        require(self.max_tokens >= 0, "judge.max_tokens", self.max_tokens, "0 (each judge's own) or more")
+        known = ("auto", *THINKING)
+        require(self.thinking in known, "judge.thinking", self.thinking, " or ".join(known))

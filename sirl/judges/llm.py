@@ -14,12 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from sirl.judges.acts import find_act, without_thinking
-from sirl.judges.asking import Asked, Reading, last_line, put
-from sirl.judges.identity import identify
+from sirl.judges.acts import find_act
+from sirl.judges.asking import Asked, Reading, last_line, put, spent
+from sirl.judges.identity import READING, identify
+from sirl.reasoning import split
 from sirl.records import Attempt, Completion, Decoding, Message, Question, Target, Verdict
 
 RUBRICS = Path(__file__).with_name("rubrics")
@@ -35,26 +37,34 @@ class LlmJudge:
     question: Question
     target: Target
     seed: int = 0
+    decoding: Decoding = DECODING
+    weights: str = ""  # what tells the model from others of its name
 
     @property
     def identity(self) -> str:
-        """The model and the hash of rubric and code."""
-        return identify(f"llm:{self.target.name}", RUBRICS / f"{self.question}.txt", __file__)
+        """The model with the hash of its weights, of how it is asked, of the rubric and of the code."""
+        rules: tuple[str | Path, ...] = (RUBRICS / f"{self.question}.txt", __file__, *READING)
+        return identify(
+            f"llm:{self.target.name}", *rules, settings=f"{self.weights} {self.decoding} {self.seed}"
+        )
 
     def __call__(self, completions: Sequence[Completion]) -> list[Verdict]:
-        """Answer the question about each reply; a prompt that asks for no harm is not harmed by its reply."""
+        """Answer the question about each reply."""
         rubric = (RUBRICS / f"{self.question}.txt").read_text(encoding="utf-8")
         attempts = [self._ask(rubric, completion) for completion in completions]
-        return put(self.target, attempts, _read, Asked(self.question, self.identity, self.seed))
+        read = partial(_read, decoding=self.decoding)
+        return put(self.target, attempts, read, Asked(self.question, self.identity, self.seed))
 
-    def _ask(self, rubric: str, completion: Completion) -> Attempt | None:
-        prompt, reply = completion.attempt.prompt, without_thinking(completion.text).strip()
-        if not reply:
-            return None
+    def _ask(self, rubric: str, completion: Completion) -> Attempt | str:
+        prompt, parts = completion.attempt.prompt, split(completion.text)
+        if parts.missing:
+            return parts.missing
         code = fence_code(self.seed, completion)
-        words = {"request": prompt.text, "reply": reply, "code": code}
+        words = {"request": prompt.text, "reply": parts.answer.strip(), "code": code}
         text = _SLOT.sub(lambda slot: words[slot[1]], rubric)
-        return Attempt(prompt, f"judge {self.question} {code}", (Message("user", text),), decoding=DECODING)
+        return Attempt(
+            prompt, f"judge {self.question} {code}", (Message("user", text),), decoding=self.decoding
+        )
 
 
 def fence_code(seed: int, completion: Completion) -> str:
@@ -65,8 +75,9 @@ def fence_code(seed: int, completion: Completion) -> str:
     return next((code for code in codes if code not in text.lower()), digest[:6])
 
 
-def _read(attempt: Attempt, output: Completion) -> Reading:
-    text = without_thinking(output.text)
+def _read(attempt: Attempt, output: Completion, decoding: Decoding) -> Reading:
+    parts = split(output.text)
+    text = parts.answer
     code = attempt.attack.rpartition(" ")[2]
     match = _VERDICT.fullmatch(last_line(text))
     if match and match[1].lower() == code:
@@ -74,7 +85,9 @@ def _read(attempt: Attempt, output: Completion) -> Reading:
     if match:
         return None, "a verdict without this item's code"
     if not output.finished:
-        return None, "cut off before its verdict"
+        return None, "cut off before its verdict" if parts.answer.strip() else spent(decoding)
+    if parts.missing:
+        return None, parts.missing.replace("empty reply", "empty output")
     if act := find_act(text):
         return None, f"the judge refused ({act.kind})"
-    return None, "no verdict on its last line" if text.strip() else "empty output"
+    return None, "no verdict on its last line"

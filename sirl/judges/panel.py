@@ -1,6 +1,7 @@
 """Several judges of one question vote: the majority of those that decided; a tie is undecided.
 
-The votes stand in the evidence, so that how far the judges agree can be counted from the records alone.
+The votes stand in the evidence, so that how far the judges agree can be counted from the records alone. A name
+stands there without white space (`%20`), so that no name can be taken for more than one vote.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
 
 from sirl.errors import JudgeError
+from sirl.judges.contract import ask
 from sirl.judges.identity import judge_name
 from sirl.records import Completion, Judge, Question, Verdict
 
@@ -38,13 +41,13 @@ class Panel:
 
     def __call__(self, completions: Sequence[Completion]) -> list[Verdict]:
         """Answer the question about each reply by majority."""
-        given = [judge(completions) for judge in self.judges]
-        return [self._count(verdicts) for verdicts in zip(*given, strict=True)] if completions else []
+        given = [ask(judge, completions, self.question) for judge in self.judges] if completions else []
+        return [self._count(verdicts) for verdicts in zip(*given, strict=True)]
 
     def _count(self, verdicts: Sequence[Verdict]) -> Verdict:
         answers = [verdict.answer for verdict in verdicts]
         yes, no = answers.count(True), answers.count(False)
-        cast = "; ".join(f"{v.judge.replace(' ', '_')} {_WORD[v.answer]}" for v in verdicts)
+        cast = "; ".join(f"{_spelled(v.judge)} {_WORD[v.answer]}" for v in verdicts)
         why = " | ".join(verdict.evidence for verdict in verdicts)
         return Verdict(self.question, None if yes == no else yes > no, f"votes: {cast} | {why}", self.identity)
 
@@ -54,4 +57,9 @@ def votes(verdict: Verdict) -> dict[str, bool | None]:
     if not verdict.evidence.startswith("votes: "):
         return {}
     cast = verdict.evidence.removeprefix("votes: ").partition(" | ")[0]
-    return {name: _ANSWER[word] for name, word in _VOTE.findall(cast)}
+    return {unquote(name): _ANSWER[word] for name, word in _VOTE.findall(cast)}
+
+
+def _spelled(name: str) -> str:
+    """Return a name without white space; `unquote` gives it back."""
+    return re.sub(r"[%\s]", lambda sign: quote(sign.group()), name)
