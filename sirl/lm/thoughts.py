@@ -42,7 +42,10 @@ class Thinking:
 
 def thinking_of(tokenizer: Any) -> Thinking:
     """Return what template and tokenizer tell of a model's reasoning."""
-    template = tokenizer.get_chat_template() if tokenizer.chat_template else ""
+    try:
+        template = tokenizer.get_chat_template()
+    except ValueError:  # none, or several of which none is the default: rendering will say so
+        return Thinking()
     special = {i: token.content for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     found = _written_marks(tokenizer, template)
     own = (found,) if found and not _is_read(found) else ()
