@@ -74,7 +74,11 @@ class Writer:
     def ask(self, orders: Sequence[Order], decoding: Decoding) -> list[str]:
         """Return one output an order, same order, without its block of thinking."""
         attempts = [self._attempt(order, decoding) for order in orders]
-        return [without_thinking(output.text) for output in self.model.reply(attempts, self.seed)] if attempts else []
+        return (
+            [without_thinking(output.text) for output in self.model.reply(attempts, self.seed)]
+            if attempts
+            else []
+        )
 
     def _attempt(self, order: Order, decoding: Decoding) -> Attempt:
         identity = order.hunt.prompt.id

@@ -133,8 +133,11 @@ def _or_none(make: Callable[[], list[Turn] | None]) -> list[Turn] | None:
         return None
 
 
-def _apply(tokenizer: Any, turns: Sequence[Turn]) -> str:
-    """Render; a template that asks for the day gets a fixed one, so that records do not change overnight."""
+def _apply(tokenizer: Any, turns: Sequence[Turn], begin: bool = True, **choices: bool) -> str:
+    """Render; a template that asks for the day gets a fixed one, so that records do not change overnight.
+
+    `begin` opens the next reply behind the turns; `choices` are variables of the template.
+    """
     template = tokenizer.get_chat_template()
     return str(
         tokenizer.apply_chat_template(
