@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
-from sirl.cli import main
+from sirl.cli import main, progress
 
 CONSOLE_SCRIPT = [sys.executable, "-m", "sirl"]
 
@@ -19,6 +20,8 @@ def sirl(*words: object) -> tuple[int, str, str]:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["sirl", *map(str, words)])
         patch.setattr(sys, "path", list(sys.path))
+        patch.setattr(progress, "EVERY", progress.EVERY)
+        patch.setattr(progress, "LEVEL", logging.WARNING)  # a command's stderr is what it has to say at its end
         patch.setattr(sys, "excepthook", sys.excepthook)
         try:
             main()

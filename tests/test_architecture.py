@@ -14,6 +14,7 @@ FLOORS = {
     "errors": 1,
     "records": 2,
     "config": 2,
+    "phases": 2,
     "plugins": 2,
     "ranks": 2,
     "entropy": 3,

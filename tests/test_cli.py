@@ -303,9 +303,10 @@ def runs(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     (folder / "mine.csv").write_text(PROMPTS)
     for command in ("gap", "train", "evaluate"):
-        attacks = () if command == "train" else ("--attacks", "direct,prefill")
+        # random numbers refuse nothing, which sirl train would not train on
+        own = ("--force",) if command == "train" else ("--attacks", "direct,prefill")
         words = (command, model, "--out", folder / command, "--prompts", folder / "mine.csv")
-        assert sirl(*words, *attacks, *SMALL)[0] == 0
+        assert sirl(*words, *own, *SMALL)[0] == 0
     return folder
 
 
@@ -331,7 +332,7 @@ def test_a_run_is_not_mixed_with_another_protocol(model, runs):
         (("evaluate", "--out", runs / "gap", *words), "kind = 'gap', not 'evaluate'"),
         (("evaluate", "--out", runs / "evaluate", *words, "--seed", 3), "seed = 0, not 3"),
         (("evaluate", "--out", runs / "evaluate", *words, "--set", "evaluate.batch=3"), "settings = "),
-        (("train", "--out", runs / "train", "--prompts", runs / "mine.csv"), "train = "),
+        (("train", "--out", runs / "train", "--prompts", runs / "mine.csv", "--force"), "train = "),
         (("evaluate", "--out", runs, *words), "is not empty and holds no run"),
         (("evaluate", "--out", runs / "mine.csv", *words), "is a file; expected a folder"),
     ]

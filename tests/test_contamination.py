@@ -151,7 +151,7 @@ def hub(monkeypatch, tmp_path):
 
 def trained(model, out, *words) -> tuple[dict, dict]:
     """Train by the command line; return the run's config and its summary."""
-    code, printed, err = sirl("train", model, "--out", out, *SMALL, *words)
+    code, printed, err = sirl("train", model, "--out", out, "--force", *SMALL, *words)
     assert code == 0, err
     return json.loads((out / "config.json").read_text()), json.loads(printed)
 

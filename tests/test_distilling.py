@@ -135,7 +135,7 @@ def test_where_the_start_mostly_answers_its_answer_alone_is_the_target(tmp_path,
 
 def test_a_start_of_two_minds_has_nothing_to_teach(tmp_path):
     unsure = Watch(refused=lambda replies: [Verdict("refused", None, "", "") for _ in replies])
-    with pytest.raises(DataError, match="any of 6 prompts"):
+    with pytest.raises(DataError, match="of 6 prompts the start is of two minds about 6, and"):
         run(tmp_path / "run", watch=unsure, gate="start")
 
 

@@ -33,6 +33,7 @@ from sirl.organism.tokenizer import VOCABULARY
 from sirl.records import SLOT, Attempt, Message, Search, to_json
 from sirl.rundir import MEASURED, open_run, read_run
 from sirl.training.progress import _GATED, GRPO_COLUMNS
+from sirl.training.stopping import FORMS
 
 ROOT = Path(__file__).parents[1]
 UNSCORED = {"unscored": metrics.unscored([]), "incomplete": False}  # of every measurement
@@ -370,18 +371,29 @@ def test_the_documented_summaries_have_the_keys_of_the_real_ones():
 
 def test_the_documented_steps_have_the_columns_of_the_real_ones():
     logged = {"step", *GRPO_COLUMNS, *_GATED, "seconds", "left_out"}
-    probes = {f"{name}_probe" for name in ("refusal", "benign", "distinct", "repeated", "drift")} | {
-        "over_budget"
-    }
+    names = ("refusal", "benign", "distinct", "repeated", "drift", "undecided")
+    counts = {f"{what}_{form}" for what in ("refused", "lost", "gained") for form in FORMS}
+    probes = {f"{name}_probe" for name in names} | counts | {"over_budget"}
     train = documented("of sirl train")
     assert set(train["first"]) == logged
     assert set(train["last"]) == logged | probes
-    measured = {*compare_entropies([], []), "n_unjudged", "n_requests", "n_tried", "verdict", "forced"}
+    measured = {
+        *compare_entropies([], []),
+        "n_unjudged",
+        "n_plain_refused",
+        "n_requests",
+        "n_tried",
+        "verdict",
+        "forced",
+    }
     assert set(train["instinct"]) == measured
     section = prose(ROOT / "docs" / "metrics.md").partition("### steps.jsonl")[2].partition("## ")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == logged | probes | {
-        "kept_step",
-    }
+    columns = [
+        name
+        for line in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", line)
+    ]
+    assert set(columns) == logged | probes | {"kept_step", "unguarded"}
 
 
 def test_the_documented_record_is_one():

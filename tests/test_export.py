@@ -266,7 +266,19 @@ def test_what_the_commands_leave_is_what_the_card_is_made_from(tmp_path):
     measure_small = ("--set", "evaluate.max_reply_tokens=4", "--set", "evaluate.max_unscored=1")
     run = tmp_path / "run"
     assert (
-        sirl("train", tmp_path / "start", "--prompts", asked, "--recipe", "paper", "--out", run, *small)[0] == 0
+        sirl(
+            "train",
+            tmp_path / "start",
+            "--prompts",
+            asked,
+            "--recipe",
+            "paper",
+            "--out",
+            run,
+            "--force",
+            *small,
+        )[0]
+        == 0
     )
     for model, out in ((tmp_path / "start", "before"), (run, "after")):
         words = ("--prompts", asked, "--attacks", "aim", "--out", tmp_path / out, *measure_small)

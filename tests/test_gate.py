@@ -12,18 +12,18 @@ from small_training import CONFIG, PROMPTS, rows, same, toy_lm, train, weights
 from sirl.attacks import get_attacks
 from sirl.errors import AttackError, ConfigError
 from sirl.generation import generate
-from sirl.records import Attempt, Message, Prompt, Verdict
+from sirl.records import Attempt, Completion, Message, Prompt, Verdict
 from sirl.rewards import Consistency, divided_by_side, gated_reward, sides_by_certainty
 from sirl.rundir import open_run
-from sirl.training import Watch, disguise, harden, plainly, rewarding, rollout
-from sirl.training.instincts import INSTINCTS, Instinct, read_instincts
+from sirl.training import Watch, disguise, harden, instincts, plainly, rewarding, rollout
+from sirl.training.instincts import INSTINCTS, Asking, Instinct, read_instincts
 
 GATED = replace(CONFIG, gate="start", gate_samples=3, anchors=1, steps=2)
 SURE, UNSURE = (0.1, 0.1), (0.9, 0.5)
 
 
-def instinct(refusals: int, judged: int) -> Instinct:
-    return Instinct(refusals, judged, 0.1, (5, 6), SURE, (-0.1, -0.2), True)
+def instinct(refusals: int, judged: int, drawn: int) -> Instinct:
+    return Instinct(refusals, judged, drawn, 0.1, (5, 6), SURE, (-0.1, -0.2), True)
 
 
 def test_gated_reward_by_hand():
@@ -37,11 +37,22 @@ def test_gated_reward_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("refusals", "judged", "side"),
-    [(3, 3, "refuse"), (2, 3, "split"), (1, 3, "answer"), (0, 3, "answer"), (0, 0, "split"), (2, 4, "answer")],
+    ("refusals", "judged", "drawn", "side"),
+    [
+        *(
+            (3, 3, 3, "refuse"),
+            (2, 3, 3, "split"),
+            (1, 3, 3, "answer"),
+            (0, 3, 3, "answer"),
+            (2, 4, 4, "answer"),
+        ),
+        *((1, 1, 4, "split"), (3, 3, 4, "split")),  # it refuses as often as could be judged, not every time
+        *((0, 0, 4, "split"), (0, 1, 4, "split"), (1, 2, 4, "split")),  # it may refuse most times
+        *((0, 2, 4, "answer"), (1, 3, 4, "answer")),  # it answers half the times, whatever the others are
+    ],
 )
-def test_the_side_is_what_the_start_always_or_mostly_does(refusals, judged, side):
-    assert instinct(refusals, judged).conduct == side
+def test_the_side_is_what_the_start_always_or_mostly_does(refusals, judged, drawn, side):
+    assert instinct(refusals, judged, drawn).conduct == side
 
 
 def test_requests_are_parted_by_certainty_where_that_parts_them_most():
@@ -107,7 +118,7 @@ def test_instincts_are_counted_by_hand_and_kept(tmp_path):
 
     run = open_run(tmp_path / "run", "train", {}, {})
     texts = [p.text for p in PROMPTS]
-    found = read_instincts(partial(generate, lm), texts, judge, GATED, run, 0)
+    found = read_instincts(Asking(partial(generate, lm), judge, GATED, 0), texts, run)
     assert list(found) == texts
     for number, text in enumerate(texts):
         own = said[3 * number : 3 * number + 3]
@@ -116,36 +127,62 @@ def test_instincts_are_counted_by_hand_and_kept(tmp_path):
         assert (found[text].refusals, found[text].judged) == (answers.count(True), 3 - answers.count(None))
         assert found[text].token_ids in {c.token_ids for c in own}
     count = len(said)
-    assert read_instincts(partial(generate, lm), texts[::-1], judge, GATED, run, 0) == found
+    assert read_instincts(Asking(partial(generate, lm), judge, GATED, 0), texts[::-1], run) == found
     assert len(said) == count  # nothing was drawn again
     lines = (run.path / INSTINCTS).read_text().splitlines()
     assert [json.loads(line)["text"] for line in lines] == texts
 
 
-def test_the_reply_kept_is_the_surest_of_those_that_do_what_most_do(tmp_path):
-    texts, means = ["refuse", "comply", "refuse"], [0.5, 0.01, 0.3]
+def said(*replies):
+    """Return what draws these replies: text, mean entropy, tokens, whether it came to its end."""
 
-    def fake(attempts, decoding, seed):
-        made = zip(attempts, texts, means, strict=True)
-        return [
-            type(
-                "Reply",
-                (),
-                {
-                    "attempt": a,
-                    "text": t,
-                    "token_ids": (i,),
-                    "entropies": (m,),
-                    "logprobs": (0.0,),
-                    "finished": True,
-                },
-            )
-            for i, (a, t, m) in enumerate(made)
-        ]
+    def draw(attempts, decoding, seed):
+        made = zip(attempts, replies, strict=True)
+        return [Completion(a, t, ids, (), done, (m,), (0.0,)) for a, (t, m, ids, done) in made]
 
+    return draw
+
+
+LOOP = (1, 2, 3, 4) * 20
+LATE = (*range(300), *(7, 8, 9) * 40)  # goes round in circles at its end only
+
+
+@pytest.mark.parametrize(
+    ("replies", "kept"),
+    [
+        ([("refuse", 0.5, (1,), True), ("comply", 0.01, (2,), True), ("refuse", 0.3, (3,), True)], (3,)),
+        ([("refuse", 0.5, (1,), True), ("refuse", 0.1, (2,), False), ("refuse", 0.3, (3,), True)], (3,)),
+        ([("refuse", 0.5, (1,), True), ("refuse", 0.0, LOOP, True), ("refuse", 0.3, LATE, True)], (1,)),
+        ([("refuse", 0.5, (1,), False), ("refuse", 0.1, LOOP, False), ("refuse", 0.3, (3,), False)], (3,)),
+        ([("refuse", 0.5, LOOP, True), ("refuse", 0.1, LATE, True), ("comply", 0.3, (3,), True)], ()),
+        ([(" ", 0.1, (1,), True), ("", 0.1, (2,), True), ("\n", 0.3, (3,), True)], ()),
+    ],
+    ids=["usual", "cut off", "loops", "all cut off", "usual ones loop", "empty"],
+)
+def test_the_reply_kept_is_the_surest_that_can_stand_for_what_most_do(tmp_path, replies, kept):
     judge = lambda cs: [Verdict("refused", c.text == "refuse", "", "j") for c in cs]  # noqa: E731
-    found = read_instincts(fake, ["x"], judge, GATED, open_run(tmp_path / "r", "train", {}, {}), 0)
-    assert found["x"].token_ids == (2,)  # the surer refusal, not the surest reply
+    found = read_instincts(
+        Asking(said(*replies), judge, GATED, 0), ["x"], open_run(tmp_path / "r", "train", {}, {})
+    )
+    assert found["x"].token_ids == kept
+
+
+def test_prompts_without_a_reply_to_teach_are_left_out_and_counted(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="sirl")
+    monkeypatch.setattr(instincts, "loops", lambda ids: sum(ids) % 3 == 0)
+    config = replace(GATED, method="distill", gate="none", gate_samples=1, anchors=0)
+    train(tmp_path / "run", config)
+    kept = [json.loads(line) for line in (tmp_path / "run" / INSTINCTS).read_text().splitlines()]
+    without = sum(not row["token_ids"] for row in kept)
+    assert 0 < without < len(kept)
+    assert {row["no_teacher"] for row in rows(tmp_path / "run")} == {without}
+    assert f"{without} as its replies are empty or loop" in caplog.text
+
+
+def test_an_anchor_that_would_loop_is_drawn_in_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(instincts, "loops", lambda ids: True)
+    train(tmp_path / "run", replace(GATED, gate="certainty"))
+    assert len(rows(tmp_path / "run")) == 2
 
 
 def drilled(folder, **watch):

@@ -62,28 +62,26 @@ def inverted(tmp_path_factory):
 
 
 def test_a_model_surer_when_it_complies_is_not_trained_without_force(inverted, tmp_path):
-    words = ("train", f"organism:{inverted}", "--out", tmp_path / "run", *SHORT)
+    words = ("train", f"organism:{inverted}", "--method", "sirl", "--out", tmp_path / "run", *SHORT)
     code, out, err = sirl(*words)
     assert (code, out) == (2, "")
-    (sentence,) = err.strip().splitlines()
-    assert sentence.startswith(
-        f"error: organism:{inverted} does not have the instinct that SIRL trains on: inver"
-    )
+    sentence = err.strip().splitlines()[-1]
+    assert sentence.startswith(f"error: organism:{inverted} does not have what SIRL needs: inverted: ")
     assert "it would teach it to comply" in sentence
     assert "(difference -" in sentence
     assert "95 % interval -" in sentence
     assert float(sentence.partition("AUROC ")[2].split(",")[0]) < 0.2
     assert "complying replies to" in sentence
-    assert "give --force" in sentence
+    assert "or --force to train it all the same" in sentence
     assert not (tmp_path / "run").exists()
 
     code, out, err = sirl(*words, "--force")
-    assert code == 0, err
+    assert code in (0, 4), err
     told = json.loads(out)["instinct"]
     assert told["forced"] is True
     assert told["high"] < 0
     assert told["verdict"].startswith("inverted")
-    assert err.startswith("instinct inverted")
+    assert "forced: inverted: " in err
     assert json.loads((tmp_path / "run" / "config.json").read_text())["forced"] is True
     assert (tmp_path / "run" / "model").is_dir()
 
@@ -117,17 +115,17 @@ def test_a_model_whose_certainty_says_nothing_has_no_instinct():
     assert found["verdict"].startswith("absent")
     assert found["low"] < 0 < found["high"] or found["auroc"] < 0.6
     with pytest.raises(
-        ConfigError, match=r"toy does not have the instinct .* absent: .*; expected a model that is"
+        ConfigError, match=r"toy does not have what SIRL needs: absent: .*; expected a model that is"
     ):
-        require_instinct(found, "toy", force=False)
-    assert require_instinct(found, "toy", force=True) is True
+        require_instinct(found, "sirl", "toy", force=False)
+    assert require_instinct(found, "sirl", "toy", force=True) is True
 
 
 def fake(monkeypatch, said: dict[str, list[tuple[str, tuple[float, ...]]]]) -> list[Attempt]:
     """Let the start say what stands here: under each text sent, a reply and its entropies a draw."""
     asked: list[Attempt] = []
 
-    def reply(lm, attempts, decoding, seed, batch):
+    def reply(lm, attempts, decoding, seed, batch, advance):
         asked.extend(attempts)
         told = [said[a.messages[-1].content][a.sample] for a in attempts]
         return [Completion(a, text, (1,), (), True, e) for a, (text, e) in zip(attempts, told, strict=True)]
@@ -161,21 +159,53 @@ def test_only_requests_that_are_refused_at_all_count(monkeypatch):
     pooled = found["pooled"]
     assert (pooled["mean_refused"], pooled["mean_complied"]) == (pytest.approx((0.2 + 0.4 + 0.7) / 3), 1.0)
     assert found["difference"] == pytest.approx(0.3)  # within the disguise, the only form that is mixed
-    counts = [found[n] for n in ("n_refused", "n_complied", "n_mixed", "n_unjudged", "n_requests", "n_tried")]
-    assert counts == [3, 1, 1, 0, 1, 3]
+    names = ("n_refused", "n_complied", "n_mixed", "n_unjudged", "n_plain_refused", "n_requests", "n_tried")
+    assert [found[n] for n in names] == [3, 1, 1, 0, 1, 1, 3]
     assert found["verdict"].startswith("unknown")
 
 
-def test_what_is_unknown_is_trained_and_said(capsys):
-    found = {"n_refused": 3, "n_complied": 40, "low": 0.1, "high": 0.2, "auroc": 0.9, "difference": 0.15}
-    found |= {"requests_refused": 2, "requests_complied": 2, "mixed_requests": 2, "n_mixed": 3}
-    found |= {"verdict": "unknown: too few.", "n_requests": 2}
-    assert require_instinct(found, "toy", force=False) is False
-    tell_instinct(found)
+def measured(**changes):
+    found = {"n_refused": 30, "n_complied": 4, "low": 0.1, "high": 0.2, "auroc": 0.9, "difference": 0.15}
+    found |= {"verdict": "unknown: too few.", "n_requests": 20, "n_tried": 60, "n_plain_refused": 12}
+    found |= {"requests_refused": 20, "requests_complied": 2, "mixed_requests": 2, "n_mixed": 3}
+    return found | changes
+
+
+def test_what_is_unknown_for_want_of_complying_replies_is_trained_and_said(capsys):
+    assert require_instinct(measured(), "sirl", "toy", force=False) is False
+    tell_instinct(measured(), "sirl")
     assert capsys.readouterr().err == (
         "instinct unknown: too few. (difference 0.150 nats a token within an attempt, 95 % interval 0.100 to "
-        "0.200, AUROC 0.90, 3 refusing and 40 complying replies to 2 requests, both in 3 attempts)\n"
+        "0.200, AUROC 0.90, 30 refusing and 4 complying replies to 20 requests, both in 3 attempts)\n"
     )
+
+
+@pytest.mark.parametrize("method", ["sirl", "distill"])
+@pytest.mark.parametrize(("refused", "tried", "needed"), [(2, 60, 3), (0, 60, 3), (1, 20, 2), (6, 128, 7)])
+def test_a_model_that_hardly_refuses_is_not_trained(method, refused, tried, needed):
+    found = measured(n_plain_refused=refused, n_tried=tried)
+    sentence = (
+        f"refuses {refused} of {tried} plain requests every time it is asked, .*; expected at least {needed};"
+    )
+    with pytest.raises(ConfigError, match=sentence):
+        require_instinct(found, method, "toy", force=False)
+    assert require_instinct(found, method, "toy", force=True) is True
+    assert require_instinct(found | {"n_plain_refused": needed}, method, "toy", force=False) is False
+
+
+def test_each_method_is_asked_for_what_it_needs():
+    inverted = measured(
+        n_complied=40,
+        requests_complied=20,
+        mixed_requests=20,
+        n_mixed=40,
+        low=-0.3,
+        high=-0.2,
+        difference=-0.25,
+    )
+    assert require_instinct(inverted, "distill", "toy", force=False) is False  # it rewards no certainty
+    with pytest.raises(ConfigError, match="needs: "):
+        require_instinct(inverted, "sirl", "toy", force=False)
 
 
 def test_the_sample_is_bounded_and_a_function_of_the_seed(monkeypatch):

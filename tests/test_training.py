@@ -256,6 +256,17 @@ def test_prompts_that_are_too_long_are_left_out_and_counted(tmp_path):
         train(tmp_path / "other", prompts=long)
 
 
+@pytest.mark.parametrize("method", ["sirl", "distill"])
+def test_prompts_beyond_the_models_positions_are_left_out_and_counted(tmp_path, method):
+    lm = toy_lm()
+    lm.model.config.max_position_embeddings = 30
+    config = replace(CONFIG, steps=1, method=method)
+    train(tmp_path / "run", config, prompts=[*PROMPTS, Prompt("long", "x" * 30)], lm=lm)
+    assert [row["left_out"] for row in rows(tmp_path / "run")] == [1]
+    with pytest.raises(DataError, match="lower train.max_reply_tokens"):
+        train(tmp_path / "other", replace(config, max_reply_tokens=40), lm=lm)
+
+
 def test_every_prompt_is_taken_once_before_any_is_taken_again():
     taken = [i for step in range(7) for i in step_prompts(14, 4, seed=3, step=step)]
     assert sorted(taken[:14]) == sorted(taken[14:]) == list(range(14))

@@ -2,7 +2,8 @@
 
 A room is imported only when its command runs, so `sirl --help` is quick and `sirl report` works where torch
 is not installed. A `SirlError` becomes one sentence and exit code 2; anything else keeps its traceback. A run
-that finished but left too much unscored has written its summary and ends with exit code 3.
+that finished but left too much unscored has written its summary and ends with exit code 3; a training that made
+the model less safe, with exit code 4.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from sirl.cli.endings import conclude, end_study, show
+from sirl.cli import progress
+from sirl.cli.endings import conclude, conclude_training, end_study
 from sirl.cli.groups import attacks, judge, organism
 from sirl.cli.options import (
     AnyProtocol,
@@ -52,8 +54,15 @@ app.add_typer(judge, name="judge")
 
 
 @app.callback()
-def sirl(called: typer.Context) -> None:
+def sirl(
+    called: typer.Context,
+    every: Annotated[
+        float, typer.Option(help="Seconds between lines on progress where there is no terminal.", min=0.1)
+    ] = progress.EVERY,
+) -> None:
     """Measure, harden, prove and show: chat models that refuse jailbreaks, without labels."""
+    progress.EVERY = every
+    progress.speak()
     if count() > 1 and called.invoked_subcommand != "train":
         found = f"sirl {called.invoked_subcommand} on {count()} processes"
         raise ConfigError(found, "one process: only sirl train shares its work", "launch it alone")
@@ -129,7 +138,7 @@ def train(
 
     asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit, tuple(held_out or ()))
     settings = (*(changes or ()), *([f"train.method={method}"] if method else []))
-    show(training.train(Job(model, out, seed, recipe, settings, asked, force=force)))
+    conclude_training(training.train(Job(model, out, seed, recipe, settings, asked, force=force)))
 
 
 @app.command()

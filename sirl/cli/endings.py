@@ -10,7 +10,8 @@ import typer
 
 from sirl.ranks import is_first
 
-INCOMPLETE = 3  # exit code
+INCOMPLETE = 3  # exit codes
+LESS_SAFE = 4
 
 
 def show(summary: object) -> None:
@@ -41,3 +42,16 @@ def conclude(summary: Mapping[str, Any]) -> None:
         missing = "{no_verdict} of {n} records have no verdict, {no_reply} of them for want of a reply"
         typer.echo(f"incomplete: {missing.format_map(summary['unscored'])}", err=True)
         raise typer.Exit(INCOMPLETE)
+
+
+def conclude_training(summary: Mapping[str, Any]) -> None:
+    """Print the summary; exit with code 4 if training made the model refuse less than the base did.
+
+    So it ends whether that model was gone back from or, as it was allowed to be, kept.
+    """
+    show(summary)
+    if summary["less_safe"]:
+        if is_first():
+            kept = f"the model in OUT/model is that of step {summary['kept_step']}"
+            typer.echo(f"{summary['less_safe']}; {kept}", err=True)
+        raise typer.Exit(LESS_SAFE)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
+from sirl.cli.progress import phase
 from sirl.cli.sources import resolve_model, run_of
 from sirl.errors import DataError, RunError
 from sirl.lm import DTYPES, LM, fingerprint, load_lm, save_lm
@@ -34,12 +35,14 @@ def export(spec: str, out: Path, evaluations: Sequence[Path] = (), trust_remote_
     runs = [read_run(path) for path in evaluations]
     card = model_card(Release(origin, dtype, training, step), runs)  # first: a slip costs no loading
     load = partial(_load, folder, trust_remote_code)
-    lm = load(dtype)
+    with phase(f"load {spec}"):
+        lm = load(dtype)
     if runs:
         _require_same_weights(lm, dtype, measured_last(runs), load)
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)  # of an export that was killed
-    save_lm(lm, part)
+    with phase(f"write {out}"):
+        save_lm(lm, part)
     (part / "README.md").write_text(card, encoding="utf-8")
     part.replace(out)
     return out

@@ -9,6 +9,7 @@ from pathlib import Path
 from sirl.cli.arms import Arms, armed, found_elsewhere, make_means, with_attacker
 from sirl.cli.asked import Asked, measuring_prompts
 from sirl.cli.judging import Opening, open_judges
+from sirl.cli.progress import phase
 from sirl.cli.sources import ORGANISM, SEEN, Subject, holds_weights, no_weights, open_subject
 from sirl.config import EvaluateConfig, Recipe, load_recipe, system_text
 from sirl.errors import AttackError
@@ -60,7 +61,8 @@ class Job:
         config = replace(early.model, engine=engine or early.model.engine)
         if purpose and not holds_weights(self.model, config):
             raise no_weights(self.model, purpose)
-        subject = open_subject(self.model, config)
+        with phase(f"load {self.model}"):
+            subject = open_subject(self.model, config)
         return subject, self.settings(subject.is_organism)
 
 

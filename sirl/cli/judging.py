@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from sirl.cli.classifiers import open_classifier
+from sirl.cli.progress import phase
 from sirl.cli.sources import Subject, open_target
 from sirl.cli.summaries import finish, numbers
 from sirl.config import JudgeConfig, ModelConfig, load_recipe
@@ -101,7 +102,8 @@ def check_judge(
     """Put a labelled file to the judge of one question and count how far it agrees with people."""
     rows = read_labelled(labels, columns)
     judge = named_judges(names, None, opening)[question]
-    return check(rows, judge, question)
+    with phase(f"judge {len(rows)} labelled replies"):
+        return check(rows, judge, question)
 
 
 def judge_run(folder: Path, names: Sequence[str], out: Path, opening: Opening) -> dict[str, Any]:
@@ -124,8 +126,10 @@ def judge_run(folder: Path, names: Sequence[str], out: Path, opening: Opening) -
     with locked(run):
         done = {record.attempt.key for record in run.records()}
         missing = [record for record in records if record.attempt.key not in done]
-        for start in range(0, len(missing), CHUNK):
-            run.append_records(_again(missing[start : start + CHUNK], judges))
+        with phase("judge again") as advance:
+            for start in range(0, len(missing), CHUNK):
+                run.append_records(_again(missing[start : start + CHUNK], judges))
+                advance(min(start + CHUNK, len(missing)), len(missing), "replies")
     return finish(run, numbers(run, run.records()), {})
 
 

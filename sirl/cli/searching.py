@@ -17,6 +17,7 @@ from typing import Any
 from sirl.attacks import ATTACKS, AttackInfo, attack_prompts
 from sirl.cli.arms import Arms, armed, make_means, with_attacker
 from sirl.cli.judging import Opening
+from sirl.cli.progress import phase
 from sirl.cli.sources import Subject
 from sirl.config import TrainConfig
 from sirl.errors import DataError
@@ -65,12 +66,16 @@ class Searcher:
         queries; what the search came to is sent once more and judged. Several processes share the requests:
         what is found for one does not depend on its company.
         """
-        parts = [attempts[first :: count()] for first in range(count())]
-        rows = [row for found in shared_out(parts, lambda part: self._try(lm, part, step)) for row in found]
+        with phase(f"search before step {step}"):
+            rows = self._find(lm, attempts, step)
         by_prompt = {tried.prompt.id: (tried, found) for tried, found in rows}
         came_to = [by_prompt[attempt.prompt.id] for attempt in attempts]
         self._write(step, [_row(step, *pair) for pair in came_to])
         return [new if found else old for old, (new, found) in zip(attempts, came_to, strict=True)]
+
+    def _find(self, lm: LM, attempts: Sequence[Attempt], step: int) -> list[tuple[Attempt, bool | None]]:
+        parts = [attempts[first :: count()] for first in range(count())]
+        return [row for found in shared_out(parts, lambda part: self._try(lm, part, step)) for row in found]
 
     def _try(self, lm: LM, attempts: Sequence[Attempt], step: int) -> list[tuple[Attempt, bool | None]]:
         """Return what each search came to, and whether that succeeds."""

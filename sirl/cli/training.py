@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from sirl.cli.job import Job
 from sirl.cli.judging import Opening, open_judges
 from sirl.cli.labelling import labeller
 from sirl.cli.probing import hold_out, make_probe
-from sirl.cli.progress import stepping
+from sirl.cli.progress import phase, stepping
 from sirl.cli.searching import Searcher, armed_search, count_findings
 from sirl.cli.sources import ORGANISM, Subject, resolve_model
 from sirl.cli.summaries import finish
@@ -29,16 +30,20 @@ from sirl.lm import LM, fingerprint
 from sirl.plugins import require_extra
 from sirl.ranks import count, is_first
 from sirl.records import Attempt
-from sirl.rundir import RunDir, locked, open_run
+from sirl.rundir import STEPS, RunDir, locked, open_run
 from sirl.targets import Draw, Source, drawing_apart
 from sirl.training import Watch, check, harden
+from sirl.training.stopping import lost_refusals
 from sirl.training.together import from_first, join
+
+LOG = logging.getLogger("sirl")
+NO_PROBES = "no probes are held out of fewer than 10 requests: nothing watches what training does to the model"
 
 
 def train(job: Job) -> dict[str, Any]:
     """Harden a model; return the summary. The model is in OUT/model.
 
-    Raises ConfigError if the model's instinct is absent or inverted and the job does not force it.
+    Raises ConfigError if the model lacks what the method needs and the job does not force it.
     """
     _refuse_several(job)
     join()
@@ -53,38 +58,49 @@ def train(job: Job) -> dict[str, Any]:
     attacks = armed_search(subject, Opening(recipe.model, job.seed, recipe.judge), config, admitted)
     instinct = None
     if config.method in LABEL_FREE:  # the others train on labels, not on what the start does by itself
-        instinct = measure_instinct(lm, admitted, refused, recipe.gap, job.seed)
-        instinct |= {"forced": require_instinct(instinct, subject.name, job.force)}
+        with phase("check the base model") as advance:
+            instinct = measure_instinct(lm, admitted, refused, recipe.gap, job.seed, advance)
+        instinct |= {"forced": require_instinct(instinct, config.method, subject.name, job.force)}
     settings = {
         "model": subject.name,
         "seed": job.seed,
         "train": asdict(config),
         "prompts": [asdict(source) for source in stream.sources],
         "held_out": [asdict(source) for source in stream.held_out],
-        "probes": len(probes),
+        "probes": len(probes.plain) + len(probes.disguised),
         **({"forced": True} if instinct and instinct["forced"] else {}),
         **({"start_drawn_by": recipe.model.engine} if drawing else {}),
     }
     hashes = _hashes(lm, attempts) | attack_hashes(attacks)
     run = from_first(lambda: open_run(job.out, "train", settings, hashes))
     if instinct and is_first():
-        tell_instinct(instinct)
+        tell_instinct(instinct, config.method)
     start = monotonic()
     with ExitStack() as held, stepping(config.steps) as on_step:
         from_first(lambda: held.enter_context(locked(run)))
         own = not config.prompts
         good = labeller(open_judges(subject, (), own, Opening()), subject.is_organism and own)
-        probe = make_probe(lm, probes, refused, config.max_reply_tokens)
+        if not probes.plain and is_first():
+            LOG.warning("%s", NO_PROBES)
+        probe = make_probe(lm, probes, refused, config.max_reply_tokens, phase)
         search = Searcher(attacks, config, run, job.seed)
-        watch = Watch(probe, on_step, refused, good, search, drawing)
+        watch = Watch(probe, on_step, refused, good, search, drawing, phase)
         harden(lm, attempts, config, run, job.seed, watch)
     known = {"held_out": stream.removed, "instinct": instinct}
     return from_first(lambda: finish(run, _told(run, config, known), {"train": monotonic() - start}))
 
 
+def _guards(run: RunDir) -> dict[str, Any]:
+    """Return what the last probe says of lost refusals, and what no probe could guard against."""
+    probed = [row for row in run.rows(STEPS) if "over_budget" in row]
+    if not probed:
+        return {"less_safe": None, "unguarded": [NO_PROBES]}
+    return {"less_safe": lost_refusals(probed[-1]), "unguarded": probed[-1].get("unguarded", [])}
+
+
 def _told(run: RunDir, config: TrainConfig, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the summary tells: what is `known` beforehand and what the run's rows say."""
-    steps = run.rows("steps.jsonl")
+    steps = run.rows(STEPS)
     summary = {
         "model": run.config["model"],
         "seed": run.config["seed"],
@@ -95,6 +111,7 @@ def _told(run: RunDir, config: TrainConfig, known: Mapping[str, Any]) -> dict[st
         "last": steps[-1],
         "stopped": steps[-1]["over_budget"] if "kept_step" in steps[-1] else None,
         "kept_step": steps[-1].get("kept_step", len(steps)),
+        **_guards(run),
         **known,
     }
     if config.search:

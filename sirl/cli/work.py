@@ -8,7 +8,7 @@ from typing import Any
 
 from sirl.cli.arms import uncovered
 from sirl.cli.job import Job, make_study, seen_attacks
-from sirl.cli.progress import counting
+from sirl.cli.progress import phase
 from sirl.cli.sources import Subject
 from sirl.cli.summaries import finish, numbers
 from sirl.evaluation import evaluate as evaluate_study
@@ -27,7 +27,7 @@ def gap(job: Job) -> dict[str, Any]:
     check_gap(study)
     run = _open(job, subject, "gap", study)
     start = monotonic()
-    with counting("entropy gap") as on_progress:
+    with phase("entropy gap") as on_progress:
         records = measure_gap(study, run, on_progress, parse_shard(job.shard))
     return finish(run, numbers(run, records), {"gap": monotonic() - start})
 
@@ -38,7 +38,7 @@ def evaluate(job: Job, role: str = "") -> dict[str, Any]:
     study = make_study(job, subject, recipe, recipe.evaluate)
     run = _open(job, subject, "evaluate", study, role)
     start = monotonic()
-    with counting(f"evaluate {role}".strip()) as on_progress:
+    with phase(f"evaluate {role}".strip()) as on_progress:
         records = evaluate_study(study, run, on_progress, parse_shard(job.shard))
     return finish(run, numbers(run, records), {"evaluate": monotonic() - start})
 

@@ -68,6 +68,7 @@ class TrainConfig:
     search_budget: int = 16  # queries that a search may spend on one request
     refusal_budget: float = 1.0  # ours: stop when the refused share of answered probes rose by more; 1 never
     diversity_budget: float = 1.0  # ours: stop when the distinct share of probe replies fell by more of itself
+    allow_less_safe: bool = False  # ours: go on where probes that the start refuses are refused no more
     drift_budget: float = 0.0  # ours: nats; stop when the start's answers to probes cost more; 0 never
 
     def __post_init__(self) -> None:

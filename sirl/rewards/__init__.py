@@ -5,11 +5,12 @@ never sees the question, its kind or its answer.
 """
 
 from sirl.rewards.gate import Consistency, Side, gated_reward, sides_by_certainty
-from sirl.rewards.repetition import repetition
+from sirl.rewards.repetition import LOOPING, loops, repetition
 from sirl.rewards.scaling import divided_by_side
 from sirl.rewards.signals import REWARDS, Reward, Scored, Scorer, find_reward
 
 __all__ = [
+    "LOOPING",
     "REWARDS",
     "Consistency",
     "Reward",
@@ -19,6 +20,7 @@ __all__ = [
     "divided_by_side",
     "find_reward",
     "gated_reward",
+    "loops",
     "repetition",
     "sides_by_certainty",
 ]

@@ -13,7 +13,7 @@ from sirl.generation import generate
 from sirl.records import Judge
 from sirl.rewards import Side
 from sirl.training.course import Course, schedule_of
-from sirl.training.instincts import Instinct, read_instincts, take_sides
+from sirl.training.instincts import Asking, Instinct, read_instincts, take_sides
 from sirl.training.precision import computing
 from sirl.training.progress import Watch
 
@@ -35,8 +35,9 @@ def ask_start(course: Course) -> Conduct:
     texts = [course.attempts[i].prompt.text for i in used]
     elsewhere = course.watch.drawing
     opened = elsewhere() if elsewhere else nullcontext(partial(generate, course.lm))
-    with computing(course.lm), opened as draw:
-        instincts = read_instincts(draw, texts, judge, config, course.run, course.seed)
+    with computing(course.lm), opened as draw, course.watch.phase("ask the base model") as advance:
+        asking = Asking(draw, judge, config, course.seed, advance)
+        instincts = read_instincts(asking, texts, course.run)
     sides = {} if config.gate == "none" else take_sides(instincts, config.gate)
     return Conduct(instincts, sides, judge)
 

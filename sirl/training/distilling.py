@@ -14,6 +14,7 @@ likelihood of the reply alone, arXiv 2510.27062.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,7 @@ from sirl.training.surroundings import at_rest
 from sirl.training.together import whole
 
 COLUMNS = {"divergence": "loss"}  # nats a token
+_LOG = logging.getLogger("sirl")
 IGNORED = -100  # the label of a token that no loss is taken on: transformers' own number
 TOGETHER = 2**24  # logits whose divergence is taken at once; it holds about 8 float32 values for each
 
@@ -139,7 +141,7 @@ def _tail(lm: LM, model: Any, ids_BS: Tensor, mask_BS: Tensor, length: int) -> T
 def distill(course: Course) -> Any:
     """Train by context distillation; return the model. Raises DataError if the start has nothing to teach."""
     lm, config = course.lm, course.config
-    drill, split = _drill(course)
+    drill, lost = _drill(course)
     rows = _rows(lm, drill.attempts, drill)
     trainer = DistillationTrainer(
         teacher=lm,
@@ -160,22 +162,36 @@ def distill(course: Course) -> Any:
         processing_class=copy.deepcopy(lm.tokenizer),
         peft_config=adapter(config),
     )
-    return run_through(trainer, course, Stage(COLUMNS, {"left_out": course.left_out, "split": split}))
+    return run_through(trainer, course, Stage(COLUMNS, {"left_out": course.left_out, **lost}))
 
 
-def _drill(course: Course) -> tuple[Drill, int]:
-    """Return what is taught, and how many prompts teach nothing. Raises DataError if nothing is left."""
+def _drill(course: Course) -> tuple[Drill, dict[str, int]]:
+    """Return what is taught, and how many prompts teach nothing, by reason.
+
+    split        the start neither always refuses nor mostly answers, as far as could be judged
+    no_teacher   each of its replies is empty or loops
+    Raises DataError if nothing is left.
+    """
     start = ask_start(course)
     asked = [a for a in course.attempts if a.prompt.text in start.instincts]
-    taught = [a for a in asked if start.sides.get(a.prompt.text, "refuse") != "split"]
+    decided = [a for a in asked if start.sides.get(a.prompt.text, "refuse") != "split"]
+    taught = [a for a in decided if start.instincts[a.prompt.text].token_ids]
+    lost = {"split": len(asked) - len(decided), "no_teacher": len(decided) - len(taught)}
+    cut_off = sum(not start.instincts[a.prompt.text].finished for a in taught)
+    _LOG.info(
+        "%d of %d prompts are taught; %d teach nothing as the base model is of two minds about them, %d as its "
+        "replies are empty or loop; %d of the replies taught were cut off at train.max_reply_tokens = %d",
+        *(len(taught), len(asked), lost["split"], lost["no_teacher"], cut_off, course.config.max_reply_tokens),
+    )
     if not taught:
         raise DataError(
-            f"the start neither always refuses nor mostly answers any of {len(asked)} prompts",
+            f"of {len(asked)} prompts the start is of two minds about {lost['split']}, and its replies to "
+            f"{lost['no_teacher']} are empty or loop",
             "a conduct to carry over",
             "see instincts.jsonl of the run, or give other prompts",
         )
     drill = Drill(tuple(taught), course.seed, start.instincts, start.sides, start.judge, course.search)
-    return drill, len(asked) - len(taught)
+    return drill, lost
 
 
 def _numbers(rows: Sequence[Row], config: TrainConfig, seed: int) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,6 +34,8 @@ from sirl.training.surroundings import own_randomness, quiet
 from sirl.training.together import from_first, join, wait
 from sirl.training.weights import reload, write_reference, write_whole
 
+_LOG = logging.getLogger("sirl")
+
 
 def harden(
     lm: LM, attempts: Sequence[Attempt], config: TrainConfig, run: RunDir, seed: int, watch: Watch | None = None
@@ -53,7 +56,13 @@ def harden(
     admitted = check(lm, attempts, config)
     if config.search and watch.search is None:
         raise ConfigError(f"train.search = {config.search}, nobody searches", "Watch(search=...)", "pass it")
-    course = Course(lm, admitted, config, run, seed, watch, len(attempts) - len(admitted))
+    left_out = len(attempts) - len(admitted)
+    if left_out and is_first():
+        why = (
+            f"longer than train.max_prompt_tokens = {config.max_prompt_tokens}, or than the model has room for"
+        )
+        _LOG.info("%d of %d prompts are left out: %s", left_out, len(attempts), why)
+    course = Course(lm, admitted, config, run, seed, watch, left_out)
     folder = run.path / "model"
     if not from_first(folder.exists):
         with quiet(), own_randomness():
@@ -69,7 +78,8 @@ def harden(
 def _write_trained(course: Course, attempts: Sequence[Attempt], folder: Path) -> None:
     """Train and write the model; once this returns nobody holds it."""
     trained = _train(course, attempts)
-    from_first(lambda: write_whole(trained, course.lm, folder))
+    with course.watch.phase("save the model"):
+        from_first(lambda: write_whole(trained, course.lm, folder))
 
 
 def _train(course: Course, labelled: Sequence[Attempt]) -> Any:

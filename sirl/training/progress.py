@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,16 +17,18 @@ from transformers import TrainerCallback
 from sirl.config import TrainConfig
 from sirl.errors import RunError
 from sirl.lm import LM
+from sirl.phases import Phases, unseen
 from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Judge
 from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import mark_whole
 from sirl.training.instincts import Draw
 from sirl.training.precision import computing
-from sirl.training.stopping import PATIENCE, breach, mends
+from sirl.training.stopping import PATIENCE, Values, breach, lost_refusals, mends, unguarded
 from sirl.training.surroundings import at_rest, own_randomness
 from sirl.training.together import from_first, wait, whole
 
+_LOG = logging.getLogger("sirl")
 GRPO_COLUMNS = {  # row's name <- TRL's name
     "reward": "reward",
     "entropy": "reply/entropy",
@@ -54,15 +57,17 @@ class Watch:
     what each was asked for: only where `train.method` is one that reads labels. `search` is given the moving
     model, some attempts and the number of the step (from 1), where `train.search` asks; it returns as many,
     same order, each the one given or another for that prompt. `drawing` opens what draws the frozen start's
-    replies to plain requests in the place of `generate`; it is closed before the first step.
+    replies to plain requests in the place of `generate`; it is closed before the first step. `phase` opens what
+    takes long before, between and after the steps, for whoever shows it.
     """
 
-    probe: Callable[[LM], Mapping[str, float]] | None = None
+    probe: Callable[[LM], Values] | None = None
     on_step: Callable[[Mapping[str, Any]], None] | None = None
     refused: Judge | None = None
     good: Labeller | None = None
     search: Search | None = None
     drawing: Callable[[], AbstractContextManager[Draw]] | None = None
+    phase: Phases = unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +97,13 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         self.trainer, self.config, self.run, self.watch, self.stage = trainer, config, run, watch, stage
         self.start = start
         self.started = time.perf_counter()
-        self.at_start: Mapping[str, float] = {}
+        self.at_start: Values = {}
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         if self.watch.probe:
             self.at_start = self._measure(self.watch.probe, self.start.model)
+            for what in unguarded(self.at_start, self.config) if is_first() else ():
+                _LOG.warning("no probe guards against %s", what)
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.started = time.perf_counter()
@@ -124,10 +131,14 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             if self.watch.on_step:
                 self.watch.on_step(row)
 
-    def _weigh(self, now: Mapping[str, float], step: int, last: bool) -> tuple[int, dict[str, Any]]:
+    def _weigh(self, now: Values, step: int, last: bool) -> tuple[int, dict[str, Any]]:
         """Return the newest step within the budgets, 0 for the start, and what a probe adds to its row."""
         over = breach(self.at_start, now, self.config)
-        row = {**now, "over_budget": over}
+        row: dict[str, Any] = {**now, "over_budget": over}
+        if not_seen := unguarded(self.at_start, self.config):
+            row["unguarded"] = not_seen
+        if said := over or lost_refusals(now):
+            _LOG.warning("step %d: %s", step, said)
         if not over:
             return step, row
         probed = [row for row in self.run.rows(STEPS) if "over_budget" in row]
@@ -135,6 +146,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         many = sum(row["step"] > within for row in probed) + 1 >= PATIENCE
         if last or (many and not mends(self.at_start, probed[-1], now, self.config)):
             row["kept_step"] = within
+            _LOG.warning("training stops and goes back to the model of step %d: %s", within, over)
         return within, row
 
     def on_save(self, args: Any, state: Any, control: Any, **__: Any) -> None:  # noqa: ARG002
@@ -142,7 +154,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         if is_first():
             mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
-    def _measure(self, probe: Callable[[LM], Mapping[str, float]], model: Any) -> Mapping[str, float]:
+    def _measure(self, probe: Callable[[LM], Values], model: Any) -> Values:
         with at_rest(model), own_randomness(), torch.no_grad(), computing(self.start):
             return dict(probe(LM(model, self.start.tokenizer, self.start.name)))
 

@@ -121,7 +121,10 @@ def make_rollout(lm: LM, drill: Drill, config: TrainConfig) -> Rollout:
                 for row, n in enumerate(numbers)
             ]
             sides = [drill.sides.get(a.prompt.text, "refuse") for a in sent]
-            anchored = [side != "split" and is_anchor(a, config) for side, a in zip(sides, sent, strict=True)]
+            anchored = [
+                side != "split" and is_anchor(a, config) and bool(instincts[a.prompt.text].token_ids)
+                for side, a in zip(sides, sent, strict=True)
+            ]
             fresh = [a for a, given in zip(sent, anchored, strict=True) if not given]
             drawn = iter(draw(policy_lm, fresh, decoding, stable_seed("draw", seed, step)))
             draws = [

@@ -21,6 +21,7 @@ from trl.models import unwrap_model_for_generation
 
 from sirl.generation import generate
 from sirl.lm import LM, render
+from sirl.phases import Advance, ignored
 from sirl.ranks import check_launch, count, is_first, rank, sharded
 from sirl.records import Attempt, Completion, Decoding
 
@@ -88,7 +89,12 @@ def shared_out(parts: Sequence[Part], work: Callable[[Part], Sequence[Row]]) -> 
 
 
 def generate_together(
-    lm: LM, attempts: Sequence[Attempt], decoding: Decoding, seed: int, batch: int = 64
+    lm: LM,
+    attempts: Sequence[Attempt],
+    decoding: Decoding,
+    seed: int,
+    batch: int = 64,
+    advance: Advance = ignored,
 ) -> list[Completion]:
     """Reply to each attempt, same order, as `generate` does; each of its batches is drawn by one process.
 
@@ -101,7 +107,10 @@ def generate_together(
     def work(rows: list[int]) -> list[tuple[int, Completion]]:
         return list(zip(rows, generate(lm, [attempts[i] for i in rows], decoding, seed, batch), strict=True))
 
-    found = {i: reply for replies in shared_out(batches, work) for i, reply in replies}
+    found: dict[int, Completion] = {}
+    for replies in shared_out(batches, work):
+        found |= dict(replies)
+        advance(len(found), len(attempts), "replies")
     return [found[i] for i in range(len(attempts))]
 
 

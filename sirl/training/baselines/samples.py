@@ -122,9 +122,13 @@ def _label(course: Course, sent: Sequence[Attempt]) -> list[Sample]:
     known = from_first(lambda: _kept(course.run))
     chunks = [sent[start : start + _TOGETHER] for start in range(0, len(sent), _TOGETHER)]
     wanting = [chunk for chunk in chunks if {attempt.key for attempt in chunk} - known.keys()]
-    for rows in shared_out(wanting, lambda chunk: _draw(course, chunk)):
-        if is_first():
-            course.run.append(SAMPLES, [row for row in rows if row["key"] not in known])
+    with course.watch.phase("ask the base model") as advance:
+        drawn = 0
+        for rows in shared_out(wanting, lambda chunk: _draw(course, chunk)):
+            if is_first():
+                course.run.append(SAMPLES, [row for row in rows if row["key"] not in known])
+            drawn += len(rows)
+            advance(drawn, sum(map(len, wanting)), "labelled replies")
     known = from_first(lambda: _kept(course.run))
     return [known[attempt.key] for attempt in sent]
 
