@@ -263,7 +263,7 @@ def test_prompts_beyond_the_models_positions_are_left_out_and_counted(tmp_path, 
     config = replace(CONFIG, steps=1, method=method)
     train(tmp_path / "run", config, prompts=[*PROMPTS, Prompt("long", "x" * 30)], lm=lm)
     assert [row["left_out"] for row in rows(tmp_path / "run")] == [1]
-    with pytest.raises(DataError, match="lower train.max_reply_tokens"):
+    with pytest.raises(DataError, match=r"lower train\.max_reply_tokens"):
         train(tmp_path / "other", replace(config, max_reply_tokens=40), lm=lm)
 
 
