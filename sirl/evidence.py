@@ -20,8 +20,8 @@ from typing import Any
 
 from sirl.attacks import AttackInfo, attack_prompts, template_hashes
 from sirl.config import EvaluateConfig
-from sirl.errors import DataError, RunError, SirlError, StoppedError
-from sirl.judges import ask, judge_name
+from sirl.errors import DataError, RunError, StoppedError
+from sirl.judges import judge_name, judged
 from sirl.prompts import Provenance
 from sirl.records import (
     KINDS,
@@ -36,7 +36,6 @@ from sirl.records import (
     Question,
     Record,
     Target,
-    Verdict,
 )
 from sirl.rundir import RECORDS, RunDir, locked
 from sirl.shards import Shard
@@ -213,54 +212,6 @@ def protocol_hashes(study: Study) -> dict[str, str]:
 def attack_hashes(attacks: Mapping[str, AttackInfo]) -> dict[str, str]:
     """Return what a continued run must share of the attacks, armed as they are."""
     return {f"attack {name}": value for name, value in template_hashes(attacks).items()} if attacks else {}
-
-
-def judged(completions: Sequence[Completion], judges: Mapping[Question, Judge]) -> list[Record]:
-    """Put to each judge the completions that its question concerns; same order, no completion dropped.
-
-    Where the target gave no reply nobody is asked: the verdict is None.
-    """
-    verdicts: list[list[Verdict]] = [[] for _ in completions]
-    for question, judge in judges.items():
-        places = [i for i, c in enumerate(completions) if _concerns(question, c.attempt.prompt)]
-        for place, verdict in zip(places, _ask([completions[i] for i in places], judge, question), strict=True):
-            verdicts[place].append(verdict)
-    return [Record(c, tuple(v)) for c, v in zip(completions, verdicts, strict=True)]
-
-
-def _concerns(question: Question, prompt: Prompt) -> bool:
-    """Say whether a question is worth a judge's time: only harm can be served, only the rest be correct."""
-    return question == "refused" or (question == "harmful") == (prompt.kind == "harmful")
-
-
-def _ask(completions: Sequence[Completion], judge: Judge, question: Question) -> list[Verdict]:
-    """Return a verdict a completion, same order, None where there is no reply or the judge fails on it."""
-    replied = [completion for completion in completions if not completion.error]
-    verdicts = iter(_ask_replied(replied, judge, question))
-    name = judge_name(judge)
-    return [
-        Verdict(question, None, c.error if c.blocked else f"no reply: {c.error}", name)
-        if c.error
-        else next(verdicts)
-        for c in completions
-    ]
-
-
-def _ask_replied(completions: Sequence[Completion], judge: Judge, question: Question) -> list[Verdict]:
-    if not completions:
-        return []
-    try:
-        return ask(judge, completions, question)
-    except SirlError:
-        raise  # a broken contract, a refused key: for somebody to mend, not a reply's misfortune
-    except Exception as error:
-        if len(completions) == 1:
-            evidence = f"the judge failed: {type(error).__name__}: {error}"
-            return [Verdict(question, None, evidence, judge_name(judge))]
-        # One at a time, so that a reply the judge cannot stand costs no other its verdict.
-        return [
-            verdict for completion in completions for verdict in _ask_replied([completion], judge, question)
-        ]
 
 
 def _work(study: Study, chunk: Chunk, missing: Set[str]) -> tuple[list[Record], StoppedError | None]:

@@ -18,8 +18,7 @@ from sirl.attacks.tries import bench, say_to
 from sirl.config import ModelConfig
 from sirl.endpoint import open_endpoint
 from sirl.errors import ConfigError
-from sirl.evidence import judged
-from sirl.judges import get_judges
+from sirl.judges import get_judges, judged
 from sirl.judges.asking import Asked, put
 from sirl.records import Completion, Decoding, Prompt, Record, Verdict
 from sirl.rundir import RECORDS, read_run

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sirl.attacks import ATTACKS
 from sirl.errors import AttackError, DataError, JudgeError, RunError
 from sirl.evaluation import evaluate, plan
-from sirl.evidence import Instructed, cut, gather, instruct, judged, protocol_hashes
-from sirl.judges import get_judges
+from sirl.evidence import Instructed, cut, gather, instruct, protocol_hashes
+from sirl.judges import get_judges, judged
 from sirl.records import Attempt, Decoding, Message, Verdict
 from sirl.rundir import RECORDS, locked, open_run
 

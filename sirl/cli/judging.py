@@ -20,8 +20,7 @@ from sirl.cli.sources import Subject, open_target
 from sirl.cli.summaries import finish, numbers
 from sirl.config import JudgeConfig, ModelConfig, load_recipe
 from sirl.errors import JudgeError, RunError, suggest
-from sirl.evidence import judged
-from sirl.judges import Panel, get_judge, get_judges, judge_name, known_agreement
+from sirl.judges import Panel, get_judge, get_judges, judge_name, judged, known_agreement
 from sirl.judges.guard import DECODING as GUARD_DECODING
 from sirl.judges.guard import Guard
 from sirl.judges.labels import Checked, Columns, check, read_labelled

@@ -1,7 +1,8 @@
 """Judges: decide harmful, refused or correct, each by name, with evidence; undecided is None.
 
-The door of the room: `get_judges` turns names into judges, `ask` holds any judge, ours or a user's, to the
-contract. A judge reads completions and nothing else; it knows neither attacks by name nor models under test.
+The door of the room: `get_judges` turns names into judges, `judged` puts replies to each of them, `ask` holds
+any judge, ours or a user's, to the contract. A judge reads completions and nothing else; it knows neither
+attacks by name nor models under test.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, cast
 
 from sirl.errors import JudgeError, suggest
 from sirl.judges import exact, harm, refusal
-from sirl.judges.contract import QUESTIONS, ask
+from sirl.judges.contract import QUESTIONS, ask, judged
 from sirl.judges.identity import Signed, identify, judge_name
 from sirl.judges.panel import Panel, votes
 from sirl.plugins import load_plugin
@@ -28,6 +29,7 @@ __all__ = [
     "get_judges",
     "identify",
     "judge_name",
+    "judged",
     "known_agreement",
     "votes",
 ]

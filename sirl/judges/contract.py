@@ -1,13 +1,13 @@
-"""What every judge must keep to: one verdict a completion, in order, on the question that was asked."""
+"""How judges are asked, and what every one must keep to: one verdict a reply, in order, on its question."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
-from sirl.errors import JudgeError
+from sirl.errors import JudgeError, SirlError
 from sirl.judges.identity import judge_name
-from sirl.records import Completion, Judge, Question, Verdict
+from sirl.records import Completion, Judge, Prompt, Question, Record, Verdict
 
 QUESTIONS: tuple[str, ...] = get_args(Question)
 
@@ -41,3 +41,51 @@ def _check(name: str, verdict: object, question: Question | None) -> None:
 
 def _broken(name: str, found: str, expected: str) -> JudgeError:
     return JudgeError(f"judge {name} returned {found}", expected, "mend the judge; see records.Judge")
+
+
+def judged(completions: Sequence[Completion], judges: Mapping[Question, Judge]) -> list[Record]:
+    """Put to each judge the completions that its question concerns; same order, no completion dropped.
+
+    Where the target gave no reply nobody is asked: the verdict is None.
+    """
+    verdicts: list[list[Verdict]] = [[] for _ in completions]
+    for question, judge in judges.items():
+        places = [i for i, c in enumerate(completions) if _concerns(question, c.attempt.prompt)]
+        for place, verdict in zip(places, _ask([completions[i] for i in places], judge, question), strict=True):
+            verdicts[place].append(verdict)
+    return [Record(c, tuple(v)) for c, v in zip(completions, verdicts, strict=True)]
+
+
+def _concerns(question: Question, prompt: Prompt) -> bool:
+    """Say whether a question is worth a judge's time: only harm can be served, only the rest be correct."""
+    return question == "refused" or (question == "harmful") == (prompt.kind == "harmful")
+
+
+def _ask(completions: Sequence[Completion], judge: Judge, question: Question) -> list[Verdict]:
+    """Return a verdict a completion, same order, None where there is no reply or the judge fails on it."""
+    replied = [completion for completion in completions if not completion.error]
+    verdicts = iter(_ask_replied(replied, judge, question))
+    name = judge_name(judge)
+    return [
+        Verdict(question, None, c.error if c.blocked else f"no reply: {c.error}", name)
+        if c.error
+        else next(verdicts)
+        for c in completions
+    ]
+
+
+def _ask_replied(completions: Sequence[Completion], judge: Judge, question: Question) -> list[Verdict]:
+    if not completions:
+        return []
+    try:
+        return ask(judge, completions, question)
+    except SirlError:
+        raise  # a broken contract, a refused key: for somebody to mend, not a reply's misfortune
+    except Exception as error:
+        if len(completions) == 1:
+            evidence = f"the judge failed: {type(error).__name__}: {error}"
+            return [Verdict(question, None, evidence, judge_name(judge))]
+        # One at a time, so that a reply the judge cannot stand costs no other its verdict.
+        return [
+            verdict for completion in completions for verdict in _ask_replied([completion], judge, question)
+        ]
