@@ -170,6 +170,30 @@ def test_a_swap_changes_one_token_and_is_drawn_once(target):
         assert swap[place] in top[place]
 
 
+def test_gcg_moves_on_to_the_best_swap_though_it_is_worse_and_sends_the_best_of_all(target):
+    """Every suffix scores below the one before: the search leaves its start, and the start is sent."""
+    stood = []
+
+    class Falling:
+        count = 0
+
+        def __getattr__(self, name):
+            return getattr(target, name)
+
+        def slot_likelihood(self, attempts, ids, beginnings):
+            self.count += len(ids)
+            return [float(-self.count - i) for i in range(len(ids))]
+
+        def slot_substitutes(self, attempts, ids, beginnings, count):
+            stood.append(ids[0])
+            return target.slot_substitutes(attempts, ids, beginnings, count)
+
+    [attempt] = GCG()(PROMPTS[:1], Falling(), 60, 0)
+    assert len(stood) == len(set(stood)) > 3
+    [start] = GCG()(PROMPTS[:1], target, 0, 0)
+    assert attempt.messages == start.messages
+
+
 def test_wide_beams_need_a_wide_purse():
     assert Beast()._width(40 * 15 * 16) == 15
     assert Beast()._width(40 * 2 * 3) == 2
