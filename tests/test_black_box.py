@@ -231,7 +231,8 @@ def test_a_prompt_that_has_won_stops_while_the_other_goes_on(name):
     if name == "best_of_n":  # slips of the pen may hide the letters
         assert won.search.queries <= 8
         return
-    assert won.search.queries < lost.search.queries == 30
+    most = 20 if name in ("past_tense", "future_tense") else 30
+    assert won.search.queries < lost.search.queries == most
     assert won.search.trace[-1] == (won.search.queries, 1.0)
     assert lost.search.trace[-1][1] == 0.0
     assert target.says(won.messages[-1].content) == YES
@@ -248,7 +249,8 @@ def test_a_request_is_put_into_another_tense_anew_each_time(name, time):
     assert (attempt.messages[-1].content, attempt.search.queries) == ("try 7", 9)
     assert all(f"in the {time}" in asked and P.text in asked for asked in scribe.heard)
     assert len(set(scribe.heard)) == 1  # every one from the request alone
-    assert ATTACKS[name].budget == 20
+    [lost] = attack(Reformulation(name), yielding("zzz"), 64, Scribe())
+    assert ATTACKS[name].budget == lost.search.queries == 20
 
 
 # --- PAIR and TAP ---------------------------------------------------------------------------------------

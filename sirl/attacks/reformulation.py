@@ -26,11 +26,12 @@ from sirl.records import Attempt, Judge, Prompt, Target
 
 @dataclass(frozen=True, slots=True)
 class Reformulation:
-    """Try `width` reformulations a round."""
+    """Try at most `forms` reformulations, `width` a round, whatever more the budget allows."""
 
     NEEDS: ClassVar = ("attacker", "judge")
     recover: ClassVar = None  # the request is reworded
     name: Literal["past_tense", "future_tense"]
+    forms: int = 20
     width: int = 4
     attacker: Target | None = field(default=None, repr=False)
     judge: Judge | None = field(default=None, repr=False)
@@ -43,11 +44,11 @@ class Reformulation:
         helper = writer(self.attacker, self.name, seed)
         searches = hunts(prompts, budget, seed, self.name)
         said = sentences("tenses")[self.name]
-        while open_ := going(searches):
+        while open_ := [hunt for hunt in going(searches) if hunt.queries < self.forms]:
             orders = [
                 Order(hunt, instruct("operation", request=hunt.prompt.text, operation=said))
                 for hunt in open_
-                for _ in range(min(self.width, hunt.left))
+                for _ in range(min(self.width, hunt.left, self.forms - hunt.queries))
             ]
             texts = list(zip(orders, helper.write(orders), strict=True))
             rows = [dict.fromkeys(text for o, text in texts if text and o.hunt is hunt) for hunt in open_]
