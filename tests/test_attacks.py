@@ -33,6 +33,7 @@ from sirl.attacks.splitting import join_pieces, split_words, write_pieces
 from sirl.attacks.static import AFFIRMATION, TEMPLATES, read_template, unfill
 from sirl.attacks.tense import FUTURE, PAST, in_tense
 from sirl.attacks.trees import read_tree, write_tree
+from sirl.cli.arms import armed
 from sirl.errors import AttackError
 from sirl.judges import get_judges
 from sirl.records import Prompt
@@ -452,6 +453,21 @@ def test_a_stand_in_says_for_what_it_stands_and_needs_less():
         published = ATTACKS[info.stands_for]
         assert info.name.startswith(f"{published.name}_")
         assert set(info.needs) < set(published.needs)
+
+
+def test_what_is_left_out_of_the_papers_twenty_is_named_with_its_stand_in(capsys):
+    found = armed(["paper"], Means(judge=get_judges()["harmful"]), "black-box")
+    told = dict(line.removeprefix("left out: ").split(": ", 1) for line in capsys.readouterr().err.splitlines())
+    assert set(told) == set(PAPER) - set(found)
+    for name in ("past_tense", "future_tense", "ica", "cipher", "artprompt", "autodan"):
+        (stand_in,) = [info.name for info in ATTACKS.values() if info.stands_for == name]
+        assert told[name].startswith("it needs ")
+        assert told[name].endswith(f"({stand_in} is a weaker stand-in that needs less)")
+    assert told["pair"] == "it needs attacker (leave the attack out)"
+    with pytest.raises(
+        AttackError, match=r"'ica' cannot be run: it needs demonstrations; .* ica_harmless is a"
+    ):
+        armed(["ica"], Means(), "black-box")
 
 
 def test_prefill_begins_the_reply():

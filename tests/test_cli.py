@@ -33,7 +33,15 @@ COMMANDS = {
     ("train",): ("MODEL", "--out", "--prompts", "--seed", "--recipe", "--set", "--force", "--held-out"),
     ("evaluate",): (
         *("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
-        *("--attack-prompts", "--columns", "--request-column", "--phrase-book", "--shard", "--quick"),
+        *(
+            "--attack-prompts",
+            "--columns",
+            "--request-column",
+            "--phrase-book",
+            "--demonstrations",
+            "--shard",
+            "--quick",
+        ),
     ),
     ("merge",): ("SHARDS", "--out"),
     ("report",): ("RUNS", "--out"),
