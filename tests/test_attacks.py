@@ -131,7 +131,7 @@ def test_a_users_attack():
         ("own_pkg.broken:attack", "cannot be imported (No module named 'no_such_dependency')"),
         (
             "own_pkg.mine:atack",
-            "module 'own_pkg.mine' has no 'atack'; expected a function: attack; did you mean",
+            "mine.py); expected a function: attack; did you mean attack",
         ),
         ("own_pkg.mine:number", "is of type int; expected a function"),
         (":attack", "is not a path; expected module:function"),
