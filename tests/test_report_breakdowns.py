@@ -11,7 +11,7 @@ from test_report import HASHES, harmful, outline, record, write_run
 
 from sirl import metrics
 from sirl.errors import RunError
-from sirl.records import Message, Prompt, Search
+from sirl.records import Attempt, Completion, Message, Prompt, Record, Search
 from sirl.report import load_runs, render
 from sirl.report.attacks import attack_kind
 from sirl.report.wording import change_text, share
@@ -104,6 +104,14 @@ def test_the_runs_own_system_prompt_is_no_means_of_an_attack():
     found = [replace(one, completion=replace(one.completion, attempt=attempt))]
     assert attack_kind(found, "Be kind.") == "rewrites the request"
     assert attack_kind(found) == "system message"
+
+
+def test_a_search_is_shown_with_the_queries_that_it_was_granted():
+    prompt = Prompt("p", "How?", "harmful")
+    searches = [Search("adaptive", budget=64, queries=spent) for spent in (10, 30)]
+    attempts = [Attempt(prompt, "pair", (Message("user", "how?"),), search=search) for search in searches]
+    records = [Record(Completion(attempt, "No.", (1,), ("No.",), True), ()) for attempt in attempts]
+    assert attack_kind(records) == "adaptive, at 64 queries a prompt, 20 spent"
 
 
 BASE = {"settings": {"temperature": 0.0, "budget": 0, "max_reply_tokens": 64, "samples": 1, "batch": 8}}

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from sirl import charts, metrics
 from sirl.charts import Caption
-from sirl.records import Record
+from sirl.records import Attempt, Record
 from sirl.report.story import Side, Story
 from sirl.report.wording import UNKNOWN, change_text, dot_row, left_out, share
 
@@ -55,16 +55,22 @@ def attack_kind(records: Sequence[Record], system: str = "") -> str:
     attempts = [record.attempt for record in records]
     if any(a.attack == metrics.DIRECT for a in attempts):
         return "plain request"
-    spent = sum(a.search.queries for a in attempts)
     surrogates = sorted({a.search.surrogate for a in attempts if a.search.surrogate})
     kinds = {
-        f"adaptive, {spent / max(1, len(attempts)):.0f} queries a prompt": spent > 0,
+        f"adaptive, {_queries(attempts)}": any(a.search.queries for a in attempts),
         f"transferred from {', '.join(surrogates)}": bool(surrogates),
         "begins the reply": any(a.prefill for a in attempts),
         "system message": any(m.role == "system" and m.content != system for a in attempts for m in a.messages),
         "several turns": any(m.role == "assistant" for a in attempts for m in a.messages),
     }
     return ", ".join(kind for kind, holds in kinds.items() if holds) or "rewrites the request"
+
+
+def _queries(attempts: Sequence[Attempt]) -> str:
+    """Say under how many queries a prompt a search was measured, and how many it spent in the mean."""
+    granted = max((attempt.search.budget for attempt in attempts), default=0)
+    spent = sum(attempt.search.queries for attempt in attempts) / max(1, len(attempts))
+    return f"at {granted} queries a prompt, {spent:.0f} spent" if granted else f"{spent:.0f} queries a prompt"
 
 
 def _charts(
