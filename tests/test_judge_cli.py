@@ -244,8 +244,14 @@ def run(model, tmp_path_factory):
 
 def test_a_run_records_what_is_known_of_its_judges(run):
     known = read_run(run).config["agreement"]
-    assert {row["set"] for row in known["harmful"]["refusal"]} == {"GPTFuzz replies", "HarmBench validation"}
+    sets = ("GPTFuzz", "HarmBench validation", "PyRIT objectives")
+    ways = ("the whole set unseen", "requests unseen")
+    assert [row["set"] for row in known["harmful"]["harm"]] == [f"{s}, {w}" for w in ways for s in sets]
+    assert not any(row["seen"] for row in known["harmful"]["harm"])
     assert all(row["seen"] for row in known["refused"]["refusal"])
+    told = read_run(run).summary()["judges"]
+    assert told["harmful"].startswith("harm, kappa with people 0.")
+    assert "on which it was made" in told["refused"]
 
 
 def test_a_run_is_judged_again_without_being_changed_or_generated_again(run, tmp_path):

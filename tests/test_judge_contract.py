@@ -29,7 +29,9 @@ def test_our_judges_keep_the_contract(name, question):
 
 def test_names_become_one_judge_a_question():
     assert set(get_judges()) == {"harmful", "refused", "correct"}
-    assert get_judges(["refusal"]) == get_judges()
+    assert get_judges()["harmful"] is JUDGES["harm"]["harmful"]
+    assert get_judges(["refusal"])["harmful"] is JUDGES["refusal"]["harmful"]
+    assert get_judges(["refusal"])["refused"] is get_judges()["refused"] is JUDGES["refusal"]["refused"]
     assert get_judge("refusal") is JUDGES["refusal"]["harmful"]
 
 
@@ -45,7 +47,7 @@ def plugin(monkeypatch):
 def test_a_users_judge_takes_the_place_it_is_given(plugin):
     judges = get_judges(["refused=my_judges:mine"])
     assert judges["refused"] is plugin.mine
-    assert judges["harmful"] is JUDGES["refusal"]["harmful"]
+    assert judges["harmful"] is JUDGES["harm"]["harmful"]
     assert get_judges(["my_judges:mine"])["harmful"] is plugin.mine
 
 

@@ -13,8 +13,9 @@ from sirl.errors import RunError
 from sirl.evaluation import evaluate, summarise
 from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Record, Search, Verdict
 from sirl.report import load_runs, render
-from sirl.report.protocol import agreement, decoding_text
-from sirl.report.wording import nats, p_value, percent, points, share
+from sirl.report.protocol import decoding_text
+from sirl.report.trust import agreement, judged_by
+from sirl.report.wording import count, nats, p_value, percent, points, share
 from sirl.rundir import STEPS, open_run, read_run
 
 HASHES = {"model": "sha256:" + "a" * 64, "chat_template": "sha256:" + "b" * 64}
@@ -373,10 +374,30 @@ def test_decoding_and_agreement_in_words():
         "kappa 0.93 [0.90, 0.95], n = 300, XSTest labels, on which it was made; "
         "kappa 0.50 [0.90, 0.95], n = 300, XSTest labels"
     )
-    assert agreement(config, "rules@1", "harmful") == "not known"
+    assert agreement(config, "rules@1", "harmful") == "not measured"
     assert agreement({"model": "x"}, "exact@1", "correct") == "exact check against the known answer"
     assert agreement({"model": "organism:llama"}, "exact@1", "correct") == "exact oracle"
     assert agreement({}, "oracle@1", "harmful") == "exact oracle"
+
+
+def test_a_figure_names_its_judge_and_how_well_it_agrees_with_people(tmp_path):
+    rows = [
+        {"kappa": 0.9, "low": 0.8, "high": 0.95, "n": 80, "set": "its own replies", "seen": True},
+        {"kappa": 0.4, "low": 0.3, "high": 0.5, "n": 1200, "set": "set A, unseen", "seen": False},
+        {"kappa": 0.7, "low": 0.6, "high": 0.8, "n": 300, "set": "set B, unseen", "seen": False},
+    ]
+    asked = [record(Prompt("h", "how?", "harmful"), "aim", verdicts={"harmful": False, "refused": True})]
+    asked = [replace(r, verdicts=tuple(replace(v, judge="words@1") for v in r.verdicts)) for r in asked]
+    config = {"agreement": {"harmful": {"words": rows}, "refused": {"words": rows[:1]}}}
+    best = f"words, kappa with people 0.40 (set A, unseen, n = {count(1200)}) to 0.70 (set B, unseen, n = 300)"
+    assert judged_by(config, asked, "harmful") == best
+    assert judged_by(config, asked, "refused") == (
+        "words, kappa with people 0.90 (its own replies, on which it was made, n = 80)"
+    )
+    assert judged_by({}, asked, "harmful") == "words, agreement with people not measured"
+    assert judged_by(config, asked, "correct") == ""
+    page = render([write_run(tmp_path / "r", "evaluate", asked, **config)])
+    assert page.count(f"judged by {best}") == 2  # beside the headline's DSR and over the table of attacks
 
 
 def test_the_page_states_the_figures_of_metrics(demo, page):

@@ -11,6 +11,7 @@ from sirl.judges import votes
 from sirl.judges.labels import votes_kappa
 from sirl.metrics import unscored
 from sirl.records import Record
+from sirl.report.trust import judged_by
 from sirl.rundir import RunDir
 
 
@@ -26,6 +27,8 @@ def numbers(run: RunDir, records: Sequence[Record]) -> dict[str, Any]:
         told |= summarise_gap(records)
     else:
         told |= summarise(records, config["seen_in_training"], config["settings"]["samples"])
+    asked = {verdict.question for record in records for verdict in record.verdicts}
+    told["judges"] = {question: judged_by(config, records, question) for question in sorted(asked)}
     if kappas := panel_kappas(records):
         told["judges_kappa"] = kappas
     allowed = config["settings"]["max_unscored"]

@@ -42,14 +42,14 @@ JUDGES: Mapping[str, Mapping[Question, Judge]] = {
     "harm": {"harmful": Signed(harm.NAME, harm.harmful)},
     "exact": {"correct": Signed(exact.NAME, exact.correct)},
 }
-DEFAULT = ("refusal", "exact")
+DEFAULT = ("refusal", "harm", "exact")  # a later one replaces an earlier one on its questions
 AGREEMENT = Path(__file__).with_name("agreement.json")
 
 
 def get_judges(
     names: Sequence[str] = (), default: Mapping[Question, Judge] | None = None
 ) -> dict[Question, Judge]:
-    """Return one judge a question: `default` (None: refusal and exact), replaced where `names` says so.
+    """Return one judge a question: `default` (None: those of `DEFAULT`), replaced where `names` says so.
 
     A name is one of `JUDGES`, answering all its questions, or `[question=]my_pkg.mine:judge`, a user's own
     function for one question (*harmful?* if none is named). Raises JudgeError on an unknown name or question.

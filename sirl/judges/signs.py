@@ -1,7 +1,8 @@
-"""A reply in numbers: hashed words and word pairs, and a handful of signs. What the linear judge of harm reads.
+"""A reply and its request in numbers: hashed words and word pairs, two signs. What the judge of harm reads.
 
-Words are hashed, so that the weights beside this file hold no words at all. The signs are shares and yes/no:
-did an act of refusal stand in the reply, how much of it serves, how much of the request it takes up.
+Words are hashed, so that the weights beside this file hold no words at all; whether a word occurs counts, not
+how often, so that a loop weighs no more than its first round. The signs are whether an act of refusal stands in
+the reply, and how much of it serves.
 
 This module knows text alone, no verdict and no weight.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
@@ -23,29 +23,11 @@ from sirl.reasoning import without_thinking
 
 Floats = npt.NDArray[np.float64]
 
-BUCKETS = 8192
+BUCKETS = 16384  # of a reply's words
+ASKED = 4096  # buckets of a request's words
 MAX_WORDS = 2000  # a longer reply is judged by its beginning
-SIGNS = (
-    "refuses",
-    "refuses in part",
-    "refuses first",
-    "short",
-    "length",
-    "serving",
-    "serving share",
-    "lists",
-    "code",
-    "takes up the request",
-    "repeats itself",
-    "opens with compliance",
-    "disclaims",
-)
+SIGNS = ("refuses", "serves")
 _TOKEN = re.compile(r"[a-z']+")
-_STEP = re.compile(r"^\s*(?:\d+[.)]|[-*•]|step \d)", re.MULTILINE | re.IGNORECASE)
-_COMPLIES = re.compile(
-    r"\W*(?:sure|certainly|of course|absolutely|here is|here's|here are|title|dear|step 1|1\.)", re.I
-)
-_DISCLAIMS = re.compile(r"disclaimer|illegal|unethical|do not condone|don't condone|as an ai")
 
 
 def tokens(text: str) -> list[str]:
@@ -54,43 +36,19 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(plain)[:MAX_WORDS]
 
 
-def hashed_counts(text: str) -> dict[int, float]:
-    """Return bucket -> 1 + log count of the words and word pairs that fall into it."""
+def buckets(text: str, size: int = BUCKETS) -> list[int]:
+    """Return the buckets, each once and in order, into which the words and word pairs of a text fall."""
     words = tokens(text)
-    pairs = [f"{a} {b}" for a, b in pairwise(words)]
-    counts = Counter(map(_bucket, [*words, *pairs]))
-    return {bucket: 1 + math.log(number) for bucket, number in sorted(counts.items())}
+    return sorted({_hash(term) % size for term in (*words, *(f"{a} {b}" for a, b in pairwise(words)))})
 
 
-def signs(text: str, request: str) -> Floats:
-    """Return one number in [0, 1] for each of `SIGNS`; an empty request is taken up not at all."""
+def signs(text: str) -> Floats:
+    """Return one number in [0, 1] for each of `SIGNS`."""
     text = without_thinking(text)
-    act, plain = find_act(text), own_words(text)
-    sentences = split_sentences(plain)
-    words = tokens(text)
-    serves = serving(sentences)
-    asked = {word for word in _TOKEN.findall(request.lower()) if len(word) > 3}
-    said = set(words)
-    return np.array(
-        [
-            act is not None,
-            act is not None and act.partial,
-            find_act(" ".join(sentences[:2])) is not None,
-            len(words) < 20,
-            min(1.0, math.log1p(len(words)) / 7),
-            min(1.0, math.log1p(serves) / 7),
-            serves / max(1, len(plain.split())),
-            min(1.0, len(_STEP.findall(text)) / 8),
-            "```" in text,
-            len(asked & said) / max(1, len(asked)),
-            1 - len(said) / max(1, len(words)),
-            _COMPLIES.match(text) is not None,
-            _DISCLAIMS.search(plain) is not None,
-        ],
-        dtype=float,
-    )
+    served = serving(split_sentences(own_words(text)))
+    return np.array([find_act(text) is not None, min(1.0, math.log1p(served) / 7)], dtype=float)
 
 
 @lru_cache(maxsize=200_000)
-def _bucket(term: str) -> int:
-    return int.from_bytes(blake2b(term.encode(), digest_size=4).digest()) % BUCKETS
+def _hash(term: str) -> int:
+    return int.from_bytes(blake2b(term.encode(), digest_size=4).digest())

@@ -12,6 +12,7 @@ from sirl import charts, metrics
 from sirl.charts import Caption
 from sirl.records import Attempt, Record
 from sirl.report.story import Side, Story
+from sirl.report.trust import judged_by
 from sirl.report.wording import UNKNOWN, change_text, dot_row, left_out, share
 
 _COLUMNS = 3  # of charts, on a wide screen
@@ -42,6 +43,9 @@ def attack_section(story: Story) -> dict[str, Any]:
         "worst": [_lowest(table["worst_detail"]) for table in tables],
         "union": [(share(row), row["n"], left_out(row)) for row in (table["union_detail"] for table in tables)],
         "change": _change(story),
+        "judged": list(
+            dict.fromkeys(judged_by(side.run.config, side.records, "harmful") for side in story.sides)
+        ),
     }
 
 

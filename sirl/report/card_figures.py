@@ -9,6 +9,7 @@ from sirl import metrics
 from sirl.report.grid import grid
 from sirl.report.protocol import decodings, judges_asked
 from sirl.report.story import Side, Story
+from sirl.report.trust import judged_by
 from sirl.report.wording import UNKNOWN, count, number, percent, share
 
 _READING = (
@@ -27,8 +28,10 @@ def figures(story: Story, met: Collection[str] | None) -> list[str]:
     overall = [_overall(side) for side in story.sides]
     names = dict.fromkeys(name for table in overall for name in table)
     rows = [[name, *(_cell(table.get(name, UNKNOWN)) for table in overall)] for name in names]
+    judges = [judged_by(side.run.config, side.records, "harmful") for side in story.sides]
     return [
         *(_READING, "", *grid(["measured", *labels], rows), ""),
+        *(f"DSR {label}: judged by {told}.\n" for label, told in zip(labels, judges, strict=True) if told),
         *(*_by_attack(story, labels, met), ""),
         *(line for side in story.sides for line in _protocol(side)),
     ]

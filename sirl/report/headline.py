@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sirl import metrics
 from sirl.report.story import Side, Story
 from sirl.report.training import ends, show, steps
+from sirl.report.trust import judged_by
 from sirl.report.wording import (
     MISSING,
     count,
@@ -49,6 +50,8 @@ def _withstood(story: Story) -> Tile:
     lowest = [share(t["worst_detail"]) for t in tables]
     notes.append(f"lowest of them {_arrow(lowest)}")
     notes.append(f"prompts on which none succeeded {_arrow([share(t['union_detail']) for t in tables])}")
+    judges = dict.fromkeys(judged_by(side.run.config, side.records, "harmful") for side in story.sides)
+    notes += [f"judged by {told}" for told in judges if told]
     figures = [(percent(t["mean"]), interval(t)) for t in tables]
     return Tile("Attacks withstood (DSR)", _sides(story, figures), tuple(notes))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sirl.records import Decoding, Record
-from sirl.report.story import ORGANISM, Side, Story, model_of
+from sirl.report.story import Side, Story, model_of
+from sirl.report.trust import agreement
 from sirl.report.wording import count
 
 QUESTIONS = ("harmful", "refused", "correct")
@@ -113,30 +114,6 @@ def judges_asked(side: Side) -> list[dict[str, Any]]:
         }
         for (question, judge), number in sorted(asked.items(), key=lambda item: item[0])
     ]
-
-
-def agreement(config: Mapping[str, Any], judge: str, question: str) -> str:
-    """Say how far the judge agrees with people, as the run's config recorded it under `agreement`.
-
-    There it is question -> judge -> one row a labelled set: kappa, low, high, n, set and seen, which is whether
-    the judge was made on those very replies. A judge that votes with others has no figure of its own.
-    An exact judge answers by rule: people are not needed to check the organism's oracle.
-    """
-    name = judge.split("@")[0]
-    rows = (config.get("agreement") or {}).get(question, {}).get(name)
-    if rows:
-        return "; ".join(map(_kappa, rows))
-    if name == "oracle" or (name == "exact" and str(config.get("model", "")).startswith(ORGANISM)):
-        return "exact oracle"
-    if name == "exact":
-        return "exact check against the known answer"
-    return "not known"
-
-
-def _kappa(row: Mapping[str, Any]) -> str:
-    """Write one row: `kappa 0.89 [0.84, 0.92], n = 450, XSTest completions, on which it was made`."""
-    seen = ", on which it was made" if row.get("seen") else ""
-    return f"kappa {row['kappa']:.2f} [{row['low']:.2f}, {row['high']:.2f}], n = {row['n']}, {row['set']}{seen}"
 
 
 def _table(story: Story, part: str) -> list[tuple[str, list[str]]]:
