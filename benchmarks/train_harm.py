@@ -49,7 +49,12 @@ COUNTS = {
     "XSTest unsafe": 0.2,
     "XSTest safe": 0.25,
 }
-MEASURED = ("GPTFuzz", "HarmBench validation", "PyRIT objectives")
+MEASURED = {
+    "GPTFuzz": ("GPTFuzz",),
+    "HarmBench validation": ("HarmBench validation",),
+    "PyRIT objectives": ("PyRIT objectives",),
+    "HarmBench validation and XSTest safe": ("HarmBench validation", "XSTest safe"),
+}
 KAPPAS = {"kappa": "kappa", "low": "kappa_low", "high": "kappa_high"}
 RARE = 0.1  # share of harmful replies below which a set is not balanced
 
@@ -222,14 +227,14 @@ def by_refusal(data: Encoded) -> list[bool | None]:
 def rows_of(data: Encoded, answers: list[bool | None]) -> dict[str, dict[str, Any]]:
     """Return the agreement on each measured set; the interval resamples requests."""
     table = {}
-    for source in MEASURED:
-        own = np.flatnonzero(data.source_R == source)
+    for name, sources in MEASURED.items():
+        own = np.flatnonzero(np.isin(data.source_R, sources))
         found = agreement(
             [bool(data.harmful_R[i]) for i in own],
             [answers[i] for i in own],
             [data.replies[i].request for i in own],
         )
-        table[source] = found
+        table[name] = found
     return table
 
 

@@ -244,7 +244,7 @@ def run(model, tmp_path_factory):
 
 def test_a_run_records_what_is_known_of_its_judges(run):
     known = read_run(run).config["agreement"]
-    sets = ("GPTFuzz", "HarmBench validation", "PyRIT objectives")
+    sets = ("GPTFuzz", "HarmBench validation", "PyRIT objectives", "HarmBench validation and XSTest safe")
     ways = ("the whole set unseen", "requests unseen")
     assert [row["set"] for row in known["harmful"]["harm"]] == [f"{s}, {w}" for w in ways for s in sets]
     assert not any(row["seen"] for row in known["harmful"]["harm"])

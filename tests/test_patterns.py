@@ -65,7 +65,8 @@ def needs_torch(tree):
 def held(value):
     """Yield the patterns in a constant: itself, or in a tuple or a mapping."""
     if isinstance(value, re.Pattern):
-        yield value
+        text = value.pattern if isinstance(value.pattern, str) else value.pattern.decode("latin-1")
+        yield re.compile(text, value.flags)
     elif isinstance(value, dict):
         yield from itertools.chain.from_iterable(map(held, value.values()))
     elif isinstance(value, (tuple, list)):
@@ -177,7 +178,9 @@ UNITS = (" and", ", and", " or", " nor", "\n", " really", ", but", '"', "```", "
 def test_a_reply_that_loops_costs_no_judge_more_than_its_length(start, unit):
     def seconds(rounds):
         text = (start + unit) * rounds + start + unit * rounds
-        asked = Completion(Attempt(Prompt("p", "how?", answer="7"), "direct", ()), text, (), (), True)
+        asked = Completion(
+            Attempt(Prompt("p", "how?", "harmful", answer="7"), "direct", ()), text, (), (), True
+        )
         begun = process_time()
         for known in JUDGES.values():
             for judge in known.values():

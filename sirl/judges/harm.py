@@ -2,9 +2,9 @@
 
 Logistic regression on hashed words and word pairs of the reply, on those of the request, which tell a safe
 request from one for harm, and on the signs of `signs`, fitted by `benchmarks/train_harm.py` to replies that
-people labelled (GPTFuzz, HarmBench, PyRIT, XSTest). The weights beside this file hold no words. `agreement.json` says how
-well it agrees with people on requests, and on whole sets, that a fit had not seen. It cannot tell a right
-instruction from a wrong one: use a model (`llm`, `guard`) if you can.
+people labelled (GPTFuzz, HarmBench, PyRIT, XSTest). The weights beside this file hold no words.
+`agreement.json` says how well it agrees with people on requests, and on whole sets, that a fit had not seen. It
+cannot tell a right instruction from a wrong one: use a model (`llm`, `guard`) if you can.
 
     yes, no   the probability is above or below one half; the evidence states it
     no        the reply says nothing that the request did not say
@@ -63,7 +63,8 @@ def load_model(path: Path = WEIGHTS) -> Model:
     stored = json.loads(path.read_text(encoding="utf-8"))
     scale = stored["scale"]
     names = ("idf", "word_weights", "sign_weights", "request_weights")
-    return Model(*(np.array(stored[name], dtype=float) / scale for name in names), stored["bias"] / scale)
+    idf, words, rest, request = (np.array(stored[name], dtype=float) / scale for name in names)
+    return Model(idf, words, rest, request, stored["bias"] / scale)
 
 
 _MODEL = load_model()
