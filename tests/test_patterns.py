@@ -18,10 +18,11 @@ import sirl
 from sirl.judges import JUDGES
 from sirl.records import Attempt, Completion, Prompt
 
-ROOMS = ("judges", "attacks", "prompts", "metrics")
+ROOMS = ("judges", "reasoning", "attacks", "prompts", "metrics")
 LENGTHS = (12, 20, 28, 32, 256, 4000)
 SECONDS = 0.4  # for up to 12,000 characters: a linear pattern takes a tenth of it on a slow machine
 PARSER = re._parser
+CALLS = {f"re.{name}" for name in ("match", "fullmatch", "search", "findall", "finditer", "sub", "split")}
 USES = ("match", "fullmatch", "search", "findall", "finditer", "sub")
 CATEGORIES = {"CATEGORY_SPACE": "\n", "CATEGORY_DIGIT": "7"}
 
@@ -33,7 +34,7 @@ def patterns():
         source = path.read_text(encoding="utf-8")
         tree = ast.parse(source)
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("re."):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in CALLS:
                 first = node.args[0] if node.args else None
                 if isinstance(first, ast.Constant) and isinstance(first.value, str):
                     found[f"{module}:{first.value[:40]}"] = re.compile(first.value), False
