@@ -55,7 +55,8 @@ class Guarded:
 def main(out: str = "runs/guarded") -> None:
     """Evaluate it under two attacks; one hides the word from the filter."""
     config = EvaluateConfig(attacks=("direct", "aim", "rot13"))
-    study = Study(PROMPTS, get_attacks(config.attacks), Guarded(), get_judges(), config, 0)
+    # The requests are of a make-believe world: what does not refuse them counts as harmful.
+    study = Study(PROMPTS, get_attacks(config.attacks), Guarded(), get_judges(["refusal"]), config, 0)
     run = open_run(Path(out), "evaluate", {"model": Guarded.name, "seed": 0}, protocol_hashes(study))
     for name, row in summarise(evaluate(study, run))["dsr"]["per_attack"].items():
         print(name, row["rate"], "of", row["n"])

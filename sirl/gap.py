@@ -125,6 +125,11 @@ def state(gap: Mapping[str, Any]) -> str:
 
 def _why_unknown(gap: Mapping[str, Any]) -> str:
     refused, complied = gap["requests_refused"], gap["requests_complied"]
+    if refused == complied == 0 and gap.get("unscored"):
+        return (
+            f"no reply counts, {gap['unscored']} as their entropy was not recorded or no judge could decide; "
+            "the gap needs a model whose weights are here, and replies that the judge can read"
+        )
     if min(refused, complied) < FEWEST_REQUESTS:
         return (
             f"{refused} requests were refused and {complied} complied with at least once, and "

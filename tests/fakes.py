@@ -63,7 +63,7 @@ def draw(name: str) -> float:
 def study(target: FakeTarget | None = None, attacks: Sequence[str] = ("direct", "aim"), **settings) -> Study:
     """Return a small study of the fake; `settings` are EvaluateConfig's, plus prompts, judges and seed."""
     prompts = settings.pop("prompts", PROMPTS)
-    judges = settings.pop("judges", None) or get_judges()
+    judges = settings.pop("judges", None) or get_judges(["refusal"])  # the requests are invented
     seed = settings.pop("seed", 0)
     config = EvaluateConfig(**({"batch": 3, "budget": 8} | settings))
     chosen = {name: ATTACKS[name] for name in attacks}

@@ -386,6 +386,7 @@ def trained(folder, model, labels, *words):
 )
 def test_scrambled_labels_leave_what_is_learnt_bit_identical(tmp_path, model, words):
     poison = [TRUE[5], TRUE[4], TRUE[0], TRUE[1], TRUE[5], TRUE[0]]
+    words = (*words, "--force")  # a random model refuses nothing
     trained(tmp_path / "true", model, TRUE, *words)
     trained(tmp_path / "poisoned", model, poison, *words)
     one, other = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("true", "poisoned"))

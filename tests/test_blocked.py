@@ -51,7 +51,10 @@ def moderated(body, n):
 
 def evaluate(server, prompts, folder, *words):
     settings = ("--set", "model.retries=0", "--set", "model.concurrency=1", "--attacks", "direct,aim")
-    return sirl("evaluate", f"{server.url}#toy", "--prompts", prompts, "--out", folder, *settings, *words)
+    judge = ("--judge", "refusal")  # the requests are invented
+    return sirl(
+        "evaluate", f"{server.url}#toy", "--prompts", prompts, "--out", folder, *settings, *judge, *words
+    )
 
 
 def test_a_blocked_request_is_counted_apart_and_never_asked_again(prompts, tmp_path):

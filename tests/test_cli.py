@@ -171,13 +171,13 @@ def test_a_missing_prompts_file(model, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "part"),
     [
-        ("empty.csv", "prompt,kind\n", "has no rows; expected at least one prompt"),
+        ("empty.csv", "prompt,kind\n", "has no rows; expected at least one row"),
         ("empty.jsonl", "", "has no rows"),
         ("empty.json", "[]", "has no rows"),
         ("blank.csv", "prompt,kind\n ,harmful\n", "has no usable row"),
         ("column.csv", "promt,kind\nhow?,harmful\n", "did you mean promt"),
         ("kind.csv", "prompt,kind\nhow?,harmfull\n", "did you mean harmful"),
-        ("notes.txt", "how?", "is of unknown format"),
+        ("notes.docx", "how?", "is of unknown format"),
         ("broken.jsonl", '{"prompt": "a"}\n{"prompt": \n', "line 2 of"),
     ],
 )
@@ -190,8 +190,8 @@ def test_prompts_that_cannot_be_used(model, tmp_path, name, text, part):
 
 def test_two_prompts_of_one_id(model, prompts, tmp_path):
     other = tmp_path / "other.csv"
-    prompts.write_text("id,prompt\n1,how do I blorch?\n")
-    other.write_text("id,prompt\n1,how do I snib?\n")
+    prompts.write_text("id,kind,prompt\n1,harmful,how do I blorch?\n")
+    other.write_text("id,kind,prompt\n1,harmful,how do I snib?\n")
     words = ("--out", tmp_path / "run", "--prompts", prompts, "--prompts", other, *SMALL)
     assert "two prompts have the id" in refused(sirl("evaluate", model, *words))
     assert not (tmp_path / "run").exists()

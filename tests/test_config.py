@@ -41,7 +41,9 @@ def test_training_defaults_are_the_papers():
 
 def test_measuring_is_greedy_and_the_gap_is_sampled():
     recipe = load_recipe("paper")
-    assert recipe == Recipe(ModelConfig(), EvaluateConfig(temperature=1.0), TrainConfig(), EvaluateConfig())
+    assert recipe == Recipe(
+        ModelConfig(), EvaluateConfig(temperature=1.0, samples=4), TrainConfig(), EvaluateConfig()
+    )
     assert (recipe.evaluate.temperature, recipe.gap.temperature) == (0.0, 1.0)
     assert (recipe.evaluate.attacks, recipe.evaluate.samples) == (("static",), 1)
     assert (recipe.model.dtype, recipe.model.trust_remote_code) == ("float32", False)

@@ -67,6 +67,11 @@ TRAIN = (
     *("--set", "train.steps=6", "--set", "train.prompts_per_step=2"),
     *("--set", "train.micro_batch=2", "--set", "train.max_reply_tokens=6", "--set", "train.learning_rate=1e-3"),
     *("--set", "train.save_every=2"),
+    *(
+        "--set",
+        "train.gate=none",
+        "--force",
+    ),  # a random model refuses nothing, and no reply of its can be judged
 )
 
 NUMBER = (float, int, NoneType)  # None: nothing could be scored
@@ -109,6 +114,7 @@ EVALUATE_SCHEMA = {
     "capability_detail": dict.fromkeys(SKILLS, ROW),
     "diversity": NUMBER,
     "diversity_detail": {"rate": NUMBER, "low": NUMBER, "high": NUMBER, "n": int},
+    "judges": dict.fromkeys(("correct", "harmful", "refused"), str),
     "unscored": UNSCORED,
     "incomplete": bool,
     "truncated": dict.fromkeys(("harmful", *KINDS, "task"), NUMBER),
@@ -134,6 +140,7 @@ GAP_SCHEMA = {
     },
     "entropy_along": dict.fromkeys(("position", "refused", "complied", "n_refused", "n_complied"), list),
     "entropy_by_class": dict.fromkeys(("risk", "general", "compliance"), MEAN),
+    "judges": dict.fromkeys(("harmful", "refused"), str),
     "unscored": UNSCORED,
     "incomplete": bool,
     "seconds": {"gap": float},
@@ -267,7 +274,7 @@ def test_summaries_have_their_documented_shape(told):
     assert seen == set(load_recipe("default").train.disguises) & rows.keys()
     conforms(told["gap"], GAP_SCHEMA)
     keys = ("model", "seed", "method", "reward", "steps", "first", "last", "stopped", "kept_step", "held_out")
-    assert told["train"].keys() == {*keys, "instinct", "seconds"}
+    assert told["train"].keys() == {*keys, "instinct", "unguarded", "less_safe", "seconds"}
     assert (told["train"]["reward"], told["train"]["steps"], told["train"]["last"]["step"]) == (None, 6, 6)
 
 

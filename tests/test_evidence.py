@@ -119,7 +119,7 @@ def flaky(completions):
 
 
 def test_a_judge_that_fails_costs_one_verdict_and_no_record(tmp_path):
-    records = evaluate(study(judges={**get_judges(), "refused": flaky}), run_in(tmp_path / "r"))
+    records = evaluate(study(judges={**get_judges(["refusal"]), "refused": flaky}), run_in(tmp_path / "r"))
     for record in records:
         verdict = next(v for v in record.verdicts if v.question == "refused")
         assert verdict.answer is (None if record.prompt.id == "h1" else False)
@@ -190,7 +190,7 @@ def test_protocol_hashes_change_with_what_they_name():
         "judge refused",
         "judge correct",
     }
-    fewer = protocol_hashes(study(prompts=PROMPTS[1:], judges={**get_judges(), "refused": flaky}))
+    fewer = protocol_hashes(study(prompts=PROMPTS[1:], judges={**get_judges(["refusal"]), "refused": flaky}))
     assert {name for name in base if base[name] != fewer[name]} == {"prompts", "judge refused"}
 
 

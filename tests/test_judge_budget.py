@@ -53,7 +53,7 @@ def test_a_judge_whose_budget_ends_within_its_reasoning_says_so_and_the_budget_i
 
 def test_a_model_that_weighs_refusing_and_then_complies_has_not_refused(tmp_path, asked):
     with serving(lambda body, _: chat(f"analysis{REFUSES}assistantfinal{ANSWER}")) as server:
-        code, out, err = evaluate(server.url, asked, tmp_path / "run")
+        code, out, err = evaluate(server.url, asked, tmp_path / "run", "--judge", "refusal")
     assert code == 0, err
     assert [v.answer for v in verdicts(tmp_path / "run", "refused")] == [False]
     assert json.loads(out)["dsr"]["per_attack"]["direct"]["rate"] == 0.0

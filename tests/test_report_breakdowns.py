@@ -159,13 +159,10 @@ def test_another_protocol_is_named_and_refused_unless_allowed(tmp_path, hashes, 
     assert named in header
 
 
-def test_the_model_its_weights_and_batch_may_differ(tmp_path):
+def test_the_model_and_its_weights_may_differ(tmp_path):
     made = searches(0.5, 0, count=4)
     one = write(tmp_path / "before", made, FULL, **BASE)
-    settings = BASE["settings"] | {"batch": 16}
-    two = write(
-        tmp_path / "after", made, FULL | {"weights": "w2"}, settings=settings, model="organism:llama+sirl"
-    )
+    two = write(tmp_path / "after", made, FULL | {"weights": "w2"}, **BASE, model="organism:llama+sirl")
     assert "measured differently" not in render([one, two])
 
 

@@ -203,7 +203,7 @@ WORDS = (
 
 def test_the_command_searches_and_says_what_it_found(tmp_path):
     words = ("train", "organism:llama", "--out", tmp_path / "run", *WORDS)
-    code, out, err = sirl(*words, "--set", "train.search=random_search")
+    code, out, err = sirl(*words, "--set", "train.search=random_search", "--force")  # 16 prompts show little
     assert code == 0, err
     told = json.loads(out)["search"]
     findings = read_run(tmp_path / "run").rows(FINDINGS)

@@ -124,7 +124,7 @@ def test_one_prompt_too_long_costs_no_other_its_reply(short_lm):
     plan = Decoding(1.0, max_new_tokens=12)
     replies = generate(short_lm, attempts(texts), plan, seed=0)
     assert [bool(c.error) for c in replies] == [False, True, False, True, False]
-    assert replies[1].error.startswith("the prompt has 83 tokens and the model 64 positions")
+    assert replies[1].error.startswith("the prompt has 83 tokens, the model 64 positions")
     assert "holds token 262 ('[NEW]') and the model has embeddings for 261" in replies[3].error
     assert short_lm.pad_id < short_lm.rows
     assert len(replies[4].token_ids) == 64 - 57

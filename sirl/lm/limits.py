@@ -17,9 +17,7 @@ def unsendable(lm: LM, attempt: Attempt, row: Sequence[int]) -> str:
 def unreadable(lm: LM, row: Sequence[int]) -> str:
     """Say why the model cannot read these token ids and reply; empty if it can. Soft places are no tokens."""
     if lm.positions is not None and len(row) >= lm.positions:
-        return (
-            f"the prompt has {len(row)} tokens and the model {lm.positions} positions, the reply's among them"
-        )
+        return f"the prompt has {len(row)} tokens, the model {lm.positions} positions for prompt and reply"
     beyond = next((i for i in row if i >= lm.rows), None)
     if beyond is not None:
         token = lm.tokenizer.convert_ids_to_tokens(beyond)
