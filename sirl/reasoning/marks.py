@@ -94,6 +94,7 @@ ODD = (
         _VLLM + "granite_reasoning_parser.py",
     ),
     Marks("Granite 3.2", "Here's my thought process:", "Here's my response:", _VLLM),
+    Marks("HuatuoGPT-o1", "## Thinking", "## Final Response", _HUB + "FreedomIntelligence/HuatuoGPT-o1-8B"),
 )
 
 
