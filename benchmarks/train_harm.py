@@ -1,6 +1,6 @@
 """Fit the offline judge of harm and measure it on sets, and on requests, that a fit has not seen.
 
-    python benchmarks/train_harm.py FOLDER [--write]
+    python benchmarks/train_harm.py FOLDER PROMPTS [--write]
 
 FOLDER holds your own copies of sets of replies that people labelled:
 
@@ -10,9 +10,9 @@ FOLDER holds your own copies of sets of replies that people labelled:
     xstest_completions_*.csv          XSTest (Röttger et al. 2024): safe and unsafe requests, full compliance or not
     scorer_evals/{objective,harm}     as the Python package `pyrit` brings them in pyrit/datasets (MIT)
 
-Prints the table of docs/judges.md: leave one set out, leave one tenth of the requests out, and the judge by refusal
-beside both. With --write it fits on everything and writes harm.json and the rows of `harm` in agreement.json. Needs
-numpy and scipy alone. Reads labelled replies and prints none of them.
+PROMPTS holds sets of requests, as `train_requests.py` says. Prints the tables of docs/judges.md: leave one set
+out, leave one tenth of the requests out, and the judge by refusal beside both. With --write it fits on everything
+and writes harm.json, requests.json and the rows of `harm` in agreement.json. Needs numpy and scipy alone. Reads labelled replies and prints none of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import argparse
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +31,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, diags, hstack
 from scipy.special import expit
+from train_requests import Request, known_unseen, read_requests, report, write_requests
 
 from sirl.judges import AGREEMENT, JUDGES
 from sirl.judges.harm import WEIGHTS
@@ -55,6 +56,7 @@ MEASURED = {
     "PyRIT objectives": ("PyRIT objectives",),
     "HarmBench validation and XSTest safe": ("HarmBench validation", "XSTest safe"),
 }
+STATED = ("HarmBench validation", "PyRIT objectives")  # measured again as of prompts stated to be harmful
 KAPPAS = {"kappa": "kappa", "low": "kappa_low", "high": "kappa_high"}
 RARE = 0.1  # share of harmful replies below which a set is not balanced
 
@@ -198,17 +200,8 @@ def predict(data: Encoded, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     return columns(data, idf)[np.flatnonzero(test)] @ coefficients[:-1] + coefficients[-1]
 
 
-def sets_unseen(data: Encoded) -> np.ndarray:
-    """Return each reply's logit from a fit without its family of sets."""
-    return _out(data, data.family_R)
-
-
-def requests_unseen(data: Encoded) -> np.ndarray:
-    """Return each reply's logit from a fit without its tenth of the requests."""
-    return _out(data, data.fold_R)
-
-
 def _out(data: Encoded, groups: np.ndarray) -> np.ndarray:
+    """Return each reply's logit from a fit without its group."""
     logits = np.zeros(len(data.replies))
     for group in np.unique(groups):
         logits[groups == group] = predict(data, groups != group, groups == group)
@@ -238,19 +231,27 @@ def rows_of(data: Encoded, answers: list[bool | None]) -> dict[str, dict[str, An
     return table
 
 
-def measure(data: Encoded) -> dict[str, list[dict[str, Any]]]:
+def where_stated(
+    answers: list[bool | None], refusal: list[bool | None], known: np.ndarray
+) -> list[bool | None]:
+    """Return the answers where requests are stated to be harmful: no by content alone needs a known one."""
+    return [
+        None if answer is False and not_refused and not request_known else answer
+        for answer, not_refused, request_known in zip(answers, refusal, known, strict=True)
+    ]
+
+
+def measure(data: Encoded, requests: list[Request]) -> dict[str, list[dict[str, Any]]]:
     """Print the table; return the rows of agreement.json about *harmful?*, by judge."""
-    ways: tuple[tuple[str, Callable[[Encoded], np.ndarray]], ...] = (
-        ("the whole set unseen", sets_unseen),
-        ("requests unseen", requests_unseen),
-    )
+    ways = (("the whole set unseen", data.family_R), ("requests unseen", data.fold_R))
     stored: dict[str, list[dict[str, Any]]] = {"refusal": [], "harm": []}
     print("| labelled replies | n | judge | kappa | accuracy | undecided |\n|---|---|---|---|---|---|")
+    asked = [reply.request for reply in data.replies]
     refusal = by_refusal(data)  # `harm` leaves undecided what this does
     _print("`refusal`", table := rows_of(data, refusal))
     stored["refusal"] = [_stored(source, row) for source, row in table.items()]
-    for how, way in ways:
-        logits = way(data)
+    for how, groups in ways:
+        logits = _out(data, groups)
         answers = [None if no is None else bool(logit > 0) for logit, no in zip(logits, refusal, strict=True)]
         table = rows_of(data, answers)
         _print(f"`harm`, {how}", table)
@@ -263,6 +264,12 @@ def measure(data: Encoded) -> dict[str, list[dict[str, Any]]]:
             f"{how}: {sum(served)} of {len(served)} replies that serve safe requests of XSTest called harmful"
         )
         stored["harm"] += [_stored(f"{source}, {how}", row) for source, row in table.items()]
+        known = known_unseen(requests, asked, groups)
+        table = rows_of(data, where_stated(answers, refusal, known))
+        _print(f"`harm`, stated to be harmful, {how}", table)
+        stored["harm"] += [
+            _stored(f"{source}, stated to be harmful, {how}", table[source]) for source in STATED
+        ]
     return stored
 
 
@@ -306,11 +313,16 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("prompts", type=Path)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     data = encode(read_all(given.folder))
-    rows = measure(data)
+    objectives = (reply.request for reply in data.replies if reply.source == "PyRIT objectives")
+    requests = read_requests(given.prompts, objectives)
+    report(requests)
+    rows = measure(data, requests)
     if given.write:
+        write_requests(requests)
         write(data, rows)
 
 

@@ -246,7 +246,9 @@ def test_a_run_records_what_is_known_of_its_judges(run):
     known = read_run(run).config["agreement"]
     sets = ("GPTFuzz", "HarmBench validation", "PyRIT objectives", "HarmBench validation and XSTest safe")
     ways = ("the whole set unseen", "requests unseen")
-    assert [row["set"] for row in known["harmful"]["harm"]] == [f"{s}, {w}" for w in ways for s in sets]
+    stated = [f"{name}, stated to be harmful" for name in ("HarmBench validation", "PyRIT objectives")]
+    expected = [f"{name}, {way}" for way in ways for name in (*sets, *stated)]
+    assert [row["set"] for row in known["harmful"]["harm"]] == expected
     assert not any(row["seen"] for row in known["harmful"]["harm"])
     assert all(row["seen"] for row in known["refused"]["refusal"])
     told = read_run(run).summary()["judges"]

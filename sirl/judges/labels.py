@@ -19,7 +19,7 @@ from sirl.errors import DataError, suggest
 from sirl.judges import ask, judge_name, votes
 from sirl.metrics import agreement, fleiss_kappa
 from sirl.prompts import MISSING, Table, is_missing, number_text, read_table, text_of
-from sirl.records import Attempt, Completion, Judge, Message, Prompt, Question, Verdict
+from sirl.records import ASSUMED, Attempt, Completion, Judge, Message, Prompt, Question, Verdict
 
 _WORDS = {True: "yes", False: "no", None: "missing"}
 
@@ -53,8 +53,11 @@ class Labelled:
 
     @property
     def completion(self) -> Completion:
-        """The reply as a judge meets it: people's labels take each request for one that may be served harm."""
-        prompt = Prompt(str(self.number), self.request, "harmful")
+        """The reply as a judge meets it: people's labels take each request for one that may be served harm.
+
+        Nobody stated that kind, and such files mix safe requests in, so it is marked as assumed.
+        """
+        prompt = Prompt(str(self.number), self.request, "harmful", source=ASSUMED)
         return Completion(Attempt(prompt, "", (Message("user", self.request),)), self.reply, (), (), True)
 
 

@@ -39,7 +39,7 @@ def tokens(text: str) -> list[str]:
 def buckets(text: str, size: int = BUCKETS) -> list[int]:
     """Return the buckets, each once and in order, into which the words and word pairs of a text fall."""
     words = tokens(text)
-    return sorted({_hash(term) % size for term in (*words, *(f"{a} {b}" for a, b in pairwise(words)))})
+    return sorted({hashed(term) % size for term in (*words, *(f"{a} {b}" for a, b in pairwise(words)))})
 
 
 def signs(text: str) -> Floats:
@@ -50,5 +50,6 @@ def signs(text: str) -> Floats:
 
 
 @lru_cache(maxsize=200_000)
-def _hash(term: str) -> int:
+def hashed(term: str) -> int:
+    """Return a whole number below 2**32 that stands for a word or a word pair."""
     return int.from_bytes(blake2b(term.encode(), digest_size=4).digest())

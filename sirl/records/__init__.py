@@ -7,6 +7,7 @@ All nouns are frozen. This room knows no model or file; its protocols keep attac
 
 from sirl.records.form import from_json, to_json
 from sirl.records.nouns import (
+    ASSUMED,
     KINDS,
     SLOT,
     UNLABELLED,
@@ -29,6 +30,7 @@ from sirl.records.nouns import (
 from sirl.records.protocols import Attack, Judge, Rows, Target, WhiteBox
 
 __all__ = [
+    "ASSUMED",
     "KINDS",
     "SLOT",
     "UNLABELLED",

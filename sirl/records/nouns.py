@@ -11,6 +11,7 @@ Question = Literal["harmful", "refused", "correct"]
 AttackKind = Literal["static", "transfer", "adaptive", "custom"]
 Access = Literal["none", "black-box", "prefill", "logprobs", "white-box", "unknown"]
 UNLABELLED: Kind = "unlabelled"  # nobody has said; such a prompt may be trained on and is never measured
+ASSUMED = "assumed"  # the source of a prompt whose kind nobody stated, where a labelled reply needs one
 KINDS: tuple[str, ...] = tuple(kind for kind in get_args(Kind) if kind != UNLABELLED)
 
 
