@@ -75,7 +75,8 @@ def prompts(tmp_path_factory):
 
 
 def test_the_organism_behind_a_server_is_the_organism(organism, prompts, tmp_path):
-    words = ("--prompts", prompts, "--attacks", f"{ATTACKS},prefill", *SMALL)
+    # `harm` leaves undecided what serves a request of an invented world
+    words = ("--prompts", prompts, "--attacks", f"{ATTACKS},prefill", "--judge", "refusal", *SMALL)
     code, out, _ = sirl("evaluate", "organism:llama", "--out", tmp_path / "local", *words)
     assert code == 0
     local = json.loads(out)
