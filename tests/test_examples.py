@@ -72,7 +72,8 @@ def test_custom_model(tmp_path, prompts, capsys):
     example("custom_model")["main"](LLAMA, prompts, str(tmp_path), gap, small)
     assert "mean DSR" in capsys.readouterr().out
     assert read_run(tmp_path / "gap").summary()["gap"]["most_replies"] == 2
-    assert read_run(tmp_path / "evaluate").summary()["dsr"]["n"] == 4
+    dsr = read_run(tmp_path / "evaluate").summary()["dsr"]
+    assert dsr["n"] + dsr["unscored"] == 4  # `harm` does not know every request of an invented world
 
 
 def test_train_model(tmp_path, prompts, capsys):
