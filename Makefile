@@ -7,16 +7,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test coverage test-vllm test-inspect check setup clean
+.PHONY: demo test test-vllm test-inspect check setup clean
 
 demo: $(READY)
 	$(BIN)/sirl demo --arch $(ARCH) --seed $(SEED) --out $(OUT)
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
-
-# The same tests with their coverage measured, which takes half as long again.
-coverage: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov=sirl --cov-fail-under=90 -q
 
 check: $(READY)

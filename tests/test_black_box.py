@@ -566,7 +566,7 @@ def scribe():
 def test_attacks_run_for_real_on_the_organisms(name, arch, scribe):
     """What succeeded in the search succeeds again where replies are greedy; order changes nothing."""
     target = LocalTarget(load_lm(WEIGHTS / arch), Decoding(max_new_tokens=64))
-    prompts = evaluation_prompts({"harmful": 2}, 3)
+    prompts = evaluation_prompts({"harmful": 4}, 3)
     info = arm(ATTACKS[name], Means(judge=oracle.harmful, attacker=scribe))
     attempts = attack_prompts(info, prompts, target, 12, 0)
     assert attack_prompts(info, prompts[::-1], target, 12, 0) == attempts[::-1]
