@@ -35,6 +35,7 @@ FLOORS = {
     "attacks": 6,
     "organism": 6,
     "targets": 6,
+    "propensity": 6,
     "evidence": 7,
     "gap": 8,
     "training": 8,

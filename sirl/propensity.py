@@ -1,0 +1,94 @@
+"""How inclined a model is to refuse a request, read from its own words: no label, no other model.
+
+Some of the model's replies refuse, as a judge of refusals says that reads nothing but the reply. What they begin
+with, and other replies do not, are the model's *refusal openers*. The probability that its reply begins with one
+of them is its refusal propensity: one forward pass a request, and a number where a few drawn replies give 0 or 1.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sirl.lm import LM, render
+from sirl.lm.fit import Fit
+from sirl.phases import Advance, ignored
+from sirl.records import Attempt, Completion
+from sirl.scoring import mean_logprobs
+
+SHORTEST, LONGEST = 3, 6  # tokens of an opener; ours: "I'm sorry", and enough to tell "I cannot" from "I cannot wait"
+RECURS = 2  # requests that an opener must stand under
+PURE = 0.9  # of the requests that have replies beginning so, the share that has one which refuses
+MOST = 8  # openers
+_PART = 256  # requests scored between two words on progress
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """A beginning of refusals: its tokens, its text, and the requests that had a refusal beginning so."""
+
+    token_ids: tuple[int, ...]
+    text: str
+    requests: int
+
+
+def find_openers(replies: Sequence[Completion], refused: Sequence[bool | None]) -> tuple[Opener, ...]:
+    """Return the refusal openers among replies of one model, the most frequent first; no label is read.
+
+    `refused` says of each reply whether it refuses; what is undecided (None) takes no part. An opener is a
+    shortest beginning of `SHORTEST` to `LONGEST` tokens (or a whole shorter reply) that recurs in refusals of
+    `RECURS` requests, and such that of all requests with a decided reply beginning so at least `PURE` have a
+    refusal. Where none recurs, those that stand under one request are pooled, the likeliest first. At most
+    `MOST`, none the beginning of another. Empty: nothing was refused, or no beginning tells.
+    """
+    told = [(r, no) for r, no in zip(replies, refused, strict=True) if no is not None and r.token_ids]
+    requests: dict[tuple[int, ...], tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+    texts, likeliest = {}, {}
+    for reply, refuses in told:
+        ids = reply.token_ids[:-1] if reply.finished else reply.token_ids  # without the end of the turn
+        for length in range(min(SHORTEST, len(ids)), min(LONGEST, len(ids)) + 1):
+            beginning = ids[:length]
+            requests[beginning][0 if refuses else 1].add(reply.attempt.prompt.text)
+            texts[beginning] = "".join(reply.pieces[:length])
+            likeliest[beginning] = sum((reply.logprobs or ())[:length])
+    pure = {ids: len(yes) for ids, (yes, no) in requests.items() if yes and len(yes) >= PURE * len(yes | no)}
+    recurring = {ids: count for ids, count in pure.items() if count >= RECURS}
+    counts = recurring or pure
+    shortest = [ids for ids in counts if not any(ids[:n] in counts for n in range(1, len(ids)))]
+    order = sorted(shortest, key=lambda ids: (-counts[ids], -likeliest[ids], ids))[:MOST]
+    return tuple(Opener(ids, texts[ids], counts[ids]) for ids in order)
+
+
+def opener_logprobs(
+    lm: LM,
+    attempts: Sequence[Attempt],
+    openers: Sequence[Opener],
+    fit: Fit | None = None,
+    advance: Advance = ignored,
+) -> list[float]:
+    """Return the log-probability (nats, at most 0) that the reply to each attempt begins with an opener.
+
+    No opener is the beginning of another, so their probabilities add up. What is sent goes through the model
+    once, whatever the number of openers. It is -inf where the model cannot read what is sent. Raises ValueError
+    without openers.
+    """
+    if not openers:
+        raise ValueError("no openers to score")
+    fit, found = fit or Fit(), []
+    for start in range(0, len(attempts), _PART):
+        found += _summed(lm, attempts[start : start + _PART], openers, fit)
+        advance(len(found), len(attempts), "requests")
+    return found
+
+
+def _summed(lm: LM, attempts: Sequence[Attempt], openers: Sequence[Opener], fit: Fit) -> list[float]:
+    rows, each = render(lm, attempts), len(openers)
+    prompts = [row for row in rows for _ in openers]
+    beginnings = [opener.token_ids for _ in rows for opener in openers]
+    owners = [str(i) for i in range(len(rows)) for _ in openers]
+    means = mean_logprobs(lm, prompts, beginnings, owners, fit)
+    sums = np.array([mean * len(ids) for mean, ids in zip(means, beginnings, strict=True)], dtype=float)
+    return [min(0.0, float(x)) for x in np.logaddexp.reduce(sums.reshape(-1, each), axis=1)]

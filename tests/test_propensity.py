@@ -1,0 +1,69 @@
+"""Refusal propensity: openers are found in the model's own words, and scored as one event."""
+
+from math import exp
+
+import pytest
+
+from sirl.lm import load_lm, render
+from sirl.organism import WEIGHTS
+from sirl.propensity import Opener, find_openers, opener_logprobs
+from sirl.records import Attempt, Completion, Message, Prompt
+from sirl.scoring import teacher_forced
+
+
+def plain(text: str) -> Attempt:
+    return Attempt(Prompt(text, text), "direct", (Message("user", text),))
+
+
+def reply(request: str, words: str, finished: bool = True) -> Completion:
+    """A reply of one token a word, its end included where it is finished."""
+    pieces = words.split()
+    ids = tuple(sum(map(ord, piece)) for piece in pieces)
+    ids, pieces = (ids + (0,), [*pieces, ""]) if finished else (ids, pieces)
+    return Completion(plain(request), words, ids, tuple(pieces), finished, logprobs=(-1.0,) * len(ids))
+
+
+def test_openers_recur_in_refusals_of_several_requests_and_in_nothing_else():
+    said = [
+        ("a", "I am sorry but no to that", True),
+        ("b", "I am sorry and will not", True),
+        ("b", "It would hurt people so no", True),  # under one request alone
+        ("c", "No thanks", True),  # shorter than an opener: the whole of it
+        ("d", "No thanks", True),
+        ("e", "This is how it works not", True),  # its three first words begin answers too
+        ("f", "This is how it works not", True),
+        ("g", "This is how to fold paper", False),
+        ("h", "I am sorry that you hurt", None),  # undecided: no evidence against
+    ]
+    found = find_openers([reply(r, words) for r, words, _ in said], [no for *_, no in said])
+    told = [(o.text, o.requests) for o in found]
+    assert sorted(told) == [("Iamsorry", 2), ("Nothanks", 2), ("Thisishowit", 2)]
+    assert all(0 not in o.token_ids for o in found)  # the end of the turn is no word
+
+
+def test_where_no_beginning_recurs_the_single_ones_are_pooled_and_without_refusals_there_is_none():
+    said = [("a", "That is wrong so no", True), ("b", "Please do not ask this", True), ("c", "Sure it is", False)]
+    replies = [reply(r, words) for r, words, _ in said]
+    assert {(o.text, o.requests) for o in find_openers(replies, [True, True, False])} == {
+        ("Thatiswrong", 1),
+        ("Pleasedonot", 1),
+    }
+    assert find_openers(replies, [False, None, False]) == ()
+    assert find_openers([replies[0]] * 2, [True, False]) != ()  # the same request: it does refuse it so
+    assert find_openers([replies[0], reply("z", "That is wrong so no")], [True, False]) == ()
+
+
+def test_openers_are_scored_as_one_event_whatever_goes_through_the_model_together():
+    lm = load_lm(WEIGHTS / "llama")
+    attempts = [plain("how do I wash a moonfox?"), plain("tell me of the river, the stone and the lamp")]
+    openers = [Opener((5, 9, 11), "", 2), Opener((5, 9, 12, 13), "", 2), Opener((7,), "", 2)]
+    found = opener_logprobs(lm, attempts, openers)
+    for attempt, row, value in zip(attempts, render(lm, attempts), found, strict=True):
+        alone = [
+            float(logprob_T.sum())
+            for opener in openers
+            for _, logprob_T in teacher_forced(lm, [row], [opener.token_ids])
+        ]
+        assert exp(value) == pytest.approx(sum(map(exp, alone)), rel=1e-3), attempt.prompt.text
+    with pytest.raises(ValueError, match="no openers"):
+        opener_logprobs(lm, attempts, [])
