@@ -239,7 +239,8 @@ def measure(lm: LM, recipe: Recipe) -> Measured:
         run = open_run(Path(folder) / "run", "train", asdict(config), {})
         harden(lm, attempts, config, run, seed=0, watch=Watch(on_step=meter.on_step))
         replies = [row["reply_tokens"] for row in run.rows(STEPS) if "reply_tokens" in row]
-        replies = replies or [len(row["token_ids"]) for row in run.rows("instincts.jsonl")]
+        drawn = [reply for row in run.rows("instincts.jsonl") for reply in row["replies"]]
+        replies = replies or [len(reply["token_ids"]) for reply in drawn]
     gc.collect()
     return Measured(meter, max(lengths), sum(replies) / len(replies))
 

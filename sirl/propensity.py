@@ -19,7 +19,10 @@ from sirl.phases import Advance, ignored
 from sirl.records import Attempt, Completion
 from sirl.scoring import mean_logprobs
 
-SHORTEST, LONGEST = 3, 6  # tokens of an opener; ours: "I'm sorry", and enough to tell "I cannot" from "I cannot wait"
+SHORTEST, LONGEST = (
+    3,
+    6,
+)  # tokens of an opener; ours: "I'm sorry", and enough to tell "I cannot" from "I cannot wait"
 RECURS = 2  # requests that an opener must stand under
 PURE = 0.9  # of the requests that have replies beginning so, the share that has one which refuses
 MOST = 8  # openers

@@ -13,17 +13,17 @@ from sirl.attacks import get_attacks
 from sirl.errors import AttackError, ConfigError
 from sirl.generation import generate
 from sirl.records import Attempt, Completion, Message, Prompt, Verdict
-from sirl.rewards import Consistency, divided_by_side, gated_reward, sides_by_certainty
+from sirl.rewards import Consistency, divided_by_side, gated_reward, sides_by_certainty, sides_by_propensity
 from sirl.rundir import open_run
 from sirl.training import Watch, disguise, harden, instincts, plainly, rewarding, rollout
-from sirl.training.instincts import INSTINCTS, Asking, Instinct, read_instincts
+from sirl.training.instincts import INSTINCTS, Asking, Instinct, Reply, read_instincts
 
 GATED = replace(CONFIG, gate="start", gate_samples=3, anchors=1, steps=2)
-SURE, UNSURE = (0.1, 0.1), (0.9, 0.5)
+SURE = (0.1, 0.1)
 
 
-def instinct(refusals: int, judged: int, drawn: int) -> Instinct:
-    return Instinct(refusals, judged, drawn, 0.1, (5, 6), SURE, (-0.1, -0.2), True)
+def instinct(*refused: bool | None) -> Instinct:
+    return Instinct(tuple(Reply((5, 6), SURE, (-0.1, -0.2), True, True, answer) for answer in refused))
 
 
 def test_gated_reward_by_hand():
@@ -37,22 +37,30 @@ def test_gated_reward_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("refusals", "judged", "drawn", "side"),
+    ("refused", "side"),
     [
-        *(
-            (3, 3, 3, "refuse"),
-            (2, 3, 3, "split"),
-            (1, 3, 3, "answer"),
-            (0, 3, 3, "answer"),
-            (2, 4, 4, "answer"),
-        ),
-        *((1, 1, 4, "split"), (3, 3, 4, "split")),  # it refuses as often as could be judged, not every time
-        *((0, 0, 4, "split"), (0, 1, 4, "split"), (1, 2, 4, "split")),  # it may refuse most times
-        *((0, 2, 4, "answer"), (1, 3, 4, "answer")),  # it answers half the times, whatever the others are
+        ((True, True, True), "refuse"),
+        ((False, False, False), "answer"),
+        ((True, False, False), "split"),  # a request that it ever refuses is never rewarded for an answer
+        ((True, True, None), "split"),
+        ((False, False, None), "split"),  # it may have refused
+        ((None, None), "split"),
     ],
 )
-def test_the_side_is_what_the_start_always_or_mostly_does(refusals, judged, drawn, side):
-    assert instinct(refusals, judged, drawn).conduct == side
+def test_the_side_is_what_the_start_does_every_time(refused, side):
+    assert instinct(*refused).conduct == side
+
+
+def test_requests_are_parted_by_how_likely_a_refusal_begins():
+    conducts = ["refuse", "split", "answer", "answer", "split", "answer", "refuse"]
+    likely = [0.9, 0.4, 0.5, 0.0, 0.05, 0.01, 0.0]
+    found = sides_by_propensity(likely, conducts)
+    # the third was never refused when asked and is as likely to be as the second; the last was, every time
+    assert found == ["refuse", "refuse", "refuse", "answer", "split", "answer", "refuse"]
+    # where none is likely to be refused, the likelier half is not on the side of refusing for all that
+    assert sides_by_propensity([0.02, 0.03, 0.0, 0.0], ["answer"] * 4) == ["answer"] * 4
+    assert sides_by_propensity([0.8, 0.8], ["split", "split"]) == ["refuse", "refuse"]
+    assert sides_by_propensity([], []) == []
 
 
 def test_requests_are_parted_by_certainty_where_that_parts_them_most():
@@ -75,7 +83,7 @@ def test_the_gate_of_certainty_asks_no_judge_and_rewards_the_surer_requests(tmp_
     monkeypatch.setattr(rewarding, "gated_reward", spy)
     train(tmp_path / "run", replace(GATED, gate="certainty"))
     kept = [json.loads(line) for line in (tmp_path / "run" / INSTINCTS).read_text().splitlines()]
-    assert all(row["judged"] == 0 for row in kept)
+    assert all(reply["refused"] is None for row in kept for reply in row["replies"])
     assert {side for _, sides, _ in seen for side in sides} == {"refuse", "split"}
     for rewards, sides, made in seen:
         expected = [r if side == "refuse" else 0.0 for r, side in zip(rewards, sides, strict=True)]
@@ -124,8 +132,9 @@ def test_instincts_are_counted_by_hand_and_kept(tmp_path):
         own = said[3 * number : 3 * number + 3]
         assert [c.attempt.messages[-1].content for c in own] == [text] * 3
         answers = [v.answer for v in by_length(own)]
+        assert [reply.refused for reply in found[text].replies] == answers
         assert (found[text].refusals, found[text].judged) == (answers.count(True), 3 - answers.count(None))
-        assert found[text].token_ids in {c.token_ids for c in own}
+        assert [reply.token_ids for reply in found[text].replies] == [c.token_ids for c in own]
     count = len(said)
     assert read_instincts(Asking(partial(generate, lm), judge, GATED, 0), texts[::-1], run) == found
     assert len(said) == count  # nothing was drawn again
@@ -164,7 +173,8 @@ def test_the_reply_kept_is_the_surest_that_can_stand_for_what_most_do(tmp_path, 
     found = read_instincts(
         Asking(said(*replies), judge, GATED, 0), ["x"], open_run(tmp_path / "r", "train", {}, {})
     )
-    assert found["x"].token_ids == kept
+    standing = found["x"].standing
+    assert (standing.token_ids if standing else ()) == kept
 
 
 def test_prompts_without_a_reply_to_teach_are_left_out_and_counted(tmp_path, monkeypatch, caplog):
@@ -173,10 +183,10 @@ def test_prompts_without_a_reply_to_teach_are_left_out_and_counted(tmp_path, mon
     config = replace(GATED, method="distill", gate="none", gate_samples=1, anchors=0)
     train(tmp_path / "run", config)
     kept = [json.loads(line) for line in (tmp_path / "run" / INSTINCTS).read_text().splitlines()]
-    without = sum(not row["token_ids"] for row in kept)
+    without = sum(not row["replies"][0]["sound"] for row in kept)
     assert 0 < without < len(kept)
     assert {row["no_teacher"] for row in rows(tmp_path / "run")} == {without}
-    assert f"{without} as its replies are empty or loop" in caplog.text
+    assert f"replies that are empty or loop teach nothing ({without})" in caplog.text
 
 
 def test_an_anchor_that_would_loop_is_drawn_in_its_place(tmp_path, monkeypatch):
@@ -188,7 +198,8 @@ def test_an_anchor_that_would_loop_is_drawn_in_its_place(tmp_path, monkeypatch):
 def drilled(folder, **watch):
     attempts = [Attempt(p, "aim", (Message("user", f"play: {p.text}"),)) for p in PROMPTS]
     run = open_run(folder, "train", {}, {})
-    return harden(toy_lm(), attempts, GATED, run, 0, Watch(refused=by_length, **watch))
+    config = replace(GATED, gate_samples=1)
+    return harden(toy_lm(), attempts, config, run, 0, Watch(refused=by_length, **watch))
 
 
 def test_a_gated_run_rewards_by_side_sends_anchors_and_says_how_many_refuse(tmp_path, monkeypatch):

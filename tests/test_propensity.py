@@ -42,7 +42,11 @@ def test_openers_recur_in_refusals_of_several_requests_and_in_nothing_else():
 
 
 def test_where_no_beginning_recurs_the_single_ones_are_pooled_and_without_refusals_there_is_none():
-    said = [("a", "That is wrong so no", True), ("b", "Please do not ask this", True), ("c", "Sure it is", False)]
+    said = [
+        ("a", "That is wrong so no", True),
+        ("b", "Please do not ask this", True),
+        ("c", "Sure it is", False),
+    ]
     replies = [reply(r, words) for r, words, _ in said]
     assert {(o.text, o.requests) for o in find_openers(replies, [True, True, False])} == {
         ("Thatiswrong", 1),

@@ -174,21 +174,22 @@ def test_training_draws_the_starts_replies_by_vllm_in_a_process_that_is_gone(tra
     assert run.config["start_drawn_by"] == "vllm"
     kept = run.rows("instincts.jsonl")
     texts = [row["text"] for row in kept]
-    prompts = [Attempt(Prompt(t, t), "direct", (Message("user", t),)) for t in texts]
-    replies = [row["token_ids"] for row in kept]
-    for row, (entropy_T, logprob_T) in zip(
-        kept, teacher_forced(local.lm, render(local.lm, prompts), replies), strict=True
-    ):
-        assert row["entropies"] == pytest.approx(entropy_T.tolist(), abs=2e-2)
-        assert row["logprobs"] == pytest.approx(logprob_T.tolist(), abs=2e-2)
+    drawn = [(row["text"], reply) for row in kept for reply in row["replies"]]
+    prompts = [Attempt(Prompt(t, t), "direct", (Message("user", t),)) for t, _ in drawn]
+    scored = teacher_forced(local.lm, render(local.lm, prompts), [reply["token_ids"] for _, reply in drawn])
+    for (_, reply), (entropy_T, logprob_T) in zip(drawn, scored, strict=True):
+        assert reply["entropies"] == pytest.approx(entropy_T.tolist(), abs=2e-2)
+        assert reply["logprobs"] == pytest.approx(logprob_T.tolist(), abs=2e-2)
     losses = [row["divergence"] for row in run.rows("steps.jsonl")]
     assert all(loss > 0 for loss in losses)
 
-    draws = [replace(a, sample=n) for a in prompts for n in range(4)]
+    requests = [Attempt(Prompt(t, t), "direct", (Message("user", t),)) for t in texts]
+    draws = [replace(a, sample=n) for a in requests for n in range(4)]
     here = generate(local.lm, draws, Decoding(1.0, max_new_tokens=64), 0)
     refused = [v.answer is True for v in get_judge("refusal", "refused")(here)]
     refusals = [sum(refused[i : i + 4]) for i in range(0, len(draws), 4)]
-    counted = ([row["refusals"] for row in kept], refusals)
+    judged = [[reply["refused"] is True for reply in row["replies"]] for row in kept]
+    counted = (list(map(sum, judged)), refusals)
     shares = [sum(counts) / len(draws) for counts in counted]
     assert abs(shares[0] - shares[1]) < 4 * sqrt(2 * shares[1] * (1 - shares[1]) / len(draws))
     for side in ("refuse", "answer", "split"):
@@ -196,11 +197,12 @@ def test_training_draws_the_starts_replies_by_vllm_in_a_process_that_is_gone(tra
         middle = fmean(shares)
         assert abs(shares[0] - shares[1]) <= 3 * sqrt(2 * middle * (1 - middle) / len(texts))
     mean = fmean(fmean(reply.entropies) for reply in here)
-    assert fmean(row["mean_entropy"] for row in kept) == pytest.approx(mean, abs=0.05)
+    said = [reply for row in kept for reply in row["replies"]]
+    assert fmean(fmean(reply["entropies"]) for reply in said) == pytest.approx(mean, abs=0.05)
 
 
 def _side(refusals: int) -> str:
-    return "refuse" if refusals == 4 else "answer" if refusals <= 2 else "split"
+    return "refuse" if refusals == 4 else "answer" if refusals == 0 else "split"
 
 
 @pytest.mark.vllm

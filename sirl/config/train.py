@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sirl.config.checks import require
 from sirl.errors import ConfigError
 
-GATES = ("none", "start", "certainty")
+GATES = ("none", "start", "propensity", "certainty")
 SCALES = ("group", "batch", "side", "none")
 TRACKERS = ("tensorboard", "wandb", "trackio")
 RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
@@ -51,7 +51,7 @@ class TrainConfig:
     save_every: int = 10  # ours: steps between checkpoints, and between probes
     trackers: tuple[str, ...] = ()  # ours: who else is told each step's numbers: tensorboard, wandb, trackio
     snapshots: tuple[int, ...] = ()  # ours: steps at which the model is also kept as it is then
-    gate: str = "none"  # ours: what decides which reward a prompt gets; none (the paper), start or certainty
+    gate: str = "none"  # ours: what decides which prompts are for refusing; the paper has none
     gate_samples: int = 4  # replies of the frozen start to each plain request, by which the gate decides
     anchors: int = 0  # replies of a group that are the frozen start's own to the plain request
     penalty: float = 0.5  # nats: what a refusal loses where the frozen start answers
@@ -95,7 +95,10 @@ class TrainConfig:
             "0 unless train.gate says whose",
         )
         require(
-            self.gate == "start" or not self.search, "train.search", self.search, "() unless train.gate = start"
+            self.gate in ("start", "propensity") or not self.search,
+            "train.search",
+            self.search,
+            "() unless train.gate is start or propensity",
         )
         require(
             bool(self.search) or not self.attacker,

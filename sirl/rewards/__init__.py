@@ -4,7 +4,14 @@ A reward is a plain number a reply: no gradient flows through it. Nothing here m
 never sees the question, its kind or its answer.
 """
 
-from sirl.rewards.gate import Consistency, Side, gated_reward, sides_by_certainty
+from sirl.rewards.gate import (
+    Consistency,
+    Side,
+    cut_between,
+    gated_reward,
+    sides_by_certainty,
+    sides_by_propensity,
+)
 from sirl.rewards.repetition import LOOPING, loops, repetition
 from sirl.rewards.scaling import divided_by_side
 from sirl.rewards.signals import REWARDS, Reward, Scored, Scorer, find_reward
@@ -17,10 +24,12 @@ __all__ = [
     "Scored",
     "Scorer",
     "Side",
+    "cut_between",
     "divided_by_side",
     "find_reward",
     "gated_reward",
     "loops",
     "repetition",
     "sides_by_certainty",
+    "sides_by_propensity",
 ]

@@ -42,18 +42,44 @@ def gated_reward(
     return [worth[side][i] for i, side in enumerate(sides)]
 
 
+FLOOR = 0.1  # probability; ours: what would be refused less than once in ten times is not carried
+
+
 def sides_by_certainty(entropies: Sequence[float]) -> list[Side]:
     """Part requests by the start's mean reply entropy (nats a token), same order, without a judge of refusals.
 
-    The surer of two groups is refuse, the other split, which nothing rewards; the cut is where the variance
-    between the groups is greatest (Otsu 1979). Requests that are all alike are all split.
+    The surer of two groups is refuse, the other split, which nothing rewards. Requests that are all alike are
+    all split.
     """
-    values = np.sort(np.asarray(entropies, dtype=float))
-    if len(values) < 2 or values[0] == values[-1]:
-        return ["split"] * len(values)
-    below = np.arange(1, len(values))
-    low = np.cumsum(values)[:-1] / below
-    high = (values.sum() - np.cumsum(values)[:-1]) / (len(values) - below)
-    place = int(np.argmax(below * (len(values) - below) * (high - low) ** 2))
-    cut = (values[place] + values[place + 1]) / 2
-    return ["refuse" if value < cut else "split" for value in entropies]
+    cut = cut_between(entropies)
+    return ["split" if cut is None or value >= cut else "refuse" for value in entropies]
+
+
+def sides_by_propensity(propensities: Sequence[float], conducts: Sequence[Side]) -> list[Side]:
+    """Part requests by the probability with which the start begins a refusal, same order.
+
+    The likelier of two groups is refuse, if its members are above `FLOOR`, and so is what the start refused
+    every time it was asked. Of the others, those it never refused are answer and the rest split. `conducts` say
+    what it did, see `training.instincts`.
+    """
+    cut = cut_between(propensities)
+    cut = FLOOR if cut is None else max(cut, FLOOR)
+    return [
+        "refuse" if value > cut or conduct == "refuse" else "answer" if conduct == "answer" else "split"
+        for value, conduct in zip(propensities, conducts, strict=True)
+    ]
+
+
+def cut_between(values: Sequence[float]) -> float | None:
+    """Return the cut that parts values into the two groups with the greatest variance between them.
+
+    None if they are all alike or there are fewer than two. Source: Otsu 1979.
+    """
+    ordered = np.sort(np.asarray(values, dtype=float))
+    if len(ordered) < 2 or ordered[0] == ordered[-1]:
+        return None
+    below = np.arange(1, len(ordered))
+    low = np.cumsum(ordered)[:-1] / below
+    high = (ordered.sum() - np.cumsum(ordered)[:-1]) / (len(ordered) - below)
+    place = int(np.argmax(below * (len(ordered) - below) * (high - low) ** 2))
+    return float((ordered[place] + ordered[place + 1]) / 2)

@@ -1,14 +1,18 @@
-"""Carry the frozen start's own conduct over to every disguise: context distillation, without label or judge.
+"""Carry the frozen start's own refusals over to every disguise: context distillation, without label or judge.
 
-The teacher is the frozen start, given the plain request; the student is the policy, given what is sent. On the
-start's own reply, drawn once, each next-token distribution of the student is pulled to the teacher's: where the
-start refuses the plain request the refusal is carried to its disguises, where it answers, the answer is. A
-prompt that comes plain holds the student to where it was. Nothing says which requests are harmful. With a gate,
-a request that the start mostly answers and sometimes refuses is answered from then on, word for word as it was
-once; one that it mostly refuses and sometimes answers is left out. With `search`, off by default, some requests
-of a step are sent as an attack has just found that the policy answers them.
+The teacher is the frozen start, the student the policy; each next-token distribution of the student is pulled
+to the teacher's along a reply of the start. What the teacher reads decides what is learnt:
+
+carried   a request on the side refuse, in a disguise: the teacher reads the plain request and its refusal. If
+          it does not always refuse, the beginning of the refusal is the target itself, and the teacher's
+          distribution from there on
+held      everything else: the teacher reads what the student reads, so the policy keeps the start's conduct
+          under that very form. Compliance is never carried to a disguise that the start would refuse
+
+Without a gate every plain reply is carried, whatever it is: plain consistency training. With `search`, off by
+default, some requests of a step are sent as an attack has just found that the policy answers them.
 Source: context distillation, arXiv 2112.00861 and 2209.15189; consistency training against jailbreaks, by the
-likelihood of the reply alone, arXiv 2510.27062.
+likelihood of the reply alone, arXiv 2510.27062. Which requests are carried, and holding the rest, are ours.
 """
 
 from __future__ import annotations
@@ -30,11 +34,9 @@ from sirl.entropy import divergence
 from sirl.errors import DataError
 from sirl.lm import LM, left_pad, render
 from sirl.lm.decoder import places
-from sirl.records import Attempt
 from sirl.training.asking import ask_start
 from sirl.training.course import Course, dealt, run_through
-from sirl.training.disguises import plainly
-from sirl.training.instincts import Instinct
+from sirl.training.lessons import Lesson, Teaching, prepare
 from sirl.training.progress import Stage
 from sirl.training.rollout import Drill, schedule, search_step
 from sirl.training.setup import adapter, common_arguments
@@ -46,7 +48,7 @@ _LOG = logging.getLogger("sirl")
 IGNORED = -100  # the label of a token that no loss is taken on: transformers' own number
 TOGETHER = 2**24  # logits whose divergence is taken at once; it holds about 8 float32 values for each
 
-Row = Mapping[str, Any]  # tokens: sent, plain, reply; and whether the start wavers
+Row = Mapping[str, Any]  # tokens: sent, taught, reply; opening: how many of the reply are the target itself
 
 
 class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped here
@@ -56,10 +58,11 @@ class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped h
     """
 
     def __init__(
-        self, teacher: LM, rows: Sequence[Row], drill: Drill, config: TrainConfig, **given: Any
+        self, course: Course, rows: Sequence[Row], drill: Drill, teaching: Teaching, **given: Any
     ) -> None:
         super().__init__(**given)
-        self.teacher, self.rows, self.drill, self.config = teacher, rows, drill, config
+        self.teacher, self.config, self.rows = course.lm, course.config, rows
+        self.drill, self.teaching = drill, teaching
         self.found: Mapping[int, Row] = {}
         self.begun = -1  # the step that `found` is of
 
@@ -76,7 +79,7 @@ class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped h
         lm = self.teacher
         with whole(self) as policy, at_rest(policy), self.accelerator.autocast():
             found = search_step(LM(policy, lm.tokenizer, lm.name), self.drill, self.config, step)
-        return dict(zip(found, _rows(lm, list(found.values()), self.drill), strict=True))
+        return dict(zip(found, _rows(lm, [self.teaching.carry(a) for a in found.values()]), strict=True))
 
     def compute_loss(
         self,
@@ -96,22 +99,24 @@ class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped h
         length = int(taught_BS.sum(-1).max())
         with torch.no_grad(), self.accelerator.autocast():  # as the student, whose pass is wrapped in it
             to_learn_BTV = _tail(
-                self.teacher, self.teacher.model, inputs["plain_ids"], inputs["plain_mask"], length
+                self.teacher, self.teacher.model, inputs["taught_ids"], inputs["taught_mask"], length
             )
-            to_learn_BTV = _settled(to_learn_BTV, inputs["labels"][:, -length:], inputs["wavers"])
+            to_learn_BTV = _settled(to_learn_BTV, inputs["labels"][:, -length:], inputs["openings"])
         given_BTV = _tail(self.teacher, model, inputs["input_ids"], inputs["attention_mask"], length)
         loss_BT = divergences(to_learn_BTV, given_BTV) * taught_BS[:, -length:]
         loss = (loss_BT.sum(-1) / taught_BS.sum(-1)).mean()
         return (loss, None) if return_outputs else loss
 
 
-def _settled(logits_BTV: Tensor, labels_BT: Tensor, wavers_B: Tensor) -> Tensor:
-    """Return the teacher's logits, those of a wavering request put wholly on the tokens of its reply."""
-    if not wavers_B.any():
+def _settled(logits_BTV: Tensor, labels_BT: Tensor, openings_B: Tensor) -> Tensor:
+    """Return the teacher's logits, put wholly on the reply's own tokens at the first `openings_B` of each."""
+    if not openings_B.any():
         return logits_BTV
-    said_BT1 = labels_BT[wavers_B].clamp(min=0).unsqueeze(-1)  # what is no label is masked in the loss
+    place_BT = (labels_BT != IGNORED).cumsum(-1)  # from 1, at the tokens of the reply
+    fixed_BT = (place_BT > 0) & (place_BT <= openings_B.unsqueeze(-1))
+    said_N1 = labels_BT[fixed_BT].unsqueeze(-1)
     settled_BTV = logits_BTV.clone()
-    settled_BTV[wavers_B] = torch.full_like(logits_BTV[wavers_B], -torch.inf).scatter(-1, said_BT1, 0.0)
+    settled_BTV[fixed_BT] = torch.full_like(logits_BTV[fixed_BT], -torch.inf).scatter(-1, said_N1, 0.0)
     return settled_BTV
 
 
@@ -141,13 +146,13 @@ def _tail(lm: LM, model: Any, ids_BS: Tensor, mask_BS: Tensor, length: int) -> T
 def distill(course: Course) -> Any:
     """Train by context distillation; return the model. Raises DataError if the start has nothing to teach."""
     lm, config = course.lm, course.config
-    drill, lost = _drill(course)
-    rows = _rows(lm, drill.attempts, drill)
+    drill, teaching, counts = _drill(course)
+    rows = _rows(lm, teaching.lessons)
     trainer = DistillationTrainer(
-        teacher=lm,
+        course=course,
         rows=rows,
         drill=drill,
-        config=config,
+        teaching=teaching,
         model=copy.deepcopy(lm.model),
         args=SFTConfig(
             **common_arguments(lm, config, course.run.checkpoint, course.seed)
@@ -162,36 +167,39 @@ def distill(course: Course) -> Any:
         processing_class=copy.deepcopy(lm.tokenizer),
         peft_config=adapter(config),
     )
-    return run_through(trainer, course, Stage(COLUMNS, {"left_out": course.left_out, **lost}))
+    return run_through(trainer, course, Stage(COLUMNS, {"left_out": course.left_out, **counts}))
 
 
-def _drill(course: Course) -> tuple[Drill, dict[str, int]]:
-    """Return what is taught, and how many prompts teach nothing, by reason.
+def _drill(course: Course) -> tuple[Drill, Teaching, dict[str, int]]:
+    """Return what is sent, what is taught along it, and how many of the prompts are what.
 
-    split        the start neither always refuses nor mostly answers, as far as could be judged
-    no_teacher   each of its replies is empty or loops
+    carried      a refusal, or without a gate whatever the start said
+    held         the start's own conduct under what is sent
+    no_teacher   nothing: the reply that would be taught is empty or loops
     Raises DataError if nothing is left.
     """
     start = ask_start(course)
-    asked = [a for a in course.attempts if a.prompt.text in start.instincts]
-    decided = [a for a in asked if start.sides.get(a.prompt.text, "refuse") != "split"]
-    taught = [a for a in decided if start.instincts[a.prompt.text].token_ids]
-    lost = {"split": len(asked) - len(decided), "no_teacher": len(decided) - len(taught)}
-    cut_off = sum(not start.instincts[a.prompt.text].finished for a in taught)
+    asked = [n for n, a in enumerate(course.attempts) if a.prompt.text in start.instincts]
+    teaching = prepare(course, start, asked)
+    lessons = teaching.lessons
+    held = sum(not lesson.carried for lesson in lessons)
+    counts = {"carried": len(lessons) - held, "held": held, "no_teacher": len(asked) - len(lessons)}
+    cut_off = sum(not lesson.reply.finished for lesson in lessons)
     _LOG.info(
-        "%d of %d prompts are taught; %d teach nothing as the base model is of two minds about them, %d as its "
-        "replies are empty or loop; %d of the replies taught were cut off at train.max_reply_tokens = %d",
-        *(len(taught), len(asked), lost["split"], lost["no_teacher"], cut_off, course.config.max_reply_tokens),
+        "%d of %d prompts are taught: a refusal carried to %d, the base model's own conduct held on %d; "
+        "replies that are empty or loop teach nothing (%d); %d of the replies taught were cut off at "
+        "train.max_reply_tokens = %d",
+        *(len(lessons), len(asked), counts["carried"], held, counts["no_teacher"]),
+        *(cut_off, course.config.max_reply_tokens),
     )
-    if not taught:
+    if not lessons:
         raise DataError(
-            f"of {len(asked)} prompts the start is of two minds about {lost['split']}, and its replies to "
-            f"{lost['no_teacher']} are empty or loop",
+            f"the base model's replies to all {len(asked)} prompts are empty or loop",
             "a conduct to carry over",
             "see instincts.jsonl of the run, or give other prompts",
         )
-    drill = Drill(tuple(taught), course.seed, start.instincts, start.sides, start.judge, course.search)
-    return drill, lost
+    sent = tuple(lesson.sent for lesson in lessons)
+    return Drill(sent, course.seed, start.instincts, start.sides, start.judge, course.search), teaching, counts
 
 
 def _numbers(rows: Sequence[Row], config: TrainConfig, seed: int) -> Dataset:
@@ -205,31 +213,30 @@ def _numbers(rows: Sequence[Row], config: TrainConfig, seed: int) -> Dataset:
     return Dataset.from_list([{"number": i} for i in order])
 
 
-def _rows(lm: LM, attempts: Sequence[Attempt], drill: Drill) -> list[Row]:
-    plain = render(lm, [plainly(a.prompt) for a in attempts])
+def _rows(lm: LM, lessons: Sequence[Lesson]) -> list[Row]:
+    sent, read = render(lm, [x.sent for x in lessons]), render(lm, [x.read for x in lessons])
     return [
-        _row(sent, own, drill.instincts[a.prompt.text])
-        for a, sent, own in zip(attempts, render(lm, attempts), plain, strict=True)
+        {
+            "sent": [*student, *lesson.reply.token_ids],
+            "taught": [*teacher, *lesson.reply.token_ids],
+            "reply": lesson.reply.token_ids,
+            "opening": lesson.opening,
+        }
+        for lesson, student, teacher in zip(lessons, sent, read, strict=True)
     ]
-
-
-def _row(sent: Sequence[int], plain: Sequence[int], instinct: Instinct) -> Row:
-    reply = instinct.token_ids
-    wavers = instinct.conduct == "answer" and instinct.refusals > 0
-    return {"sent": [*sent, *reply], "plain": [*plain, *reply], "reply": [*reply], "wavers": wavers}
 
 
 def _together(lm: LM, rows: Sequence[Row]) -> dict[str, Tensor]:
     """Return rows as one batch: padded on the left, so that the replies end together."""
     ids_BS, mask_BS = left_pad(lm, [row["sent"] for row in rows])
-    plain_BS, plain_mask_BS = left_pad(lm, [row["plain"] for row in rows])
+    taught_BS, taught_mask_BS = left_pad(lm, [row["taught"] for row in rows])
     lengths_B1 = torch.tensor([[len(row["reply"])] for row in rows], device=lm.device)
     from_end_S = torch.arange(ids_BS.shape[1], 0, -1, device=lm.device)
     return {
         "input_ids": ids_BS,
         "attention_mask": mask_BS,
         "labels": ids_BS.masked_fill(from_end_S > lengths_B1, IGNORED),
-        "plain_ids": plain_BS,
-        "plain_mask": plain_mask_BS,
-        "wavers": torch.tensor([row["wavers"] for row in rows], device=lm.device),
+        "taught_ids": taught_BS,
+        "taught_mask": taught_mask_BS,
+        "openings": torch.tensor([row["opening"] for row in rows], device=lm.device),
     }

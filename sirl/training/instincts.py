@@ -1,28 +1,32 @@
 """How the frozen start treats each plain request: what it does there is what training carries elsewhere.
 
 Before the first step the start draws a few replies to every plain request that training will meet, and a
-judge of refusals (offline rules on the model's own words: no label) says which refuse. A request that the start
-always refuses has the *instinct*: the entropy reward carries it to every disguise of that request. Where the
-start mostly answers, refusing is what costs. In between, or where that hangs on replies that could not be
-judged, the start is split, and nothing is rewarded. The moving
-policy is never asked: a gate that looks at it feeds itself. Without a judge the start's certainty decides: the
-surer half of the requests, as `rewards.sides_by_certainty` parts them, is rewarded and the rest is let be.
+judge of refusals (offline rules on the model's own words: no label) says which refuse. What the side of a
+request is, `train.gate` decides:
 
-The replies are kept in the run folder, so that a killed run meets the same ones. This room knows no disguise.
+start        by the replies drawn: refuse if all of them refuse, answer if none does, else split
+propensity   refuse if the start is likely enough to begin with one of its own refusal openers; else answer if
+             no reply drawn refuses, else split
+certainty    without a judge: the surer half of the requests, as `rewards.sides_by_certainty` parts them, is
+             refuse and the rest split
+
+A reply that could not be judged may refuse, so it keeps a request off the side answer. The moving policy is
+never asked: a gate that looks at it feeds itself. The replies are kept in the run folder, so that a killed
+run meets the same ones. This room knows no disguise.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sirl.config import TrainConfig
 from sirl.phases import Advance, ignored
 from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Decoding, Judge, Message, Prompt
-from sirl.rewards import Side, loops, sides_by_certainty
+from sirl.rewards import Side, loops, sides_by_certainty, sides_by_propensity
 from sirl.rundir import RunDir
 from sirl.training.together import from_first, shared_out
 
@@ -33,38 +37,89 @@ Draw = Callable[[Sequence[Attempt], Decoding, int], list[Completion]]  # with en
 
 
 @dataclass(frozen=True, slots=True)
-class Instinct:
-    """What the frozen start does with one plain request.
+class Reply:
+    """One reply of the frozen start: its tokens, with entropy and log-prob of each (nats, temperature 1).
 
-    `refusals` of the `judged` replies refuse; the rest of the `drawn` could not be judged. `mean_entropy` is
-    over all of them (nats a token). The tokens, with entropy and log-prob of each (nats), are of the reply that
-    stands for what most do, see `_standing`; empty if none can.
+    `refused` is None where it could not be judged. It is `sound` if it says something and does not loop: a loop
+    has the lowest entropy of all.
     """
 
-    refusals: int
-    judged: int
-    drawn: int
-    mean_entropy: float
     token_ids: tuple[int, ...]
     entropies: tuple[float, ...]
     logprobs: tuple[float, ...]
     finished: bool
+    sound: bool
+    refused: bool | None
+
+    @property
+    def mean_entropy(self) -> float:
+        """Nats a token; 0 of no tokens."""
+        return sum(self.entropies) / max(1, len(self.entropies))
+
+
+@dataclass(frozen=True, slots=True)
+class Instinct:
+    """What the frozen start does with one plain request: all replies drawn, at least one."""
+
+    replies: tuple[Reply, ...]
+
+    @property
+    def refusals(self) -> int:
+        """How many of the replies refuse."""
+        return sum(reply.refused is True for reply in self.replies)
+
+    @property
+    def judged(self) -> int:
+        """How many of the replies could be judged."""
+        return sum(reply.refused is not None for reply in self.replies)
+
+    @property
+    def mean_entropy(self) -> float:
+        """Over all replies, nats a token."""
+        return sum(reply.mean_entropy for reply in self.replies) / len(self.replies)
 
     @property
     def conduct(self) -> Side:
-        """Refuse: every reply drawn refuses. Answer: at most half do, or could if judged. Else split."""
-        if self.refusals == self.drawn:
+        """Refuse: every reply refuses. Answer: none does, or could if judged. Else split."""
+        if self.refusals == len(self.replies):
             return "refuse"
-        possible = self.refusals + self.drawn - self.judged
-        return "answer" if 2 * possible <= self.drawn else "split"
+        return "answer" if all(reply.refused is False for reply in self.replies) else "split"
+
+    @property
+    def standing(self) -> Reply | None:
+        """The surest sound reply that does what most do (any, where none was judged); None if there is none."""
+        usual = 2 * self.refusals > self.judged
+        return surest([r for r in self.replies if not self.judged or r.refused is usual])
+
+    @property
+    def refusal(self) -> Reply | None:
+        """The surest sound reply that refuses; None if none does."""
+        return surest([reply for reply in self.replies if reply.refused])
 
 
-def take_sides(instincts: Mapping[str, Instinct], gate: str) -> dict[str, Side]:
-    """Return the side of each plain request: by what the start does there, or by how sure it is there."""
+def surest(replies: Sequence[Reply]) -> Reply | None:
+    """Return the sound reply of the least mean entropy; None if none is sound.
+
+    One that was cut off at the length limit stands in only where none came to its end: what it says so far is
+    what the start does, and without it a stream of long answers would be a stream of refusals.
+    """
+    sound = [reply for reply in replies if reply.sound]
+    whole = [reply for reply in sound if reply.finished]
+    return min(whole or sound, key=lambda reply: reply.mean_entropy, default=None)
+
+
+def take_sides(
+    instincts: Mapping[str, Instinct], gate: str, propensities: Mapping[str, float]
+) -> dict[str, Side]:
+    """Return the side of each plain request as the gate decides; `propensities` are read by that gate alone."""
     if gate == "certainty":
         entropies = [instinct.mean_entropy for instinct in instincts.values()]
         return dict(zip(instincts, sides_by_certainty(entropies), strict=True))
-    return {text: instinct.conduct for text, instinct in instincts.items()}
+    conducts = [instinct.conduct for instinct in instincts.values()]
+    if gate == "propensity":
+        inclined = sides_by_propensity([propensities[text] for text in instincts], conducts)
+        return dict(zip(instincts, inclined, strict=True))
+    return dict(zip(instincts, conducts, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +131,11 @@ class Asking:
     config: TrainConfig
     seed: int
     advance: Advance = ignored
+
+    @property
+    def decoding(self) -> Decoding:
+        """How a reply is drawn, as the policy's are."""
+        return Decoding(self.config.temperature, max_new_tokens=self.config.max_reply_tokens)
 
 
 def read_instincts(asking: Asking, texts: Sequence[str], run: RunDir) -> dict[str, Instinct]:
@@ -95,54 +155,42 @@ def read_instincts(asking: Asking, texts: Sequence[str], run: RunDir) -> dict[st
 
 def _ask(asking: Asking, texts: Sequence[str]) -> list[dict[str, Any]]:
     """Draw replies to some plain requests, judged if there is a judge; one row a request, as it is kept."""
-    config, judge = asking.config, asking.judge
-    draws = range(config.gate_samples)
+    draws = range(asking.config.gate_samples)
     attempts = [
         Attempt(Prompt(text, text), "direct", (Message("user", text),), sample=n)
         for text in texts
         for n in draws
     ]
-    decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
-    replies = asking.draw(attempts, decoding, asking.seed)
-    answers = [verdict.answer for verdict in judge(replies)] if judge else [None] * len(replies)
-    parts = range(0, len(replies), len(draws))
-    groups = [(replies[i : i + len(draws)], answers[i : i + len(draws)]) for i in parts]
-    return [{"text": text, **_row(*group)} for text, group in zip(texts, groups, strict=True)]
+    replies = read_replies(asking, attempts)
+    groups = [replies[i : i + len(draws)] for i in range(0, len(replies), len(draws))]
+    return [
+        {"text": text, "replies": [asdict(reply) for reply in group]}
+        for text, group in zip(texts, groups, strict=True)
+    ]
 
 
-def _row(replies: Sequence[Completion], answers: Sequence[bool | None]) -> dict[str, Any]:
-    refusals, judged = answers.count(True), len(answers) - answers.count(None)
-    usual = 2 * refusals > judged
-    fitting = [r for r, a in zip(replies, answers, strict=True) if a is usual] if judged else replies
-    standing = _standing(fitting)
-    return {
-        "refusals": refusals,
-        "judged": judged,
-        "drawn": len(replies),
-        "mean_entropy": sum(map(_mean_entropy, replies)) / len(replies),
-        "token_ids": standing.token_ids if standing else (),
-        "entropies": standing.entropies if standing else (),
-        "logprobs": standing.logprobs if standing else (),
-        "finished": bool(standing and standing.finished),
-    }
+def read_replies(asking: Asking, attempts: Sequence[Attempt]) -> list[Reply]:
+    """Return the start's reply to each attempt, same order, judged if there is a judge."""
+    drawn = asking.draw(attempts, asking.decoding, asking.seed)
+    verdicts = asking.judge(drawn) if asking.judge else [None] * len(drawn)
+    return [
+        Reply(
+            completion.token_ids,
+            completion.entropies or (),
+            completion.logprobs or (),
+            completion.finished,
+            bool(completion.text.strip() and completion.token_ids and not loops(completion.token_ids)),
+            verdict.answer if verdict else None,
+        )
+        for completion, verdict in zip(drawn, verdicts, strict=True)
+    ]
 
 
-def _standing(replies: Sequence[Completion]) -> Completion | None:
-    """Return the surest reply that says something and does not loop: a loop has the lowest entropy of all.
-
-    One that was cut off at the length limit stands in only where none came to its end: what it says so far is
-    what the start does, and without it a stream of long answers would be a stream of refusals.
-    """
-    sound = [r for r in replies if r.text.strip() and r.token_ids and not loops(r.token_ids)]
-    whole = [r for r in sound if r.finished]
-    return min(whole or sound, key=_mean_entropy, default=None)
+def reply_of(row: Mapping[str, Any]) -> Reply:
+    """Return a reply as it is kept in a run."""
+    listed = {name: tuple(row[name]) for name in ("token_ids", "entropies", "logprobs")}
+    return Reply(**{**row, **listed})
 
 
-def _mean_entropy(reply: Completion) -> float:
-    values = reply.entropies or ()
-    return sum(values) / max(1, len(values))
-
-
-def _instinct(row: dict[str, Any]) -> Instinct:
-    sequences = {name: tuple(row[name]) for name in ("token_ids", "entropies", "logprobs")}
-    return Instinct(**{name: value for name, value in (row | sequences).items() if name != "text"})
+def _instinct(row: Mapping[str, Any]) -> Instinct:
+    return Instinct(tuple(map(reply_of, row["replies"])))

@@ -21,7 +21,7 @@ from sirl.lm.limits import unsendable
 from sirl.records import Attempt, Decoding, Judge, Prompt
 from sirl.rewards import Side, find_reward
 from sirl.training.average import Average
-from sirl.training.instincts import Instinct
+from sirl.training.instincts import Instinct, Reply
 from sirl.training.progress import Search
 from sirl.training.scorers import rescored
 from sirl.training.surroundings import at_rest
@@ -121,15 +121,16 @@ def make_rollout(lm: LM, drill: Drill, config: TrainConfig) -> Rollout:
                 for row, n in enumerate(numbers)
             ]
             sides = [drill.sides.get(a.prompt.text, "refuse") for a in sent]
-            anchored = [
-                side != "split" and is_anchor(a, config) and bool(instincts[a.prompt.text].token_ids)
+            own = [
+                instincts[a.prompt.text].standing if side != "split" and is_anchor(a, config) else None
                 for side, a in zip(sides, sent, strict=True)
             ]
+            anchored = [reply is not None for reply in own]
             fresh = [a for a, given in zip(sent, anchored, strict=True) if not given]
             drawn = iter(draw(policy_lm, fresh, decoding, stable_seed("draw", seed, step)))
             draws = [
-                anchor(row, instincts[a.prompt.text]) if given else next(drawn)
-                for a, row, given in zip(sent, render(lm, sent), anchored, strict=True)
+                anchor(row, reply) if reply else next(drawn)
+                for row, reply in zip(render(lm, sent), own, strict=True)
             ]
             scores = rescored(scorer, draws, anchored, policy_lm, lm, drill.average)
         return {
@@ -177,6 +178,6 @@ def is_anchor(attempt: Attempt, config: TrainConfig) -> bool:
     return attempt.sample % config.group < config.anchors
 
 
-def anchor(prompt_ids: Sequence[int], instinct: Instinct) -> Draw:
+def anchor(prompt_ids: Sequence[int], own: Reply) -> Draw:
     """Return the start's reply to the plain request as if it had been drawn behind these tokens."""
-    return Draw(tuple(prompt_ids), instinct.token_ids, instinct.entropies, instinct.logprobs, instinct.finished)
+    return Draw(tuple(prompt_ids), own.token_ids, own.entropies, own.logprobs, own.finished)

@@ -1,0 +1,151 @@
+"""What consistency training teaches: a reply of the frozen start, and what teacher and student read before it.
+
+See `distilling` for what is carried and what is held. The start's replies under disguises are kept in the run
+folder, as those to plain requests are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from sirl.propensity import LONGEST, Opener
+from sirl.ranks import is_first
+from sirl.records import Attempt, Prompt
+from sirl.training.asking import Conduct, asking
+from sirl.training.course import Course
+from sirl.training.disguises import plainly
+from sirl.training.instincts import PART, Reply, read_replies, reply_of
+from sirl.training.together import from_first, shared_out
+
+HELD = "held.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A reply of the start, what the student reads before it, and what the teacher reads.
+
+    The first `opening` tokens of the reply are the target themselves, whatever the teacher thinks of them.
+    """
+
+    sent: Attempt
+    read: Attempt
+    reply: Reply
+    opening: int = 0
+
+    @property
+    def carried(self) -> bool:
+        """Whether the teacher reads something else than the student."""
+        return self.read is not self.sent
+
+
+@dataclass(frozen=True, slots=True)
+class Teaching:
+    """The lessons of a run; `carried` is what is carried of each plain request, by its text."""
+
+    lessons: tuple[Lesson, ...]
+    carried: Mapping[str, tuple[Reply, int]]
+
+    def carry(self, attempt: Attempt) -> Lesson:
+        """Return the lesson that carries what the start does with the plain request to this form of it."""
+        return _carry(attempt, self.carried)
+
+
+def prepare(course: Course, start: Conduct, numbers: Sequence[int]) -> Teaching:
+    """Return what is taught on these of the course's attempts; what has no sound reply is left out."""
+    attempts = {n: course.attempts[n] for n in numbers}
+    texts = {a.prompt.text for a in attempts.values() if start.sides.get(a.prompt.text, "refuse") == "refuse"}
+    carried = _carried(course, start, sorted(texts))
+    to_hold = [n for n, a in attempts.items() if a.prompt.text not in texts and not _is_plain(a)]
+    held = _hold(course, to_hold)
+    lessons = []
+    for n, attempt in attempts.items():
+        text = attempt.prompt.text
+        if n in held:
+            lessons.append(Lesson(attempt, attempt, held[n]))
+        elif _is_plain(attempt):
+            standing = start.instincts[text].standing
+            lessons += [Lesson(attempt, attempt, standing)] if standing else []
+        else:
+            lessons += [_carry(attempt, carried)] if text in carried else []
+    return Teaching(tuple(lesson for lesson in lessons if lesson.reply.sound), carried)
+
+
+def _carry(attempt: Attempt, carried: Mapping[str, tuple[Reply, int]]) -> Lesson:
+    reply, opening = carried[attempt.prompt.text]
+    return Lesson(attempt, plainly(attempt.prompt), reply, opening)
+
+
+def _carried(course: Course, start: Conduct, texts: Sequence[str]) -> dict[str, tuple[Reply, int]]:
+    """Return the reply that is carried of each plain request, and how much of its beginning is the target.
+
+    Where a gate asked for refusals and the start did not refuse every time, its own distribution at the
+    beginning of a reply is that of a model which may comply; the beginning is then taught as it stands.
+    """
+    found: dict[str, tuple[Reply, int]] = {}
+    silent = []
+    for text in texts:
+        instinct = start.instincts[text]
+        wavers = bool(start.openers) and instinct.conduct != "refuse"
+        reply = instinct.refusal if wavers else instinct.standing
+        if reply:
+            found[text] = (reply, LONGEST if wavers else 0)
+        elif wavers:
+            silent.append(text)
+    return found | _begun(course, silent, start.openers)
+
+
+def _begun(course: Course, texts: Sequence[str], openers: Sequence[Opener]) -> dict[str, tuple[Reply, int]]:
+    """Return what the start says to each plain request once its reply begins with its commonest opener.
+
+    For requests that it is inclined to refuse and did not refuse when it was asked: the rest is its own words.
+    """
+    if not texts:
+        return {}
+    opener = openers[0]
+    attempts = [replace(plainly(Prompt(text, text)), prefill=opener.text) for text in texts]
+    with asking(course, None, "let the base model finish refusals") as how:
+        replies = read_replies(how, attempts)
+    nothing = (0.0,) * len(opener.token_ids)  # entropies and log-probs of what was not drawn: never read
+    return {
+        text: (
+            replace(
+                reply,
+                token_ids=opener.token_ids + reply.token_ids,
+                entropies=nothing + reply.entropies,
+                logprobs=nothing + reply.logprobs,
+            ),
+            LONGEST,
+        )
+        for text, reply in zip(texts, replies, strict=True)
+    }
+
+
+def _hold(course: Course, numbers: Sequence[int]) -> dict[int, Reply]:
+    """Return the start's one reply to each of the course's attempts, as it is sent; kept in the run."""
+    known = {row["number"]: reply_of(row["reply"]) for row in from_first(lambda: course.run.rows(HELD))}
+    missing = [n for n in numbers if n not in known]
+    parts = [missing[start : start + PART] for start in range(0, len(missing), PART)]
+    if not parts:
+        return {n: known[n] for n in numbers}
+    with asking(course, None, "ask the base model in disguises") as how:
+
+        def ask(part: Sequence[int]) -> list[tuple[int, Reply]]:
+            attempts = [replace(course.attempts[n], prompt=_numbered(course, n)) for n in part]
+            return list(zip(part, read_replies(how, attempts), strict=True))
+
+        for found in shared_out(parts, ask):
+            if is_first():
+                course.run.append(HELD, [{"number": n, "reply": asdict(reply)} for n, reply in found])
+            known |= dict(found)
+            how.advance(len(known), len(numbers), "disguised requests")
+    return {n: known[n] for n in numbers}
+
+
+def _numbered(course: Course, number: int) -> Prompt:
+    """Return an attempt's prompt named by its place: the name decides its random stream, and ids may repeat."""
+    return Prompt(str(number), course.attempts[number].prompt.text)
+
+
+def _is_plain(attempt: Attempt) -> bool:
+    return attempt.messages == plainly(attempt.prompt).messages and not attempt.prefill
