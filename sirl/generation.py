@@ -11,6 +11,7 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from torch import Tensor
 from sirl.entropy import token_entropy, token_logprob
 from sirl.errors import DataError
 from sirl.lm import LM, left_pad, pieces, render, reply_text
+from sirl.lm.abilities import abilities
+from sirl.lm.decoder import Decoder
 from sirl.lm.limits import unsendable
 from sirl.lm.passes import batches, decode_from, inputs
 from sirl.records import Attempt, Completion, Decoding, Rows
@@ -106,15 +109,14 @@ def _stream(seed: int, attempt: Attempt, length: int) -> np.ndarray:
 def _draw_batch(
     lm: LM, rows: Sequence[Sequence[int]], plan: Decoding, uniforms_BT: np.ndarray, attempts: Sequence[Attempt]
 ) -> list[Draw]:
-    ids_BS, mask_BS = left_pad(lm, rows)
-    decoder = decode_from(lm, inputs(lm, ids_BS, attempts), mask_BS)
+    decoder, logits_BV = _read(lm, rows, attempts)
     stops = torch.tensor(lm.stop_ids, device=lm.device)
     alive_B = torch.arange(len(rows), device=lm.device)  # which of the first rows each row still going is
     room_B = torch.tensor([min(plan.max_new_tokens, _room(lm, row)) for row in rows], device=lm.device)
     tokens, entropies, logprobs, owners = [], [], [], []
     uniforms_TB = torch.from_numpy(uniforms_BT.T).to(lm.device)
     for step in range(plan.max_new_tokens):
-        logits_BV = decoder.logits()
+        logits_BV = decoder.logits() if step else logits_BV
         token_B = pick(logits_BV, plan, uniforms_TB[step, alive_B])
         tokens.append(token_B)
         entropies.append(token_entropy(logits_BV))
@@ -129,6 +131,26 @@ def _draw_batch(
             alive_B, token_B = alive_B[chosen], token_B[chosen]
         decoder.feed(token_B)
     return _gather(rows, [tokens, entropies, logprobs], torch.cat(owners).tolist(), set(lm.stop_ids))
+
+
+def _read(lm: LM, rows: Sequence[Sequence[int]], attempts: Sequence[Attempt]) -> tuple[Decoder, Tensor]:
+    """Return the decoder behind the prompts, and the logits_BV of the first tokens.
+
+    Rows that say the same, as the draws of a group do, are read once.
+    """
+    said: list[Any] = [(tuple(row), attempt.soft) for row, attempt in zip(rows, attempts, strict=True)]
+    keys = said if abilities(lm).drops else range(len(rows))
+    place = {key: number for number, key in enumerate(dict.fromkeys(keys))}  # of what is read
+    place_B = [place[key] for key in keys]
+    read = [place_B.index(number) for number in range(len(place))]  # the first row that says it
+    ids_BS, mask_BS = left_pad(lm, [rows[i] for i in read])
+    decoder = decode_from(lm, inputs(lm, ids_BS, [attempts[i] for i in read]), mask_BS)
+    logits_BV = decoder.logits()
+    if len(read) < len(rows):
+        copies_B = torch.tensor(place_B, device=lm.device)
+        decoder.keep(copies_B)
+        logits_BV = logits_BV[copies_B]
+    return decoder, logits_BV
 
 
 def _room(lm: LM, row: Sequence[int]) -> int:

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import attempts, random_lm
 
+from sirl import generation
 from sirl.entropy import token_entropy
 from sirl.generation import draw, generate, pick
 from sirl.lm import render
@@ -162,3 +165,16 @@ def test_half_precision_gives_the_entropy_of_a_head_in_float32(how):
     assert rounded_SV.dtype == torch.bfloat16  # the head is as it was
     assert entropy_T.tolist() == pytest.approx(exact.tolist(), abs=1e-5)
     assert float((rounded - exact).abs().max()) > 1e-3
+
+
+def test_draws_that_say_the_same_are_read_once_and_are_those_drawn_alone(lm, monkeypatch):
+    read = []
+    real = generation.left_pad
+    monkeypatch.setattr(generation, "left_pad", lambda lm, rows: read.append(len(rows)) or real(lm, rows))
+    asked = [replace(a, sample=n) for n in range(3) for a in attempts(["b", "a", "how?"])]
+    together = generate(lm, asked, SAMPLED, seed=3)
+    assert read == [3]
+    alone = [generate(lm, [attempt], SAMPLED, seed=3)[0] for attempt in asked]
+    assert [c.token_ids for c in together] == [c.token_ids for c in alone]
+    for a, b in zip(together, alone, strict=True):
+        assert a.entropies == pytest.approx(b.entropies, abs=1e-4)

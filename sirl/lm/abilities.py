@@ -170,18 +170,21 @@ def _in_this_way(
 def _step_by_step(
     lm: LM, rows: Sequence[Sequence[int]], truths: Sequence[Tensor], can: Abilities
 ) -> list[tuple[Tensor, Tensor]]:
-    """Return the same, of the last tokens of each row, fed one by one; all but the first row end half-way."""
+    """Return the same, of the last tokens of each row, fed one by one.
+
+    Half-way all but the first row end; where rows may leave the cache, the first goes on twice, its copy counts.
+    """
     prompts = [row[:-_STEPS] for row in rows]
     ids_BS, mask_BS = left_pad(lm, prompts)
     decoder = Decoder(lm, {"input_ids": ids_BS}, mask_BS, can)
     found: list[list[Tensor]] = [[] for _ in rows]
     alive = list(range(len(rows)))
     for step in range(_STEPS):
-        for i, logits_V in zip(alive, decoder.logits(), strict=True):
+        for i, logits_V in dict(zip(alive, decoder.logits(), strict=True)).items():
             found[i].append(logits_V)
         if step == _STEPS // 2:
-            decoder.keep(torch.tensor([0], device=lm.device))
-            alive = [0]
+            alive = [0, 0] if can.drops else [0]
+            decoder.keep(torch.tensor(alive, device=lm.device))
         decoder.feed(torch.tensor([rows[i][len(prompts[i]) + step] for i in alive], device=lm.device))
     starts = [len(prompt) - 1 for prompt in prompts]
     return [

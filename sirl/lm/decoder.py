@@ -27,7 +27,7 @@ class Abilities:
     """What a model can do.
 
     company  which rows may go through it together: any, padded on the left; those of equal length; none
-    drops    rows may leave its cache while the others go on; else finished rows stay, unheeded, to the end
+    drops    rows may leave its cache while the others go on, or go on twice; else finished rows stay, unheeded
     vectors  embeddings may be given in the place of token ids
     shares   its cache holds keys and values alone, can be cut back, and rows may be padded behind what it holds
     """
@@ -42,7 +42,8 @@ class Decoder:
     """Left-padded rows that are read on token by token, as the model's own `generate` prepares them.
 
     `logits` gives what may come next for each row still going; `feed` appends a token to each; `keep` ends the
-    rest, which leave the cache where the model allows that and else stay in it unheeded.
+    rest, which leave the cache where the model allows that and else stay in it unheeded. Where it does, a row
+    that is kept twice goes on twice.
     """
 
     def __init__(self, lm: LM, read: Read, mask_BS: Tensor, can: Abilities) -> None:
