@@ -180,6 +180,8 @@ def gather(
         done = _already(run, chunks)
         finished = 0
         for chunk in chunks:
+            if on_progress:
+                on_progress(finished, total, chunk.attack.name)
             missing = {key for key in chunk.keys if key not in done}
             if missing:
                 found, stopped = _work(study, chunk, missing)
@@ -189,8 +191,8 @@ def gather(
                     raise stopped
                 done |= {record.attempt.key: record for record in fresh}
             finished += len(chunk.keys)
-            if on_progress:
-                on_progress(finished, total, chunk.attack.name)
+        if on_progress:
+            on_progress(finished, total, "")
     return [done[key] for chunk in chunks for key in chunk.keys]
 
 

@@ -80,12 +80,19 @@ def test_a_kill_between_chunks_repeats_no_finished_chunk(tmp_path):
     assert idle.calls == []
 
 
-def test_progress_counts_attempts_and_names_the_attack(tmp_path):
+def test_progress_counts_attempts_and_names_the_attack_at_work(tmp_path):
     seen = []
-    records = evaluate(study(), run_in(tmp_path / "r"), lambda *step: seen.append(step))
+
+    class Asked(FakeTarget):
+        def reply(self, attempts, seed):
+            assert {a.attack for a in attempts} == {seen[-1][2]}
+            return super().reply(attempts, seed)
+
+    records = evaluate(study(Asked()), run_in(tmp_path / "r"), lambda *step: seen.append(step))
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
-    assert seen[-1][0] == seen[-1][1] == len(records)
-    assert {label for _, _, label in seen} == {"direct", "aim"}
+    assert seen[0][0] == 0
+    assert seen[-1] == (len(records), len(records), "")
+    assert {label for _, _, label in seen[:-1]} == {"direct", "aim"}
 
 
 def test_chunks_hold_all_draws_of_a_prompt_and_about_a_batch():
