@@ -84,6 +84,7 @@ def run_through(trainer: Any, course: Course, stage: Stage, folder: str = "") ->
     if newest:
         check_form(newest)
     trainer.remove_callback(PrinterCallback)
+    trainer.create_model_card = lambda **_: None  # TRL would write one into each checkpoint, which nobody reads
     if "tensorboard" in course.config.trackers and is_first():  # TRL would write into the checkpoints' folder
         writer = load_extra("torch.utils.tensorboard", "tensorboard").SummaryWriter
         trainer.add_callback(TensorBoardCallback(writer(run.path / "tensorboard" / folder)))
