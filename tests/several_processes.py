@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,8 @@ def told_by_all() -> dict[str, object]:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # of libraries, about each other
-    folder, settings, killed_at = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+    runs, killed_at = json.loads(sys.argv[1]), int(sys.argv[2])
     join()
-    folder.with_name(f"{folder.name}-{rank()}.json").write_text(json.dumps(told_by_all()))
 
     def on_step(row):
         sys.stdout.write(f"step {row['step']}\n")
@@ -69,6 +69,8 @@ if __name__ == "__main__":
         if row["step"] == killed_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    config = replace(CONFIG, **settings)
-    run = from_first(lambda: open_run(folder, "train", asdict(config), {}))
-    harden(toy_lm(), [plainly(p) for p in PROMPTS], config, run, 0, watched(config, run, on_step))
+    for folder, settings in runs.items():
+        Path(f"{folder}-{rank()}.json").write_text(json.dumps(told_by_all()))
+        config = replace(CONFIG, **settings)
+        run = from_first(partial(open_run, Path(folder), "train", asdict(config), {}))
+        harden(toy_lm(), [plainly(p) for p in PROMPTS], config, run, 0, watched(config, run, on_step))

@@ -59,9 +59,13 @@ FSDP = (
 LOOSE = {"kl": 0.1, "loss": 1.0}  # means over micro-batches, whose rows TRL shuffles in each process otherwise
 
 
+COPIES = ("--multi_gpu",)
+
+
 def launch(
-    how: tuple[str, ...], folder: Path, killed_at: int = 0, settings: Mapping[str, object] = SETTINGS
+    how: tuple[str, ...], runs: Mapping[Path, Mapping[str, object]], killed_at: int = 0
 ) -> subprocess.CompletedProcess[str]:
+    """Start two processes that do the runs, folder -> settings, one after the other: to start takes longest."""
     command = (
         *(sys.executable, "-m", "accelerate.commands.launch", *how, "--num_processes", "2"),
         *(
@@ -74,10 +78,14 @@ def launch(
             "--main_process_port",
             "0",
         ),
-        *(Path(__file__).with_name("several_processes.py"), folder, json.dumps(settings), str(killed_at)),
+        *(
+            Path(__file__).with_name("several_processes.py"),
+            json.dumps({str(folder): own for folder, own in runs.items()}),
+            str(killed_at),
+        ),
     )
     env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=900, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +115,28 @@ def _near(name, value):
     return pytest.approx(value, rel=LOOSE.get(name, 1e-4), abs=1e-4 if name in LOOSE else 1e-6)
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("searched") / "run"
+    config = replace(CONFIG, **{**SEARCHED, "search": ("random_search",)})
+    run = open_run(folder, "train", asdict(config), {})
+    return folder, weights(
+        harden(toy_lm(), [plainly(p) for p in PROMPTS], config, run, 0, watched(config, run))
+    )
+
+
+def same_search(folder: Path, searched: tuple[Path, dict[str, torch.Tensor]]) -> None:
+    """Assert that two processes found what one finds, and both taught it."""
+    assert rows(folder, FINDINGS) == rows(searched[0], FINDINGS)
+    assert any(row["found"] for row in rows(folder, FINDINGS))
+    same_end(folder, searched)
+
+
 @pytest.mark.slow
-def test_two_whole_copies_train_as_one_process(tmp_path, alone):
-    done = launch(("--multi_gpu",), tmp_path / "run")
+def test_two_whole_copies_train_as_one_process(tmp_path, alone, searched):
+    done = launch(COPIES, {tmp_path / "run": SETTINGS, tmp_path / "searched": SEARCHED})
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "".join(f"step {n}\n" for n in range(1, 5))  # one of the two speaks
+    assert done.stdout == "".join(f"step {n}\n" for n in (1, 2, 3, 4)) * 2  # one of the two speaks
     same_end(tmp_path / "run", alone)
     instincts = [(run / "instincts.jsonl").read_bytes() for run in (tmp_path / "run", alone[0])]
     assert instincts[0] == instincts[1]  # drawn by two, the same to the last digit
@@ -120,32 +145,21 @@ def test_two_whole_copies_train_as_one_process(tmp_path, alone):
     assert told[0]["rounds"] == [["aa", "bb"], ["cc", "dd"], ["ee"]]
     assert told[0]["first"] == 0
     assert told[0]["caught"].startswith("a busy folder")
+    same_search(tmp_path / "searched", searched)
 
 
 @pytest.mark.slow
-def test_two_processes_with_shards_killed_with_kill_9_end_as_one(tmp_path, alone):
-    done = launch(FSDP, tmp_path / "run", killed_at=3)
+def test_two_processes_with_shards_killed_with_kill_9_end_as_one(tmp_path, alone, searched):
+    done = launch(FSDP, {tmp_path / "run": SETTINGS}, killed_at=3)
     assert done.returncode != 0
     assert [row["step"] for row in rows(tmp_path / "run")] == [1, 2, 3]
     assert (tmp_path / "run" / "checkpoint" / "checkpoint-2" / "pytorch_model_fsdp.bin").is_file()  # sharded
-    done = launch(FSDP, tmp_path / "run")
+    done = launch(FSDP, {tmp_path / "run": SETTINGS, tmp_path / "searched": SEARCHED})
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "step 3\nstep 4\n"
+    assert done.stdout == "".join(f"step {n}\n" for n in (3, 4, 1, 2, 3, 4))
     same_end(tmp_path / "run", alone)
     assert not (tmp_path / "run" / "checkpoint").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [("--multi_gpu",), FSDP], ids=["copies", "shards"])
-def test_two_processes_share_a_search_and_teach_what_both_found(tmp_path, how):
-    config = replace(CONFIG, **{**SEARCHED, "search": ("random_search",)})
-    one = open_run(tmp_path / "one", "train", asdict(config), {})
-    trained = weights(harden(toy_lm(), [plainly(p) for p in PROMPTS], config, one, 0, watched(config, one)))
-    done = launch(how, tmp_path / "two", settings=SEARCHED)
-    assert done.returncode == 0, done.stderr
-    assert rows(tmp_path / "two", FINDINGS) == rows(tmp_path / "one", FINDINGS)
-    assert any(row["found"] for row in rows(tmp_path / "one", FINDINGS))
-    same_end(tmp_path / "two", (tmp_path / "one", trained))
+    same_search(tmp_path / "searched", searched)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 64])
