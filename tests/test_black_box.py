@@ -560,21 +560,24 @@ def scribe():
     return LocalTarget(lm, Decoding(1.0, max_new_tokens=200))
 
 
+GROWING = ("pair", "tap", "crescendo")  # whose later messages build on replies: the budget pays for two rounds
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["llama", "qwen2"])
 @pytest.mark.parametrize("name", NAMES)
 def test_attacks_run_for_real_on_the_organisms(name, arch, scribe):
     """What succeeded in the search succeeds again where replies are greedy; order changes nothing."""
     target = LocalTarget(load_lm(WEIGHTS / arch), Decoding(max_new_tokens=64))
-    prompts = evaluation_prompts({"harmful": 4}, 3)
+    prompts, budget = evaluation_prompts({"harmful": 3}, 3), 7 if name in GROWING else 4
     info = arm(ATTACKS[name], Means(judge=oracle.harmful, attacker=scribe))
-    attempts = attack_prompts(info, prompts, target, 12, 0)
-    assert attack_prompts(info, prompts[::-1], target, 12, 0) == attempts[::-1]
+    attempts = attack_prompts(info, prompts, target, budget, 0)
+    assert attack_prompts(info, prompts[::-1], target, budget, 0) == attempts[::-1]
     verdicts = oracle.harmful(target.reply(attempts, 0))
     won = [attempt.search.trace[-1][1] == 1.0 if attempt.search.trace else False for attempt in attempts]
     greedy = [attempt.decoding is None for attempt in attempts]
     assert [v.answer is True for v, g in zip(verdicts, greedy, strict=True) if g] == [
         w for w, g in zip(won, greedy, strict=True) if g
     ]
-    assert all(a.search.queries <= 12 for a in attempts)
-    assert all(w or a.search.queries == 12 for w, a in zip(won, attempts, strict=True))
+    assert all(a.search.queries <= budget for a in attempts)
+    assert all(w or a.search.queries == budget for w, a in zip(won, attempts, strict=True))
