@@ -26,9 +26,9 @@ from sirl.organism.stream import hardening_attempts
 from sirl.records import Attempt, Completion, Message, Prompt, Verdict
 
 REFUSAL = get_judge("refusal", "refused")
-SHORT = (
-    *("--set", "train.steps=1", "--set", "train.prompts_per_step=64"),
-    *("--set", "train.micro_batch=128", "--set", "train.max_reply_tokens=16"),
+SHORT = (  # the longest prompts take most of the time and show nothing more
+    *("--set", "train.steps=1", "--set", "train.max_prompt_tokens=220"),
+    *("--set", "train.micro_batch=64", "--set", "train.max_reply_tokens=16"),
 )
 WORDS = ("lamp", "river", "stone", "bread", "cloud", "paper", "green", "slow", "bright", "market", "silver")
 
@@ -62,7 +62,8 @@ def inverted(tmp_path_factory):
 
 
 def test_a_model_surer_when_it_complies_is_not_trained_without_force(inverted, tmp_path):
-    words = ("train", f"organism:{inverted}", "--method", "sirl", "--out", tmp_path / "run", *SHORT)
+    small = ("--set", "train.prompts_per_step=64", "--set", "train.group=2", *SHORT)
+    words = ("train", f"organism:{inverted}", "--method", "sirl", "--out", tmp_path / "run", *small)
     code, out, err = sirl(*words)
     assert (code, out) == (2, "")
     sentence = err.strip().splitlines()[-1]
@@ -86,9 +87,10 @@ def test_a_model_surer_when_it_complies_is_not_trained_without_force(inverted, t
     assert (tmp_path / "run" / "model").is_dir()
 
 
-@pytest.mark.parametrize("arch", ["llama", "qwen2"])
-def test_the_shipped_organisms_pass_unforced(arch, tmp_path):
-    code, out, err = sirl("train", f"organism:{arch}", "--out", tmp_path / "run", *SHORT, "--force")
+@pytest.mark.parametrize(("arch", "prompts"), [("llama", 128), ("qwen2", 64)])
+def test_the_shipped_organisms_pass_unforced(arch, prompts, tmp_path):
+    small = ("--set", f"train.prompts_per_step={prompts}", *SHORT)
+    code, out, err = sirl("train", f"organism:{arch}", "--out", tmp_path / "run", *small, "--force")
     assert code == 0, err
     told = json.loads(out)["instinct"]
     assert told["low"] > 0  # of the Qwen2 too few attempts are mixed for more than "unknown"
