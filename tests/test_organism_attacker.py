@@ -142,10 +142,9 @@ def test_an_organism_is_attacked_by_the_attacker_organism(origin, named, attacks
     assert with_attacker(Arms(attacker=named), subject, attacks) == Arms(attacker=expected)
 
 
-@pytest.mark.slow
 def test_the_shipped_attacker_writes_usable_messages_about_what_was_asked():
-    lm = load_lm(WEIGHTS / "attacker")
-    marks = examine(LocalTarget(lm, WRITING), TEXTS, replace(WRITING, max_new_tokens=200), 40, seed=1)
-    for name in ("rewrite", "again", "operation"):
+    names, decoding = ("rewrite", "again", "operation"), replace(WRITING, max_new_tokens=200)
+    marks = examine(LocalTarget(load_lm(WEIGHTS / "attacker"), decoding), TEXTS, decoding, names, 40, seed=1)
+    for name in names:
         assert marks[name].usable / marks[name].count >= 0.9
         assert marks[name].on_topic / marks[name].count >= 0.35

@@ -15,7 +15,7 @@ from sirl.cli.progress import building
 from sirl.errors import ConfigError, RunError, suggest
 from sirl.lm import LM, load_lm, save_lm
 from sirl.organism import WEIGHTS
-from sirl.organism.attacker_card import attacker_card, examine
+from sirl.organism.attacker_card import NAMES, attacker_card, examine
 from sirl.organism.builder import OrganismRecipe, build, build_attacker, shipped_recipe
 from sirl.organism.card import model_card
 from sirl.targets import LocalTarget
@@ -59,5 +59,5 @@ def write_card(recipe: OrganismRecipe, folder: Path) -> None:
 
 def write_attacker_card(recipe: OrganismRecipe, lm: LM, folder: Path) -> None:
     """Examine the attacker organism and write its marks into the folder's README.md."""
-    marks = examine(LocalTarget(lm, WRITING), instructions(), WRITING, EXAM, recipe.seed)
+    marks = examine(LocalTarget(lm, WRITING), instructions(), WRITING, NAMES, EXAM, recipe.seed)
     (folder / "README.md").write_text(attacker_card(recipe, marks), encoding="utf-8")

@@ -8,7 +8,7 @@ one place for a request (in sentences to stand before a template: none); an answ
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from random import Random
@@ -32,10 +32,12 @@ class Mark:
     on_topic: int
 
 
-def examine(attacker: Target, texts: Texts, decoding: Decoding, count: int, seed: int) -> dict[str, Mark]:
-    """Ask for `count` outputs to each instruction, on unseen requests; return a mark each."""
+def examine(
+    attacker: Target, texts: Texts, decoding: Decoding, names: Sequence[str], count: int, seed: int
+) -> dict[str, Mark]:
+    """Ask for `count` outputs to each instruction named, on unseen requests; return a mark each."""
     return {
-        name: _mark(attacker, name, texts, decoding, Random(f"exam|{name}|{seed}"), count) for name in NAMES
+        name: _mark(attacker, name, texts, decoding, Random(f"exam|{name}|{seed}"), count) for name in names
     }
 
 
