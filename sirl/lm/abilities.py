@@ -172,7 +172,7 @@ def _step_by_step(
 ) -> list[tuple[Tensor, Tensor]]:
     """Return the same, of the last tokens of each row, fed one by one.
 
-    Half-way all but the first row end; where rows may leave the cache, the first goes on twice, its copy counts.
+    Half-way all but the first row end; where rows may leave the cache the first goes on twice: its copy counts.
     """
     prompts = [row[:-_STEPS] for row in rows]
     ids_BS, mask_BS = left_pad(lm, prompts)
