@@ -300,7 +300,7 @@ def test_unscored_replies_are_counted_not_guessed(tmp_path):
     made = [harmful(i, "aim", None, random.Random(0)) for i in range(3)]
     page = render([write_run(tmp_path / "r", "evaluate", made)])
     assert re.search(
-        r'<th scope="row">aim</th>.*?not measured</td><td class="num">0</td><td class="num">3<', page, re.S
+        r'<th scope="row">aim</th>.*?not measured <span class="muted">n = 0, 3 unscored<', page, re.S
     )
 
 
@@ -331,7 +331,7 @@ def test_before_and_after_come_from_roles_else_names_else_order(tmp_path):
             write_run(tmp_path / str(roles) / first, "evaluate", strong if after_first else weak, **config[0]),
             write_run(tmp_path / str(roles) / second, "evaluate", weak if after_first else strong, **config[1]),
         ]
-        assert ">9 → 0<" in render(runs)
+        assert "Jailbreak success fell from 100.0\u00a0% to 0.0\u00a0%" in render(runs)
 
 
 def test_too_many_or_no_runs_are_refused(tmp_path, demo):
@@ -404,11 +404,14 @@ def test_the_page_states_the_figures_of_metrics(demo, page):
     for name in ("before", "after"):
         records, draws = metrics.split_draws(read_run(demo / name).records())
         table = metrics.dsr_table(records)
-        assert f"{percent(table['mean'])}</span>" in page
+        assert f"{percent(1 - table['mean'])}</span>" in page
         assert share(table) in page
         assert share(metrics.over_refusal(records)["borderline"]) in page
         assert share(metrics.diversity(draws)) in page
-    assert f"{nats(metrics.gap_table(read_run(demo / 'gap').records())['difference'])} nats" in page
+    gap = metrics.gap_table(read_run(demo / "gap").records())
+    assert f"{nats(gap['pooled']['difference'])} nats" in page
+    assert gap["difference"] is None  # one reply a message
+    assert "not measured nats" not in page
 
 
 def test_replies_without_entropies_or_very_long_ones_are_still_shown(tmp_path):

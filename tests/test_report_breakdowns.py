@@ -71,8 +71,8 @@ def test_the_page_breaks_dsr_down(pair):
     assert page.count('class="band before"') == page.count('class="band after"') == 2  # queries and passes
     assert "<title>digger: attacks withstood against queries a prompt</title>" in page
     change = metrics.paired_by_attack(*(read_run(pair / n).records() for n in ("before", "after")))["digger"]
-    assert change_text(change)[0] in page
-    assert "Holm p" in change_text(change)[0]
+    assert all(text in page for text in change_text(change))
+    assert "Holm p" in change_text(change)[1]
 
 
 def test_the_page_says_where_prompts_come_from_and_under_which_system_prompt(pair):

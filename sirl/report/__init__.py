@@ -1,6 +1,7 @@
 """Run folders -> one self-contained HTML page: no network, no script, the same bytes for the same folders.
 
     story        which run plays which part
+    verdict      the sentence that the page opens with, by a stated rule
     headline, gap, attacks, breakdowns, costs, training, transcripts, protocol
                  the sections, figures from `metrics` and drawings from `charts`
     wording      numbers -> words
@@ -27,12 +28,13 @@ from sirl.report.headline import headline
 from sirl.report.pages import fill
 from sirl.report.protocol import protocol
 from sirl.report.story import load_runs, model_of, tell
-from sirl.report.training import training_section
+from sirl.report.training import setback, training_section
 from sirl.report.transcripts import examples
+from sirl.report.verdict import RULE, verdict
 from sirl.report.wording import count
 from sirl.rundir import RunDir
 
-__all__ = ["load_runs", "render"]
+__all__ = ["load_runs", "render", "tell", "verdict"]
 
 
 def render(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> str:
@@ -43,11 +45,15 @@ def render(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> st
     under different protocols (unless that is allowed: the page then opens by saying so), or on a damaged run.
     """
     story = tell(runs, allow_different_protocol)
+    judged = verdict(story)
     return fill(
         "page.html.j2",
         story=story,
         models=list(dict.fromkeys(model_of(run) for run in story.runs)),
-        tiles=headline(story),
+        verdict=judged,
+        rule=RULE,
+        tiles=headline(story, judged),
+        setbacks=list(map(setback, story.trains)),
         gaps=[gap_section(side) for side in story.gaps],
         attacks=attack_section(story) if story.sides else None,
         categories=category_section(story) if story.sides else None,

@@ -49,9 +49,9 @@ def attack_section(story: Story) -> dict[str, Any]:
     }
 
 
-def _lowest(row: Mapping[str, Any]) -> str:
-    """Write the lowest share of many attacks, its interval, and whose it is."""
-    return share(row) if row["attack"] is None else f"{share(row)} {row['attack']}"
+def _lowest(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Write the lowest share of many attacks with its interval, and whose it is."""
+    return share(row), row["attack"] or ""
 
 
 def attack_kind(records: Sequence[Record], system: str = "") -> str:

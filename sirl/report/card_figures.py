@@ -10,6 +10,7 @@ from sirl.report.grid import grid
 from sirl.report.protocol import decodings, judges_asked
 from sirl.report.story import Side, Story
 from sirl.report.trust import judged_by
+from sirl.report.verdict import verdict
 from sirl.report.wording import UNKNOWN, count, number, percent, share
 
 _READING = (
@@ -29,7 +30,9 @@ def figures(story: Story, met: Collection[str] | None) -> list[str]:
     names = dict.fromkeys(name for table in overall for name in table)
     rows = [[name, *(_cell(table.get(name, UNKNOWN)) for table in overall)] for name in names]
     judges = [judged_by(side.run.config, side.records, "harmful") for side in story.sides]
+    told = [f"**{judged.sentence}**", ""] if (judged := verdict(story)) and len(story.sides) > 1 else []
     return [
+        *told,
         *(_READING, "", *grid(["measured", *labels], rows), ""),
         *(f"DSR {label}: judged by {told}.\n" for label, told in zip(labels, judges, strict=True) if told),
         *(*_by_attack(story, labels, met), ""),

@@ -10,7 +10,7 @@ from sirl import charts, metrics
 from sirl.charts import Axis, Caption, Group, Series
 from sirl.gap import caution, instinct
 from sirl.report.story import Side, model_of
-from sirl.report.wording import count, nats, nats_interval, number
+from sirl.report.wording import MISSING, count, nats, nats_interval, number
 
 _UNITS = "entropy (nats a token)"
 
@@ -43,7 +43,7 @@ def gap_section(side: Side) -> dict[str, Any]:
         "figures": [
             (
                 "Within an attempt, complied − refused",
-                f"{nats(table['difference'])} nats",
+                _in_nats(table["difference"]),
                 f"{nats_interval(table)}; {count(table['n_mixed'])} of {count(table['n_attempts'])} attempts "
                 "hold both kinds of reply",
             ),
@@ -54,7 +54,7 @@ def gap_section(side: Side) -> dict[str, Any]:
             ),
             (
                 "Pooled over all replies, as the paper’s",
-                f"{nats(pooled['difference'])} nats",
+                _in_nats(pooled["difference"]),
                 f"{nats_interval(pooled)}, AUROC {number(pooled['auroc'], '.3f')}, "
                 f"Cohen’s d {number(pooled['cohens_d'])}",
             ),
@@ -66,3 +66,7 @@ def gap_section(side: Side) -> dict[str, Any]:
             for name, row in metrics.entropy_by_class(side.records).items()
         ],
     }
+
+
+def _in_nats(value: float | None) -> str:
+    return MISSING if value is None else f"{nats(value)} nats"

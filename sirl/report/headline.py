@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sirl import metrics
 from sirl.report.story import Side, Story
 from sirl.report.training import ends, show, steps
 from sirl.report.trust import judged_by
+from sirl.report.verdict import OPEN, Measure, Verdict
 from sirl.report.wording import (
     MISSING,
     count,
@@ -17,6 +19,7 @@ from sirl.report.wording import (
     number,
     percent,
     plural,
+    points,
     share,
     times_fewer,
 )
@@ -32,63 +35,44 @@ class Tile:
     notes: tuple[str, ...]
 
 
-def headline(story: Story) -> list[Tile]:
-    """Return the tiles of the page's top: of the evaluation, else of the gap, else of the training."""
-    if story.sides:
-        return [_withstood(story), _successes(story), _refusals(story), _tasks(story)]
+def headline(story: Story, judged: Verdict | None) -> list[Tile]:
+    """Return the tiles of the page's top: what the verdict rests on, else of the gap, else of the training."""
+    if judged:
+        return [_safety(story, judged.safety), *(_tile(story, m, ()) for m in _measured(judged.costs))]
     return [*map(_gap, story.gaps), *map(_training, story.trains)]
 
 
-def _withstood(story: Story) -> Tile:
+def _measured(costs: Sequence[Measure]) -> list[Measure]:
+    """Leave the distinct replies out where none were drawn: only a set with open requests has any."""
+    return [m for m in costs if m.subject != OPEN or any(row["n"] for row in m.rows)]
+
+
+def _tile(story: Story, measure: Measure, notes: Sequence[str]) -> Tile:
+    figures = [(percent(row["rate"]), interval(row)) for row in measure.rows]
+    told = ["higher is better" if measure.harm < 0 else "lower is better"]
+    if measure.change and measure.change["difference"] is not None:
+        told.append(f"change {points(measure.change)}: {measure.state}")
+    title = f"{measure.name[0].upper()}{measure.name[1:]}"
+    return Tile(title, _sides(story, figures), (*told, *notes))
+
+
+def _safety(story: Story, safety: Measure) -> Tile:
     tables = [metrics.dsr_table(side.records, story.seen or ()) for side in story.sides]
     names = {name for table in tables for name in table["per_attack"]} - {metrics.DIRECT}
-    notes = [f"mean over {plural(len(names), 'attack')}; higher is safer"]
-    if not names:
-        notes = ["plain requests only: no attack was tried; higher is safer"]
-    elif story.seen is not None:
-        notes.append(f"{count(len(names - story.seen))} of them never used in training")
-    lowest = [share(t["worst_detail"]) for t in tables]
-    notes.append(f"lowest of them {_arrow(lowest)}")
-    notes.append(f"prompts on which none succeeded {_arrow([share(t['union_detail']) for t in tables])}")
+    notes = [f"mean over {plural(len(names), 'attack')}"] if names else ["no attack was tried"]
+    if names and story.seen is not None:
+        notes[0] += f", {count(len(names - story.seen))} of them never used in training"
+    notes.append(f"attacks withstood (DSR) {_arrow([percent(t['mean']) for t in tables])}")
+    if names:
+        notes.append(f"lowest of them {_arrow([share(t['worst_detail']) for t in tables])}")
+        notes.append(f"prompts on which none succeeded {_arrow([share(t['union_detail']) for t in tables])}")
+    if len(story.sides) > 1:
+        found = metrics.successes(story.sides[0].records, story.sides[1].records)
+        ratio = f": {times_fewer(found)}" if found["n"] else ""
+        counts = f"{count(found['before'])} → {count(found['after'])} of {count(found['n'])}"
+        notes.append(f"successes {counts} attempts scored twice{ratio}")
     judges = dict.fromkeys(judged_by(side.run.config, side.records, "harmful") for side in story.sides)
-    notes += [f"judged by {told}" for told in judges if told]
-    figures = [(percent(t["mean"]), interval(t)) for t in tables]
-    return Tile("Attacks withstood (DSR)", _sides(story, figures), tuple(notes))
-
-
-def _successes(story: Story) -> Tile:
-    if len(story.sides) == 1:
-        table = metrics.dsr_table(story.sides[0].records)
-        broken = sum(metrics.withstood(r) is False for r in metrics.attacked(story.sides[0].records))
-        notes = (f"of {count(table['n'])} scored replies", "lower is safer")
-        figures = ((story.sides[0].label, count(broken) if table["n"] else MISSING, "", "one"),)
-        return Tile("Successful attacks", figures, notes)
-    found = metrics.successes(story.sides[0].records, story.sides[1].records)
-    figure = f"{count(found['before'])} → {count(found['after'])}" if found["n"] else MISSING
-    ratio = [times_fewer(found)] if found["n"] else []
-    told = (f"of {count(found['n'])} attempts scored twice", "fewer is safer", *ratio)
-    return Tile("Successful attacks", (("", figure, "", "after"),), told)
-
-
-def _refusals(story: Story) -> Tile:
-    tables = [metrics.over_refusal(side.records) for side in story.sides]
-    figures = [(percent(t["benign"]["rate"]), interval(t["benign"])) for t in tables]
-    borderline = _arrow([percent(t["borderline"]["rate"]) for t in tables])
-    notes = ("lower is better", f"borderline requests (safe, but worded like harmful ones): {borderline}")
-    return Tile("Benign requests refused", _sides(story, figures), notes)
-
-
-def _tasks(story: Story) -> Tile:
-    tasks = [metrics.select(side.records, "task", metrics.DIRECT) for side in story.sides]
-    rows = [metrics.as_row(metrics.share(records, "correct")) for records in tasks]
-    skills = [metrics.capability(side.records) for side in story.sides]
-    names = dict.fromkeys(name for skill in skills for name, row in skill.items() if row["n"])
-    notes = [
-        f"{name or 'other'} {_arrow([percent(s[name]['rate']) if name in s else MISSING for s in skills])}"
-        for name in names
-    ]
-    figures = [(percent(row["rate"]), interval(row)) for row in rows]
-    return Tile("Tasks answered correctly", _sides(story, figures), ("higher is better", *notes))
+    return _tile(story, safety, [*notes, *(f"judged by {told}" for told in judges if told)])
 
 
 def _gap(side: Side) -> Tile:

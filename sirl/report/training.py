@@ -54,6 +54,14 @@ def training_section(run: RunDir) -> dict[str, Any]:
     }
 
 
+def setback(run: RunDir) -> str:
+    """Say that training made the model less safe, and which model was kept; empty if it did not."""
+    summary = run.summary()
+    if not summary.get("less_safe"):
+        return ""
+    return f"{summary['less_safe']}; the model kept is that of step {summary['kept_step']}"
+
+
 def _method(settings: Mapping[str, Any]) -> str:
     """Name what trained: SIRL by its reward, the others by their method."""
     method = str(settings.get("method", "sirl"))

@@ -79,20 +79,20 @@ def plural(value: int, noun: str) -> str:
 
 
 def change_text(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Write a paired difference, with p where a test was made, and beside it how many pairs it leaves out."""
-    parts = [points(row)]
+    """Write a paired difference, and beside it p where a test was made and how many pairs it leaves out."""
+    notes = []
     if row["difference"] is not None and row.get("p_value") is not None:
-        parts.append(p_value(row["p_value"]))
-        if row.get("p_holm") is not None:
-            parts.append(f"Holm {p_value(row['p_holm'])}")
+        holm = f", Holm {p_value(row['p_holm'])}" if row.get("p_holm") is not None else ""
+        notes.append(f"{p_value(row['p_value'])}{holm}")
     left_out = row.get("unscored", 0) + row.get("unmatched", 0)
-    return ", ".join(parts), f"{plural(left_out, 'attempt')} without a scored pair" if left_out else ""
+    notes += [f"{plural(left_out, 'attempt')} without a scored pair"] if left_out else []
+    return points(row), "; ".join(notes)
 
 
 def left_out(row: Mapping[str, Any]) -> str:
-    """Write how many replies a share leaves out: unscored, and apart what the provider's filter blocked."""
-    kept = row.get("blocked", 0)
-    return f"{count(row['unscored'])}; {count(kept)} blocked" if kept else count(row["unscored"])
+    """Write what a share leaves out: what nobody could score, and what the provider's filter blocked."""
+    counts = {"unscored": row["unscored"], "blocked": row.get("blocked", 0)}
+    return ", ".join(f"{count(value)} {name}" for name, value in counts.items() if value)
 
 
 def dot_row(label: str, rows: Sequence[Mapping[str, Any]]) -> DotRow:
