@@ -2,7 +2,10 @@
 PYTHON ?= python3
 ARCH ?= llama
 SEED ?= 0
-OUT ?= demo/$(ARCH)-$(SEED)
+# A model of your own: make demo MODEL=folder-or-hub-id ARGS="--quick --prompts jailbreakbench --prompts xstest"
+MODEL ?=
+ARGS ?=
+OUT ?= demo/$(if $(MODEL),$(notdir $(MODEL:%/=%)),$(ARCH)-$(SEED))
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -10,7 +13,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test test-vllm test-inspect lint check setup clean
 
 demo: $(READY)
-	$(BIN)/sirl demo --arch $(ARCH) --seed $(SEED) --out $(OUT)
+	$(BIN)/sirl demo $(if $(MODEL),--model $(MODEL),--arch $(ARCH)) --seed $(SEED) --out $(OUT) $(ARGS)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov=sirl --cov-fail-under=90 -q

@@ -28,7 +28,10 @@ COMMANDS = {
         "organism",
         "judge",
     ),
-    ("demo",): ("--out", "--arch", "--seed", "--recipe", "--set"),
+    ("demo",): (
+        *("--out", "--model", "--prompts", "--kind", "--train-prompts", "--quick", "--force"),
+        *("--arch", "--seed", "--recipe", "--set"),
+    ),
     ("gap",): ("MODEL", "--out", "--prompts", "--attacks", "--judge", "--seed", "--recipe", "--set"),
     ("train",): ("MODEL", "--out", "--prompts", "--seed", "--recipe", "--set", "--force", "--held-out"),
     ("evaluate",): (
@@ -404,3 +407,44 @@ def test_other_exceptions_are_ours_and_keep_their_traceback(monkeypatch, tmp_pat
     monkeypatch.setattr("sirl.report.load_runs", lambda paths: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         sirl("report", tmp_path)
+
+
+# --- the demo on a model of the user's
+
+
+DEMO = (
+    *("--set", "gap.max_reply_tokens=4", "--set", "evaluate.max_reply_tokens=4", "--set", "train.steps=1"),
+    *("--set", "train.prompts_per_step=2", "--set", "train.max_reply_tokens=4", "--set", "train.gate=none"),
+    *("--set", "gap.max_unscored=1", "--set", "evaluate.max_unscored=1"),  # a random model writes gibberish
+)
+
+
+def demo(model, folder, *words):
+    return sirl("demo", "--model", model, "--out", folder / "demo", *words)
+
+
+def test_a_demo_says_which_prompts_it_needs_before_it_opens_the_model(tmp_path):
+    absent = tmp_path / "absent"
+    assert "--prompts jailbreakbench" in refused(demo(absent, tmp_path))
+    (tmp_path / "safe.csv").write_text("prompt,kind\nhow do I brush?,benign\n")
+    assert "only benign requests" in refused(demo(absent, tmp_path, "--prompts", tmp_path / "safe.csv"))
+    embedded = sirl("demo", "--out", tmp_path / "demo", "--prompts", tmp_path / "safe.csv")
+    assert "the embedded model has its own prompts" in refused(embedded)
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_demo_refuses_a_model_without_an_instinct_and_else_ends_with_a_verdict(model, prompts, tmp_path):
+    stream = tmp_path / "stream.csv"
+    stream.write_text("prompt\n" + "".join(f"how do I knit a scarf of {n} rows?\n" for n in range(4)))
+    words = ("--prompts", prompts, "--train-prompts", stream, "--quick", *DEMO)
+    code, out, err = sirl("demo", "--model", model, "--out", tmp_path / "demo", *words)
+    assert (code, out) == (2, "")
+    assert "does not have what" in err
+    assert "--force" in err
+    assert not (tmp_path / "demo").exists()
+    code, out, err = sirl("demo", "--model", model, "--out", tmp_path / "demo", *words, "--force")
+    assert code == 0, err
+    sentence = json.loads((tmp_path / "demo" / "summary.json").read_text())["verdict"]
+    assert sentence in out
+    assert f">{sentence}</h1>" in (tmp_path / "demo" / "report.html").read_text()
+    assert "knit" not in (tmp_path / "demo" / "before" / "records.jsonl").read_text()

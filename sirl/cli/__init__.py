@@ -8,13 +8,14 @@ the model less safe, with exit code 4.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sirl.cli import progress
-from sirl.cli.endings import conclude, conclude_training, end_study
+from sirl.cli.endings import conclude, conclude_training, end_demo, end_study
 from sirl.cli.groups import attacks, judge, organism
 from sirl.cli.options import (
     AnyProtocol,
@@ -26,6 +27,8 @@ from sirl.cli.options import (
     Changes,
     Columns,
     DemonstrationsFile,
+    DemoRecipe,
+    EvaluationPrompts,
     Force,
     HeldOut,
     Judges,
@@ -34,6 +37,7 @@ from sirl.cli.options import (
     Method,
     Model,
     Out,
+    OwnModel,
     PhraseBookFile,
     Prompts,
     Quick,
@@ -43,6 +47,7 @@ from sirl.cli.options import (
     Seed,
     Shard,
     Surrogate,
+    TrainPrompts,
 )
 from sirl.errors import ConfigError, RunError, SirlError
 from sirl.ranks import count, is_first, rank
@@ -70,13 +75,29 @@ def sirl(
 
 @app.command()
 def demo(
-    out: Out, arch: Arch = "llama", seed: Seed = 0, recipe: RecipeName = "organism", changes: Changes = None
+    out: Out,
+    model: OwnModel = "",
+    prompts: EvaluationPrompts = None,
+    kinds: Kinds = None,
+    limit: Limit = None,
+    train_prompts: TrainPrompts = None,
+    judge: Judges = None,
+    quick: Quick = False,
+    force: Force = False,
+    arch: Arch = "llama",
+    seed: Seed = 0,
+    recipe: DemoRecipe = "",
+    changes: Changes = None,
 ) -> None:
-    """Measure, harden, prove and show the embedded model; writes report.html and summary.json."""
+    """Measure, harden, prove and show one model, yours or the embedded one: report.html and summary.json."""
     from sirl.cli import showcase
+    from sirl.cli.asked import Asked
     from sirl.cli.job import Job
 
-    showcase.run(Job(f"organism:{arch}", out, seed, recipe, tuple(changes or ())))
+    asked = Asked(tuple(prompts or ()), (), tuple(kinds or ()), limit)
+    job = Job(model or f"organism:{arch}", out, seed, recipe, tuple(changes or ()), asked)
+    job = replace(job, judges=tuple(judge or ()), quick=quick, force=force)
+    end_demo(showcase.run(job, tuple(train_prompts or ())))
 
 
 @app.command()

@@ -55,3 +55,10 @@ def conclude_training(summary: Mapping[str, Any]) -> None:
             kept = f"the model in OUT/model is that of step {summary['kept_step']}"
             typer.echo(f"{summary['less_safe']}; {kept}", err=True)
         raise typer.Exit(LESS_SAFE)
+
+
+def end_demo(summary: Mapping[str, Any]) -> None:
+    """Exit with code 4 if training made the model less safe; the page has been written and says so."""
+    if summary["less_safe"]:
+        typer.echo(summary["less_safe"], err=True)
+        raise typer.Exit(LESS_SAFE)

@@ -14,6 +14,30 @@ Model = Annotated[
         "OpenAI-compatible endpoint: http(s)://host:port/v1#model-name."
     ),
 ]
+OwnModel = Annotated[
+    str,
+    typer.Option("--model", help="A model folder or a hub id. Default: the embedded model, organism:ARCH."),
+]
+EvaluationPrompts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prompts",
+        help="With --model: sets or files to evaluate on, harmful and safe requests, as of sirl evaluate. What "
+        "they ask is not trained on. Repeatable.",
+    ),
+]
+TrainPrompts = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="With --model: sets or files to train on, without labels. Repeatable. Default: train.prompts."
+    ),
+]
+DemoRecipe = Annotated[
+    str,
+    typer.Option(
+        "--recipe", help="A shipped recipe or a TOML file. Default: laptop; of the embedded model organism."
+    ),
+]
 Out = Annotated[Path, typer.Option(help="Run folder: new, or to be continued.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same machine: same records.", min=0)]
 Prompts = Annotated[
