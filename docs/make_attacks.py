@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from sirl.attacks import ATTACKS, AttackInfo, Means
+from sirl.attacks import ATTACKS, VARIANTS, AttackInfo, Means
 from sirl.attacks.ciphers import SHIFT, SHOTS
 from sirl.attacks.demonstrations import HARMLESS, ICA_HARMLESS
 from sirl.attacks.hashing import files_of
@@ -45,7 +45,8 @@ DEPARTURES = {
     "many_shot_harmless": f"{len(HARMLESS)} demonstrations, and they are harmless.",
     "leetspeak": f"{WORDING} Only the lower-case letters a, e, i, o, s and t are replaced, and a digit "
     "that was there before is marked, so that the code can be undone exactly.",
-    "flip_attack": f"{WORDING} Only the variant that reverses the characters of the whole request.",
+    "flip_attack": f"{WORDING} Role, steps and request are one message of the user; there is no system turn, and "
+    "no list of forbidden words.",
     "cipher": CIPHER + "The demonstrations are the user's (`--demonstrations`).",
     "cipher_harmless": f"{CIPHER}The {SHOTS} demonstrations are harmless.",
     "self_cipher": f"{WORDING} The demonstrations are the user's (`--demonstrations`). All is one message of "
@@ -56,8 +57,8 @@ DEPARTURES = {
     "the last; nothing knows harm.",
     "autodan_words": "The seeds alone are its first generation, and words alone change: no model writes. Else as "
     "autodan.",
-    "code_chameleon": f"{WORDING} Of the four published encodings only the binary tree. The tree is "
-    "written as nested lists, and spaces are kept, so that it can be read back exactly.",
+    "code_chameleon": f"{WORDING} The published style that asks for completed code; not the one that asks in "
+    "prose. The tree is written as nested lists, and spaces are kept, so that it can be read back exactly.",
     "low_resource": f"{WORDING} The published attack uses machine translation, and translates the reply "
     f"back. Here a phrase book of {len(esperanto().pairs)} lines translates what it holds, without grammar, "
     "and the rest stays English; the reply is asked for in English. The default book is Esperanto, which "
@@ -66,6 +67,16 @@ DEPARTURES = {
     "payload_splitting": f"{WORDING} The request is cut by length alone, into at most {PIECES} runs of "
     "whole words; nothing looks for the harmful ones.",
     "prefill": "One fixed beginning; the request itself stays as it is.",
+}
+# Of static attacks: which of the published settings the plain name is, and where they are read.
+PUBLISHED = {
+    "flip_attack": "The default of its code, without any flag: characters of the sentence (`fcs`), vanilla "
+    "(yueliu1999/FlipAttack: src/main.py). The other three modes, and the three helps that add up, are variants. "
+    "Its README recommends for each model `fcs+cot+langgpt+few_shot` (GPT-4o, Mixtral 8x22B), `fcs+cot+langgpt` "
+    "(GPT-4o mini), `fmm+cot` (GPT-4, Claude 3.5 Sonnet, Llama 3.1 405B), `fcw+cot` (GPT-4 Turbo), `fwo` (GPT-3.5 "
+    "Turbo).",
+    "code_chameleon": "The binary tree. The other three encodings are variants (huizhang-L/CodeChameleon: "
+    "encrypt.py); its code has no default among the four.",
 }
 HEAD = f"""# Attacks
 
@@ -76,7 +87,8 @@ Each attack turns a request into what is sent. *Access* is what it needs of the 
 is sent to: nothing but a chat (none), replies (black-box), the first words of the reply (prefill), how
 likely a reply is (logprobs), or the weights (white-box). *Kind* is static (a fixed change of words),
 adaptive (searched anew on the model under test), or transfer (searched on a surrogate, then replayed; any
-adaptive attack can be run as `NAME@transfer`). *Budget* is the queries a prompt that it spends by default;
+adaptive attack can be run as `NAME@transfer`). Some have variants, other published settings of the same attack:
+`NAME/VARIANT` runs one, `NAME/*` each of them. *Budget* is the queries a prompt that it spends by default;
 `--set evaluate.budget=N` changes it. Every wording is our own. The [table](#departures-from-the-sources) says
 where each attack departs from its source. The example request is “{REQUEST}”. Of an attack that searches, its start is shown where
 it has one; what is sent in the end depends on the model. What a search found is answered anew: at a temperature
@@ -145,7 +157,8 @@ def section(info: AttackInfo) -> str:
         f"| mechanism | access | kind | source | budget | files |\n|---|---|---|---|---|---|\n"
         f"| {info.mechanism} | {info.access} | {info.kind} | {info.source} | {info.budget or 'none'} "
         f"| {', '.join(links)} |\n\n"
-        f"{needs(info)}{settings(info)}" + ("````text\n" + "\n\n".join(shown) + "\n````\n" if shown else "")
+        f"{needs(info)}{settings(info)}{varied(info)}"
+        + ("````text\n" + "\n\n".join(shown) + "\n````\n" if shown else "")
     )
 
 
@@ -170,6 +183,12 @@ def needs(info: AttackInfo) -> str:
     return f"Needs: {' and '.join(info.needs)}.\n\n" if info.needs else ""
 
 
+def varied(info: AttackInfo) -> str:
+    """Name its variants."""
+    names = ", ".join(f"`{info.name}/{name}`" for name in VARIANTS.get(info.name, ()))
+    return f"Variants: {names}.\n\n" if names else ""
+
+
 def settings(info: AttackInfo) -> str:
     """Say its settings and their defaults; what it is armed with is no setting."""
     run: Any = info.run
@@ -191,10 +210,15 @@ def departures(info: AttackInfo) -> str:
     return f"A weaker stand-in of {info.stands_for}: {text[:1].lower()}{text[1:]}" if info.stands_for else text
 
 
+def published(info: AttackInfo) -> str:
+    """Return where its settings come from, of the list above or as the module says."""
+    return PUBLISHED.get(info.name) or paragraph(info, "Defaults") or "-"
+
+
 def row(info: AttackInfo) -> str:
     """Return an attack's row of the table of departures."""
     cells = (f"[{info.name}](#{info.name})", info.source, str(info.budget or "none"))
-    return f"| {' | '.join((*cells, paragraph(info, 'Defaults') or '-', departures(info)))} |\n"
+    return f"| {' | '.join((*cells, published(info), departures(info)))} |\n"
 
 
 def paragraph(info: AttackInfo, beginning: str) -> str:

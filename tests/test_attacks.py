@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sirl.attacks import (
     ATTACKS,
     PAPER,
+    VARIANTS,
     AttackInfo,
     Means,
     PhraseBook,
@@ -26,13 +27,14 @@ from sirl.attacks.ciphers import caesar, uncaesar
 from sirl.attacks.demonstrations import HARMLESS, ica_harmless, many_shot_harmless, read_demonstrations
 from sirl.attacks.drawing import draw, drawable, read_drawing
 from sirl.attacks.encodings import base64, flip, leet, rot13, unbase64, unleet
+from sirl.attacks.flips import flip_order, flip_words
 from sirl.attacks.hashing import files_of, settled
 from sirl.attacks.low_resource import LowResource, esperanto
 from sirl.attacks.random_search import RandomSearch, words
 from sirl.attacks.splitting import join_pieces, split_words, write_pieces
 from sirl.attacks.static import AFFIRMATION, TEMPLATES, read_template, unfill
+from sirl.attacks.structures import ENCODINGS, write_length, write_odd_even, write_reverse, write_tree
 from sirl.attacks.tense import FUTURE, PAST, in_tense
-from sirl.attacks.trees import read_tree, write_tree
 from sirl.cli.arms import armed
 from sirl.errors import AttackError
 from sirl.judges import get_judges
@@ -46,7 +48,7 @@ TEXTS = [
     "two  spaces\nand a line\t",
     "ça 日本語 🙂 'x' \"y\"",
 ]
-LISTS = (".words", ".font", ".common", ".seeds")  # what attacks read besides templates
+LISTS = (".words", ".font", ".common", ".seeds", ".lines")  # what attacks read besides templates
 PROMPT_TEMPLATES = sorted(
     p.stem
     for p in TEMPLATES.glob("*.txt")
@@ -121,6 +123,11 @@ def test_a_users_attack():
             "pasttense",
             "unknown attack 'pasttense'; expected a known name or module:function; did you mean past_t",
         ),
+        (
+            "flip_attack/fmm+cott",
+            "unknown attack 'flip_attack/fmm+cott'; expected a variant, or NAME/* for all; did",
+        ),
+        ("aim/fmm", "unknown attack 'aim/fmm'; expected a variant"),
         ("own_pkg.mine.attack", "unknown attack 'own_pkg.mine.attack'"),
         ("no_such_pkg:attack", "cannot be imported (No module named 'no_such_pkg')"),
         ("own_pkg.broken:attack", "cannot be imported (No module named 'no_such_dependency')"),
@@ -218,7 +225,7 @@ def test_encodings_can_be_undone(text):
     assert unleet(leet(text)) == text
     assert unbase64(base64(text)) == text
     assert uncaesar(caesar(text)) == text
-    assert read_tree(write_tree(text)) == text
+    assert all(read(write(text)) == text for write, read in ENCODINGS.values())
     assert esperanto().read(esperanto().translate(text)) == text
     assert flip(flip(text)) == text
     assert join_pieces(write_pieces(text)) == text
@@ -231,6 +238,44 @@ def test_encodings_by_hand():
     assert caesar("Lazy fox, 3") == "Odcb ira, 3"
     assert base64("Hi, ü") == "SGksIMO8"
     assert write_tree("one two three") == '[[[], "one ", []], "two ", [[], "three", []]]'
+
+
+def test_the_published_ways_to_flip_and_to_scramble_by_hand():
+    assert flip_order("one two  three") == "three  two one"
+    assert flip_words("one two  three") == "eno owt  eerht"
+    assert write_reverse("one two three") == '"three two one"'
+    assert write_odd_even("one two three four") == '"one three two four"'
+    assert write_length("three is a few") == '[{"a": 2}, {"is": 1}, {"few": 3}, {"three": 0}]'
+
+
+VARIED = get_attacks([f"{name}/*" for name in VARIANTS])
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_a_variant_can_be_read_back_and_is_another_attack(name):
+    """With few shots the request stands in the message in halves, marks and placeholders of its own with it."""
+    info, tricky = VARIED[name], ["<<<\nx\n>>>\n\n<<<\ny {request} {role}", "\n>>>", "one"]
+    for text in (*TEXTS, *tricky):
+        [attempt] = info.run([Prompt("p", text)], None, 0, 0)
+        assert info.recover(attempt.messages[-1].content) == text
+    with pytest.raises(ValueError, match="not made from this template"):
+        info.recover("Sing a song.")
+    assert info.kind == "static"
+    assert info.coded
+    plain = get_attacks([name.partition("/")[0], name])
+    assert len(set(template_hashes(plain).values())) == 2
+
+
+def test_a_foolish_mode_says_another_way_than_it_flips_and_shots_are_halves_of_the_request():
+    fmm, shown = (VARIED[f"flip_attack/{v}"] for v in ("fmm+cot", "fcw+cot+langgpt+few_shot"))
+    [attempt] = attack_prompts(fmm, [Prompt("p", "Sing a song")], None, 0, 0)
+    assert attempt.attack == "flip_attack/fmm+cot"
+    assert "words in the opposite order" in attempt.messages[0].content
+    assert "gnos a gniS" in attempt.messages[0].content
+    said = shown.run([Prompt("p", "Sing a song loudly")], None, 0, 0)[0].messages[0].content
+    assert "'gniS a' -> 'Sing a'" in said
+    assert "'gnos ylduol' -> 'song loudly'" in said
+    assert said.startswith("# Role")
 
 
 def test_pieces_by_hand():

@@ -28,15 +28,18 @@ from sirl.attacks.demonstrations import (
     many_shot_harmless,
 )
 from sirl.attacks.drawing import ArtPrompt, artprompt_rules, from_drawing
-from sirl.attacks.encodings import base64, decoded, encoded, flip, leet, rot13, unbase64, unleet
+from sirl.attacks.encodings import base64, decoded, encoded, leet, rot13, unbase64, unleet
+from sirl.attacks.flips import Flipped
+from sirl.attacks.flips import variants as flips
 from sirl.attacks.hashing import attack_hash
-from sirl.attacks.info import SEARCHING, TRANSFER, AttackInfo, Means, arm, unmet, whole
+from sirl.attacks.info import SEARCHING, TRANSFER, VARIANT, AttackInfo, Means, arm, unmet, whole
 from sirl.attacks.low_resource import LowResource
 from sirl.attacks.phrases import PhraseBook, read_phrase_book
 from sirl.attacks.splitting import from_pieces, payload_splitting
 from sirl.attacks.static import AFFIRMATION, say, static_attack, templated
+from sirl.attacks.structures import CodeChameleon
+from sirl.attacks.structures import variants as structures
 from sirl.attacks.tense import future_tense, past_tense
-from sirl.attacks.trees import code_chameleon, from_tree
 from sirl.attacks.white_box import WHITE_BOX
 from sirl.errors import AttackError, suggest
 from sirl.plugins import load_plugin
@@ -46,6 +49,7 @@ __all__ = [
     "ATTACKS",
     "GROUPS",
     "PAPER",
+    "VARIANTS",
     "WRITING",
     "AttackInfo",
     "Means",
@@ -151,7 +155,7 @@ ATTACKS: Mapping[str, AttackInfo] = {
         _coded("rot13", _JAILBROKEN, "Letters moved by thirteen.", rot13, rot13),
         _coded("leetspeak", _JAILBROKEN, "Digits for letters.", leet, unleet),
         _coded("base64", _JAILBROKEN, "Packed as mail programs pack it.", base64, unbase64),
-        _coded("flip_attack", "arXiv 2410.02832", "Written backwards.", flip, flip),
+        _static("flip_attack", "encoding", "arXiv 2410.02832", "Written backwards.", Flipped()),
         *_ciphered("cipher", "ciphers.caesar", "A talk in a Caesar code, shown by example.", caesar, uncaesar),
         *_ciphered("self_cipher", "ciphers.claimed", "A talk in a cipher that is only claimed.", whole, whole),
         AttackInfo(
@@ -177,7 +181,7 @@ ATTACKS: Mapping[str, AttackInfo] = {
             "data structure",
             "arXiv 2402.16717",
             "A tree of words, with the code to read it.",
-            static_attack("code_chameleon", code_chameleon, recover=from_tree),
+            CodeChameleon(),
         ),
         _static(
             "low_resource",
@@ -229,6 +233,8 @@ PAPER = (  # the paper's twenty (arXiv 2510.01088), under the field's names
     "artprompt",
 )
 GROUPS = ("all", "paper", "static", "adaptive", "transfer")
+# Other published settings of the same attack: NAME/VARIANT, or NAME/* for each.
+VARIANTS: Mapping[str, Mapping[str, Attack]] = {"flip_attack": flips(), "code_chameleon": structures()}
 
 
 def get_attacks(names: Sequence[str]) -> dict[str, AttackInfo]:
@@ -236,8 +242,9 @@ def get_attacks(names: Sequence[str]) -> dict[str, AttackInfo]:
 
     A name is one of the table's, one of `GROUPS`, or `module:function` for a user's own. `NAME@transfer`
     searches on a surrogate model in place of the one under test; `GROUP@transfer` does so with the attacks of
-    the group that search, and `transfer` is `adaptive@transfer`. Raises AttackError on an unknown name, a
-    module that cannot be imported, a static attack `@transfer`, or no names at all.
+    the group that search, and `transfer` is `adaptive@transfer`. `NAME/VARIANT` is one of `VARIANTS`, `NAME/*`
+    each of them. Raises AttackError on an unknown name, a module that cannot be imported, a static attack
+    `@transfer`, or no names at all.
     """
     if not names:
         raise AttackError("no attack was named", "one or more names", suggest("all", _known()))
@@ -261,6 +268,8 @@ def _expand(name: str) -> list[AttackInfo]:
         return [info for info in ATTACKS.values() if info.kind == name]
     if ":" in name:
         return [_import_attack(name)]
+    if VARIANT in name:
+        return _varied(name)
     if name not in ATTACKS:
         advice = suggest(name, _known())
         raise AttackError(f"unknown attack {name!r}", "a known name or module:function", advice)
@@ -276,6 +285,17 @@ def _transferred(name: str) -> list[AttackInfo]:
         info if info.kind == "static" else replace(info, name=f"{info.name}{TRANSFER}", kind="transfer")
         for info in found
     ]
+
+
+def _varied(name: str) -> list[AttackInfo]:
+    """Return one variant of an attack, or all of them."""
+    plain, _, variant = name.partition(VARIANT)
+    runs = VARIANTS.get(plain, {})
+    chosen = runs if variant == "*" else {v: run for v, run in runs.items() if v == variant}
+    if not chosen:
+        known = [f"{attack}{VARIANT}{v}" for attack in VARIANTS for v in VARIANTS[attack]]
+        raise AttackError(f"unknown attack {name!r}", "a variant, or NAME/* for all", suggest(name, known))
+    return [replace(ATTACKS[plain], name=f"{plain}{VARIANT}{v}", run=run) for v, run in chosen.items()]
 
 
 def _import_attack(path: str) -> AttackInfo:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sirl.attacks.search import Hunt
-from sirl.attacks.static import PLACEHOLDER, TEMPLATES, read_template
+from sirl.attacks.static import PLACEHOLDER, TEMPLATES, read_lines, read_template
 from sirl.attacks.tries import Try, declines
 from sirl.errors import AttackError
 from sirl.reasoning import without_thinking
@@ -101,8 +101,7 @@ def instruct(name: str, **places: str) -> str:
 
 def sentences(name: str) -> dict[str, str]:
     """Return the lines of `attacker.NAME.txt`, each `name: sentence`."""
-    lines = (line.partition(": ") for line in read_template(f"attacker.{name}").splitlines())
-    return {key: sentence for key, _, sentence in lines}
+    return read_lines(f"attacker.{name}")
 
 
 def instructions() -> dict[str, str]:

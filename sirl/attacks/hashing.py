@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sirl.attacks.info import TRANSFER, AttackInfo
+from sirl.attacks.info import TRANSFER, VARIANT, AttackInfo
 from sirl.attacks.static import TEMPLATES
 
 ROOM = "sirl.attacks"
@@ -45,7 +45,8 @@ def attack_hash(info: AttackInfo) -> str:
 def files_of(info: AttackInfo) -> list[Path]:
     """Return the files that decide what an attack sends: modules, then templates and tables, each sorted."""
     modules = _modules(_function(info).__module__)
-    owners = {info.name.removesuffix(TRANSFER), *(name.rpartition(".")[2] for name in modules)}
+    plain = info.name.removesuffix(TRANSFER).partition(VARIANT)[0]
+    owners = {plain, *(name.rpartition(".")[2] for name in modules)}
     templates = [path for path in TEMPLATES.glob("*.*") if path.name.partition(".")[0] in owners]
     return [*sorted(modules.values()), *sorted(templates)]
 

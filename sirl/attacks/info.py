@@ -22,6 +22,7 @@ ACCESS: tuple[Access, ...] = (
 )  # each holds those before
 SEARCHING = ("adaptive", "transfer")
 TRANSFER = "@transfer"  # behind a name or group: search on the surrogate, then replay
+VARIANT = "/"  # between an attack's name and that of one of its published settings
 Recover = Callable[[str], str]  # the last message sent -> the request
 
 

@@ -28,6 +28,13 @@ def read_template(name: str) -> str:
     return (TEMPLATES / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n")
 
 
+@cache
+def read_lines(name: str) -> dict[str, str]:
+    """Return the lines of `templates/NAME.txt`, each `key: words`."""
+    lines = (line.partition(": ") for line in read_template(name).splitlines())
+    return {key: words for key, _, words in lines}
+
+
 def fill(template: str, request: str) -> str:
     """Put the request in the place of `{request}`, in one pass: braces in the request mean nothing."""
     return template.replace(PLACEHOLDER, request)

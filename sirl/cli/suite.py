@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sirl.attacks import ATTACKS, check_attack, get_attacks
+from sirl.attacks import ATTACKS, VARIANTS, check_attack, get_attacks
 from sirl.attacks.exports import export_artefact, export_wide, single
 from sirl.errors import RunError
 from sirl.records import Decoding
@@ -32,6 +32,8 @@ def show() -> None:
         rest = [info.mechanism, info.summary] if wide else []
         table.add_row(info.name, info.kind, info.access, info.source, *rest)
     console.print(table)
+    for name, runs in VARIANTS.items():
+        console.print(f"{name}/VARIANT, or {name}/* for each: {', '.join(runs)}", markup=False, highlight=False)
 
 
 def check(names: Sequence[str]) -> None:
