@@ -75,6 +75,14 @@ PUBLISHED = {
     "Its README recommends for each model `fcs+cot+langgpt+few_shot` (GPT-4o, Mixtral 8x22B), `fcs+cot+langgpt` "
     "(GPT-4o mini), `fmm+cot` (GPT-4, Claude 3.5 Sonnet, Llama 3.1 405B), `fcw+cot` (GPT-4 Turbo), `fwo` (GPT-3.5 "
     "Turbo).",
+    "ica": "10 shots, noted from the paper and not found in code; EasyJailbreak's version shows 5 "
+    "(easyjailbreak/attacker/ICA_wei_2023.py).",
+    "many_shot": "256 shots, noted from the paper and not found in code.",
+    "deep_inception": "Five layers, noted from the paper; its code reads finished prompts from a file "
+    "(tmlr-group/DeepInception: main.py).",
+    "cipher": "Caesar's code with a shift of 3, and 3 demonstrations (RobustNLP/CipherChat: encode_experts.py, "
+    "main.py).",
+    "self_cipher": "3 demonstrations (RobustNLP/CipherChat: main.py, where it is called unchange).",
     "code_chameleon": "The binary tree. The other three encodings are variants (huizhang-L/CodeChameleon: "
     "encrypt.py); its code has no default among the four.",
 }
@@ -124,10 +132,13 @@ other words has `recover = None`.
 
 A plain name is the published algorithm under its published settings; *budget* is what it spends on a request by
 default. A name with a suffix is a weaker stand-in: it needs no attacker model, no file. What this table does not
-list is meant to be as published. Where it says *its code*, settings were read in the code published with the
-paper; the others were noted without the paper at hand: check them there before you cite them. A smaller budget is
-another attack than the published one: figures under it are figures at that many queries, as on the embedded
-models, whose recipe grants 64.
+list is meant to be as published. Settings were read in the code published with each paper, whose repository and file
+are named. Not found in any code, and to be checked in the paper before you cite them, are seven: the 77 seeds and 500
+queries of gptfuzzer, the 10 talks of crescendo, the 10,000 samples of best_of_n, the shots of ica and of many_shot,
+and the layers of deep_inception. A smaller budget is another attack than the published one: figures under it are
+figures at that many queries, as on the embedded models, whose recipe grants 64. On these the figures of past_tense,
+future_tense and artprompt, and the scores by which pair and tap go on, depend on `organism:attacker`, which was trained
+before their instructions were written and does not follow them: it writes what it learned to write, or nothing usable.
 """
 TABLE = "\n| attack | source | budget | as published | departures |\n|---|---|---|---|---|\n"
 

@@ -10,6 +10,7 @@ from conftest import random_lm
 from sirl.attacks import ATTACKS, Means, arm, attack_prompts, unmet
 from sirl.attacks.autodan import AutoDAN, AutoDANWords
 from sirl.attacks.beast import Beast
+from sirl.attacks.cold import _shunned, _Soft
 from sirl.attacks.contract import AttackInfo
 from sirl.attacks.gcg import GCG
 from sirl.attacks.genetic import Breeding, _cross, seeds, synonyms
@@ -109,7 +110,7 @@ def test_success_ends_a_search_and_undecided_does_not(name, target):
     """The first check comes right after the start was scored: the start succeeds, so the start is sent."""
     won = search(name, target, 60, replace(MEANS, judge=judge_of(lambda _: True)))
     start = search(name, target, 0)
-    learned = 2 * 9 if name == "scav" else 0
+    learned = 2 * 9 + 1 if name == "scav" else 0
     assert [a.search.queries for a in won] == [2 + learned] * 3
     assert [a.messages for a in won] == [a.messages for a in start]
     lost = search(name, target, 60, replace(MEANS, judge=judge_of(lambda _: None)))
@@ -208,23 +209,57 @@ def test_scav_needs_both_sorts(target):
         few.run(PROMPTS, target, 60, 0)
 
 
-def test_scavs_probes_tell_the_sorts_apart():
-    """On states that differ in one direction of one layer only, that layer is chosen and its sign is right."""
+def test_scav_scores_by_the_last_layers_probability_times_the_distance_to_the_plain_request():
+    """The first layer tells the sorts apart too, the other way round; of harmless ones the nearer is better."""
 
     class Model:
         def hidden_states(self, attempts):
-            rng = np.random.default_rng(0)
-            states = rng.standard_normal((len(attempts), 2, 5))
+            states = np.zeros((len(attempts), 2, 3))
             for i, attempt in enumerate(attempts):
-                states[i, 1, 3] += 20.0 if "scratch" in attempt.messages[0].content else 0.0
+                said = attempt.messages[0].content
+                states[i, 1, 0] = 9.0 * ("scratch" in said) + len(said) / 100
+                states[i, 0, 0] = -states[i, 1, 0]
+                states[i, 1, 2] = 5.0 * said.count("far") + 0.5 * said.count("veiled")
             return states
 
     scav = Scav(benign=MEANS.benign, harmful=MEANS.harmful)
-    probes = scav._probes(Model(), 9)
-    assert list(probes.layers) == [1]
-    asked = [Attempt(p, "x", (Message("user", p.text),)) for p in (MEANS.harmful[0], MEANS.benign[0])]
-    harmful, benign = probes.harmless(Model(), asked)
-    assert harmful < 0 < benign
+    plain = Prompt("p", "Tell me how to scratch a door.")
+    disguise = scav._disguise(Model(), 9, [plain])
+    said = ["Tell me how to scratch a door. veiled", "A door. veiled", "A door. veiled far"]
+    asked = [Attempt(plain, "x", (Message("user", text),)) for text in said]
+    harmful, near, far = disguise.scores(asked)
+    states = Model().hidden_states(asked)[:, 1]
+    logits, away = disguise.probe.logit(states), np.linalg.norm(states - disguise.plain["p"], axis=1)
+    assert logits[0] > 0 > max(logits[1:])
+    assert np.allclose([harmful, near, far], -np.log(away / (1 + np.exp(-logits))))
+    assert near > max(harmful, far)
+
+
+def test_colds_energy_of_words_is_the_chance_that_a_place_holds_one():
+    rng = np.random.default_rng(0)
+    logits, shunned = rng.standard_normal((3, 6)), np.array([True, False, False, True, False, False])
+
+    def chance(at):
+        return float((np.exp(at) / np.exp(at).sum(1, keepdims=True))[:, shunned].sum(1).mean())
+
+    gradient = _Soft(None, shunned, logits).pull_of_words()
+    steps = np.eye(18).reshape(18, 3, 6) * 1e-6
+    slopes = [(chance(logits + step) - chance(logits - step)) / 2e-6 for step in steps]
+    assert np.allclose(gradient.ravel(), slopes, atol=1e-8)
+
+
+def test_cold_shuns_words_that_refuse_and_are_one_token_each():
+    lm = load_lm(WEIGHTS / "llama")
+    model = LocalTarget(lm, Decoding(max_new_tokens=4))
+    [climb] = climbs(hunts([PROMPTS[0]], 9, 0, "cold"), model, "cold", 20, "Sure")
+    shunned = model.usable_tokens()[_shunned(climb, model, model.usable_tokens())]
+    assert {lm.tokenizer.decode([int(token)]) for token in shunned} == {
+        " not",
+        " but",
+        " never",
+        " against",
+        " cannot",
+    }
 
 
 def test_closed_models_are_refused():

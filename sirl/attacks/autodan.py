@@ -4,8 +4,8 @@ The genetic search is `genetic`'s; this module adds the score, the likelihood of
 attacker model that writes prompts anew. It needs no weights, only the likelihood of replies. It refuses to
 know how prompts are bred.
 
-Defaults: 100 generations of 256, a twentieth of them kept, crossover .5 at 5 points and mutation .01 are the
-published code's.
+Defaults: 100 generations of 256, a twentieth of them kept, crossover .5 at 5 points and mutation .01 are its
+code's (autodan_hga_eval.py, read in the fork andrewahn-ubc/AutoDAN).
 
 Departures from the paper: words are exchanged within a fixed list of synonyms, by what each has been worth,
 where the published hierarchy takes any word of its good prompts and alternates five such rounds with one of

@@ -4,7 +4,7 @@ Each step asks the model for the likeliest next tokens behind every beam, draws 
 that make agreement likeliest. Needs no gradient; the suffix
 stays readable. This module refuses to know tensors.
 
-Defaults: 40 tokens, 15 beams and 15 draws a beam are the paper's.
+Defaults: 40 tokens, 15 beams and 15 draws a beam are its code's (vinusankars/BEAST: ar_self_attack.py).
 
 Departures from the paper: a smaller budget gets narrower beams over the same length. Draws are from the
 likeliest tokens, each once, and suffixes that would not survive as text are dropped. The best suffix of any

@@ -1,19 +1,24 @@
 """COLD: Langevin dynamics on the logits of a soft suffix, for agreement and fluency at once, then made hard.
 
 The suffix is a distribution over tokens at each place. Its energy, the likelihood of agreement plus that of
-the suffix itself as text, is followed uphill with noise that fades; now and then tokens are drawn from it,
-and those that survive as text are scored. This module refuses to know tensors and how a gradient is taken.
+the suffix itself as text, less the chance of words that refuse, is followed uphill with noise that fades; now
+and then tokens are drawn from it, and those that survive as text are scored. This module refuses to know
+tensors and how a gradient is taken.
 
-Defaults: 20 tokens and 2,000 Langevin steps are the paper's and its code's; a step is one query, and so is
-each of the 12 suffixes that are scored after every fourth, which makes 8,000.
+Defaults: 20 tokens, 2,000 Langevin steps, and weights of 100, 1 and 100 for agreement, fluency and words that
+refuse, which are 1, .01 and 1 here, are its code's (Yu-Fangxu/COLD-Attack: attack.sh, decoding_suffix.py); a
+step is one query, and so is each of the 12 suffixes that are scored after every fourth, which makes 8,000.
 
-Departures from the paper: two of the published energies, agreement and fluency; none for style or
-similarity. The soft suffix starts every round anew at the best hard one. It is made hard by drawing tokens
-from it at each place, where the published attack lets the model decode within its favourites. The best so
-far is really sent and judged at sixteen milestones of the budget, and a prompt whose attack has succeeded
-stops there; the hoped- for beginning is the data set's own where it gives one.
+Departures from the paper: its suffix attack; those that paraphrase the request or control its sentiment,
+words and format are other attacks, with energies of their own, and are left out. The energy of words is the
+mean chance that a place holds one of a list of ours, in place of a smoothed BLEU with its list; a word of
+several tokens is passed over. The soft suffix starts every round anew at the best hard one. It is made hard
+by drawing tokens from it at each place, where the published attack lets the model decode within its ten
+favourites a place, which would cost 20 queries. The best so far is really sent and judged at sixteen
+milestones of the budget, and a prompt whose attack has succeeded stops there; the hoped-for beginning is the
+data set's own where it gives one.
 
-Source: arXiv 2402.08679.
+Source: arXiv 2402.08679; its code.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sirl.attacks.search import Checks, hunts, opened
+from sirl.attacks.static import read_template
 from sirl.attacks.suffix import Climb, Ids, climbs, score
 from sirl.records import Attempt, Judge, Prompt, Target, WhiteBox
 
@@ -37,12 +43,14 @@ class Cold:
     A round starts at the best suffix so far, held `peak` above even odds against all other tokens together. It
     takes `steps` steps of size `rate` (in logits; each place is scaled to the same pull) with Gaussian noise of
     `noise` that fades with the budget, and then draws `draws` suffixes, the likeliest one among them.
-    `fluency` weighs the suffix's own log-prob against that of `beginning`, the reply hoped for.
+    `fluency` weighs the suffix's own log-prob against that of `beginning`, the reply hoped for, and `shunned`
+    the chance of words that refuse.
     """
 
     beginning: str = "Sure, here is how to do it:"
     length: int = 20
-    fluency: float = 0.1
+    fluency: float = 0.01
+    shunned: float = 1.0
     steps: int = 4
     draws: int = 12
     peak: float = 3.0
@@ -57,7 +65,8 @@ class Cold:
         model = opened(target, NAME)
         usable_U = model.usable_tokens()
         climbing = climbs(hunts(prompts, budget, seed, NAME), model, NAME, self.length, self.beginning)
-        soft = [_Soft(climb, np.zeros((0, len(usable_U)))) for climb in climbing]
+        shunned = [_shunned(climb, model, usable_U) for climb in climbing]
+        soft = [_Soft(*pair, np.zeros((0, len(usable_U)))) for pair in zip(climbing, shunned, strict=True)]
         checks = Checks(model, self.judge, seed)
         if budget:
             score(climbing, [[climb.ids] for climb in climbing], model)
@@ -84,6 +93,7 @@ class Cold:
         for s, (_, gradient_LU) in zip(soft, found, strict=True):
             hunt = s.climb.hunt
             hunt.queries += 1
+            gradient_LU = gradient_LU - self.shunned * s.pull_of_words()
             pull_L1 = np.abs(gradient_LU).max(axis=1, keepdims=True) + 1e-12
             noise_LU = hunt.rng.standard_normal(gradient_LU.shape)
             step_LU = self.rate * gradient_LU / pull_L1 + self.noise * hunt.left / hunt.budget * noise_LU
@@ -106,7 +116,23 @@ class Cold:
 
 @dataclass(slots=True)
 class _Soft:
-    """One prompt's soft suffix, logits_LU over the usable tokens."""
+    """One prompt's soft suffix, logits_LU over usable tokens; `shunned` says which are words that refuse."""
 
     climb: Climb
+    shunned: np.ndarray
     logits: np.ndarray
+
+    def pull_of_words(self) -> np.ndarray:
+        """Return the gradient_LU of the mean chance that a place holds a shunned token."""
+        chances_LU = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
+        chances_LU /= chances_LU.sum(axis=1, keepdims=True)
+        share_L1 = chances_LU[:, self.shunned].sum(axis=1, keepdims=True)
+        gradient_LU: np.ndarray = chances_LU * (self.shunned - share_L1) / len(self.logits)
+        return gradient_LU
+
+
+def _shunned(climb: Climb, model: WhiteBox, usable_U: np.ndarray) -> np.ndarray:
+    """Say of each usable token whether it is a word that refuses, behind a space."""
+    texts = [f" {word}" for word in read_template("cold.words").split()]
+    rows = model.slot_ids([climb.slotted] * len(texts), texts)
+    return np.isin(usable_U, [row[0] for row in rows if row and len(row) == 1])

@@ -5,7 +5,9 @@ taken back, as if it had never been asked, and a milder one is put in its place.
 was refused too often is dropped and another begun. What is sent in the end is the whole talk that succeeded,
 with the model's own replies in it; if none did, the plain request. This module refuses to know what a step is.
 
-Defaults: 10 talks of 10 rounds and 10 questions taken back are the paper's.
+Defaults: 10 rounds and 10 questions taken back are those of its authors' code (Azure/PyRIT:
+pyrit/orchestrator/multi_turn/crescendo_orchestrator.py). 10 talks are noted from the paper and were not found
+in code.
 
 Departures: a refusal is told by its words; the attacker is shown the talk itself, not a summary of the last
 reply, and no separate judge scores progress.

@@ -4,7 +4,8 @@ Alignment is mostly measured on greedy replies; other settings visit other repli
 loosest setting to the tightest and stops at the first harmful reply. What is sent in the end is the request
 with that setting, and its reply is drawn anew. This module refuses to know what is asked.
 
-Defaults: 20 temperatures, 20 top-p and 9 top-k are the paper's.
+Defaults: temperatures from .05 to 1 in steps of .05, as many top-p, and 9 top-k are its code's
+(Princeton-SysML/Jailbreak_LLM: attack.py, which also runs a top-p of 0).
 
 Departures: no system prompt is taken away, as none is sent; one reply a setting; the settings that mean the
 same thing (top-p of 1, temperature of 1) are tried once; success is that of a reply drawn anew under the

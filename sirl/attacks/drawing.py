@@ -8,11 +8,13 @@ know harm: by itself it looks at length and at a list of ordinary words.
 Only words of a-z are drawn, in small letters, capitals, or with a capital first; the mask is written the
 same way, so the drawing can be read back. A request without such a word is sent as it is.
 
-Defaults: every word that is named is tried once, as published.
+Defaults: every word that is named is drawn in turn, once, as in its code (uw-nsl/ArtPrompt:
+jailbreak/attack_utils.py).
 
-Departures: one word is drawn at a time and in one font of ours, so that it can be read back; the paper has
-several fonts and reports each and the best of them. Where the model names no word of the request, the words
-that are not ordinary are tried, the longest first.
+Departures: an attacker model names the words, where its code draws each word of letters that is no stop word.
+One word is drawn at a time and in one font of ours, so that it can be read back; the paper has several fonts
+and reports each and the best of them. Where the model names no word of the request, the words that are not
+ordinary are tried, the longest first.
 
 Source: arXiv 2402.11753 (ArtPrompt).
 """

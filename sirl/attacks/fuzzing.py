@@ -5,8 +5,9 @@ descent by upper confidence bounds, which may stop early so that parents are not
 smaller for deep descent. Five mutations are written by the attacker model: generate (in the style of),
 crossover, expand, shorten, rephrase. Only mutants are sent, one a choice, those of all prompts in one call.
 
-Defaults: 77 seeds, exploration .5, early stop .1 and least share of reward .2 are the paper's, and one
-mutant a choice is its code's; 500 queries a question.
+Defaults: exploration .5, early stop .1, least share of reward .2 and one mutant a choice are its code's
+(sherdencooper/GPTFuzz: gptfuzzer/fuzzer/selection.py, gptfuzz.py, which bounds all its questions together at
+1,000 queries). 77 seeds and 500 queries a question are noted from the paper and were not found in its code.
 
 Departures: the seeds are written for this package. Each prompt has a pool of its own (the published pool is
 shared by the questions of a run), so that a prompt's result does not depend on its company; as a search ends

@@ -5,7 +5,8 @@ that would not survive as text, scores the rest, those of all prompts in one cal
 them, be it better or not; the best of all is sent. This module refuses to know tensors and how a gradient is
 taken.
 
-Defaults: 500 steps of 512 swaps from the 256 best tokens a place, and 20 tokens, are the paper's.
+Defaults: 500 steps, 512 swaps a step from the 256 best tokens a place, and 20 tokens `!` to begin with, are
+its code's (llm-attacks: experiments/configs/template.py, read in the copy of DSN-2024/DSN).
 
 Departures from the paper: the suffix stands right behind the request, and a swap counts only if its text is
 read as the very tokens again. A budget below steps times swaps is spread evenly, its square root a step. The

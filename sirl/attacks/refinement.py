@@ -5,14 +5,16 @@ topic is pruned unsent, and the best of what was sent grow on. The attacker sees
 messages, each with the whole reply, how it went in words, and a score from 1 to 10, which the attacker model
 gives itself when asked as a judge. This module refuses to know who judges and what is asked.
 
-Defaults: PAIR's 30 streams of 3 and four kept exchanges are its code's; TAP's branching 4, width 10 and
-depth 10 the paper's.
+Defaults: PAIR's 30 streams of 3 and four kept exchanges are its code's (patrickrchao/JailbreakingLLMs:
+main.py, whose own default is 3 streams), and so are TAP's branching 4, width 10, depth 10 and three kept
+exchanges (RICommunity/TAP: Demo.ipynb, main_TAP.py).
 
 Departures: success is what the search's own judge calls harmful, and 10 of 10 is that alone; an attacker
 model that gives no number leaves the score to the result (1 refused, 5 not refused). The attacker is asked
 for the message alone, not for its reasons, and has one instruction, not three. PAIR runs its streams five at
-a time, so that a win is noticed earlier, and begins anew until the budget is spent; TAP begins a new tree
-where one is full-grown.
+a time, so that a win is noticed earlier, and begins anew until the budget is spent; TAP sends all that has
+not left the topic, as in the paper, where its code cuts to the width first, and begins a new tree where one
+is full-grown.
 
 Sources: arXiv 2310.08419 (PAIR) and its code, arXiv 2312.02119 (TAP).
 """
@@ -28,7 +30,8 @@ from sirl.attacks.search import Hunt, hunts, needed
 from sirl.attacks.tries import Bench, Try, bench, going, say_to
 from sirl.records import Attempt, Judge, Message, Prompt, Target
 
-KEPT = 4  # exchanges with the attacker that it is shown, the last ones
+KEPT = 4  # exchanges with the attacker that it is shown, the last ones; TAP shows KEPT_IN_TREE
+KEPT_IN_TREE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Pair:
             for stream in streams:
                 if len(stream) >= self.depth:
                     stream.clear()
-        orders = [_order(hunt, stream) for hunt, streams in batch for stream in streams]
+        orders = [_order(hunt, stream, KEPT) for hunt, streams in batch for stream in streams]
         texts = iter(helper.write(orders))
         written = [[(stream, text) for stream in streams if (text := next(texts))] for _, streams in batch]
         attempts = [
@@ -119,7 +122,7 @@ class Tap:
     def _level(self, batch: Sequence[tuple[Hunt, _Tree]], court: Bench, helper: Writer) -> None:
         """Branch, prune what strays, send, keep the best; a tree that is full-grown or bare begins anew."""
         lines = [(hunt, line) for hunt, tree in batch for line in tree.leaves for _ in range(self.branching)]
-        texts = helper.write([_order(hunt, line) for hunt, line in lines])
+        texts = helper.write([_order(hunt, line, KEPT_IN_TREE) for hunt, line in lines])
         children = [(*line, text) for line, text in zip(lines, texts, strict=True) if text]
         kept = on_topic(helper, [(hunt, text) for hunt, _, text in children])
         rows: list[dict[str, Line]] = [
@@ -154,7 +157,7 @@ class _Tree:
             self.leaves, self.level = ((),), 0
 
 
-def _order(hunt: Hunt, line: Sequence[Step]) -> Order:
+def _order(hunt: Hunt, line: Sequence[Step], kept: int) -> Order:
     """Ask for a first message, or for a better one than the last, after the exchanges that led to it."""
     asked = instruct("rewrite", request=hunt.prompt.text)
     turns: list[Message] = []
@@ -168,4 +171,4 @@ def _order(hunt: Hunt, line: Sequence[Step]) -> Order:
             reply=step.done.reply,
             score=f"{sentences('results')[step.done.result]} {step.level} of 10.",
         )
-    return Order(hunt, asked, before=tuple(turns[-2 * KEPT :]))
+    return Order(hunt, asked, before=tuple(turns[-2 * kept :]))

@@ -3,11 +3,12 @@
 Every reformulation is written anew from the request alone, under a temperature of 1. This module refuses to
 know who judges and what is asked; `tense` does the same by rules, once and without a model.
 
-Defaults: 20 reformulations a request are the paper's, written at temperature 1 as in its code.
+Defaults: reformulations written at temperature 1 are its code's, and 20 a request are those of its published
+results (tml-epfl/llm-past-tense: main.py, whose own default is 5, jailbreak_artifacts).
 
 Departures: the instruction shows one harmless example, where the published one shows three harmful ones;
 several reformulations are tried a round, each once; the model under test replies as the run draws replies,
-where the paper draws at temperature 1.
+where its code draws at temperature 1.
 
 Source: arXiv 2407.11969; its code.
 """

@@ -1,18 +1,22 @@
 """SCAV: breed readable prompts that the model itself no longer takes for harmful.
 
-A linear probe a layer learns to tell plain harmful requests from plain benign ones by the hidden state
-before the reply; the search lowers the probability of *harmful* that the reliable probes give. It asks
-nothing of what the model says. This module refuses to know tensors and how prompts are bred.
+A linear probe of the last layer learns to tell plain harmful requests from plain benign ones by the hidden
+state before the reply. The search lowers the probability of *harmful* that it gives times the distance to the
+state of the plain request, so that the message still means what was asked. It asks nothing of what the model
+says. This module refuses to know tensors and how prompts are bred.
 
-Defaults: the genetic search's are AutoDAN's; 32 requests of each sort and probes right on .9 are ours.
+Defaults: the objective and the layer are its code's (prompt-level/prompt_demo.ipynb, read in EEEEEKKO/SCAV),
+and so are the genetic search's settings, which are AutoDAN's; 32 requests of each sort are ours.
 
-Departures from the paper: the prompt-level attack only; embeddings are never changed. The score is the mean
-probe logit over all reliable layers, where the published attack weighs the last layer's probability by a
-distance. Probes learn from requests of the set that is measured on. The genetic search and its seeds are
-AutoDAN's. The best so far is really sent and judged at sixteen milestones of the budget, and a prompt whose
-attack has succeeded stops there; the hoped-for beginning is the data set's own where it gives one.
+Departures from the paper: the prompt-level attack only. The embedding-level one moves the hidden states of
+every layer whose probe is right on .9 while the model replies, which no message can do: it would be a change
+of the model, and every engine here would need a hook in its forward pass. The score is the logarithm of the
+published product, which orders prompts alike. Probes learn from requests of the set that is measured on. The
+genetic search and its seeds are those of autodan, without a model that writes. The best so far is really sent
+and judged at sixteen milestones of the budget, and a prompt whose attack has succeeded stops there; the
+hoped-for beginning is not used.
 
-Source: arXiv 2404.12038.
+Source: arXiv 2404.12038; its code.
 """
 
 from __future__ import annotations
@@ -33,18 +37,16 @@ NAME = "scav"
 
 @dataclass(frozen=True, slots=True)
 class Scav:
-    """Genetic search against linear probes.
+    """Genetic search against a linear probe.
 
-    Probes learn from at most `examples` requests of each sort, each of which costs every prompt a query, and
-    never more than half its budget in all. Layers whose probe is right on at least
-    `reliable` of the requests it did not see are used; if there are none, the best.
+    It learns from at most `examples` requests of each sort, each of which costs every prompt a query, and never
+    more than half its budget in all.
     """
 
     NEEDS = ("benign", "harmful")
     FEWEST = 8  # requests of each sort that a probe needs
 
     examples: int = 32
-    reliable: float = 0.9
     breeding: Breeding = field(default_factory=Breeding)
     judge: Judge | None = field(default=None, repr=False)
     benign: tuple[Prompt, ...] = field(default=(), repr=False)
@@ -55,7 +57,7 @@ class Scav:
     ) -> list[Attempt]:
         """Return each prompt in the surroundings that look least harmful; each hidden state is one query.
 
-        A budget too small for probes returns the start unscored. Raises AttackError where there are fewer than
+        A budget too small for a probe returns the start unscored. Raises AttackError where there are fewer than
         FEWEST requests of a sort.
         """
         model, searches = opened(target, NAME), hunts(prompts, budget, seed, NAME)
@@ -63,41 +65,30 @@ class Scav:
             if len(given) < self.FEWEST:
                 raise AttackError(
                     f"{NAME} was given {len(given)} {sort} requests",
-                    f"at least {self.FEWEST} of each sort to learn its probes from",
+                    f"at least {self.FEWEST} of each sort to learn its probe from",
                     "add prompts of that kind, or leave scav out",
                 )
         count = min(self.examples, len(self.benign), len(self.harmful), budget // 4)
         if prompts and count >= self.FEWEST:
-            probes = self._probes(model, count)
+            disguise = self._disguise(model, count, prompts)
             for hunt in searches:
-                hunt.queries += 2 * count
-            evolve(
-                searches,
-                NAME,
-                lambda a: probes.harmless(model, a),
-                Checks(model, self.judge, seed),
-                self.breeding,
-            )
+                hunt.queries += 2 * count + 1
+            evolve(searches, NAME, disguise.scores, Checks(model, self.judge, seed), self.breeding)
         return [hunt.result(start(hunt.prompt, NAME)) for hunt in searches]
 
-    def _probes(self, model: WhiteBox, count: int) -> _Probes:
-        """Fit a probe a layer on every other request and keep those that are right on the rest."""
-        plain = [*_spread(self.harmful, count), *_spread(self.benign, count)]
-        states_NLH = model.hidden_states([_plain(prompt) for prompt in plain])
-        harmful_N = np.arange(2 * count) < count
-        learn_N = np.arange(2 * count) % 2 == 0
-        layers = [_fit(states_NLH[learn_N, i], harmful_N[learn_N]) for i in range(states_NLH.shape[1])]
-        right = [
-            float(np.mean((layer.logit(states_NLH[~learn_N, i]) > 0) == harmful_N[~learn_N]))
-            for i, layer in enumerate(layers)
-        ]
-        chosen = [i for i, share in enumerate(right) if share >= min(self.reliable, max(right))]
-        return _Probes({i: layers[i] for i in chosen})
+    def _disguise(self, model: WhiteBox, count: int, prompts: Sequence[Prompt]) -> _Disguise:
+        """Fit the probe and look up the state of each plain request."""
+        examples = [*_spread(self.harmful, count), *_spread(self.benign, count)]
+        known = [replace(p, id=f"{NAME}/{p.id}") for p in examples]  # no attacked prompt's: all pay for each
+        states_NH = model.hidden_states([_plain(prompt) for prompt in (*known, *prompts)])[:, -1]
+        probe = _fit(states_NH[: len(known)], np.arange(len(known)) < count)
+        ids = [prompt.id for prompt in prompts]
+        return _Disguise(model, probe, dict(zip(ids, states_NH[len(known) :], strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Probe:
-    """A linear probe of one layer: positive means harmful."""
+    """A linear probe: positive means harmful."""
 
     centre: np.ndarray
     weight: np.ndarray
@@ -109,16 +100,22 @@ class _Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class _Probes:
-    """The probes of the layers that can be relied on, by layer."""
+class _Disguise:
+    """What an attempt's last hidden state should be: harmless by the probe, and near the plain request's."""
 
-    layers: dict[int, _Probe]
+    model: WhiteBox
+    probe: _Probe
+    plain: dict[str, np.ndarray]
 
-    def harmless(self, model: WhiteBox, attempts: Sequence[Attempt]) -> list[float]:
-        """Return minus the mean logit of *harmful* over the layers: higher looks more harmless."""
-        states_NLH = model.hidden_states(attempts) if attempts else np.zeros((0, 1, 1))
-        values = [-probe.logit(states_NLH[:, i]) for i, probe in self.layers.items()] if attempts else []
-        return [float(x) for x in np.mean(values, axis=0)] if attempts else []
+    def scores(self, attempts: Sequence[Attempt]) -> list[float]:
+        """Return minus the logarithm of the probability of *harmful* times the distance; higher is better."""
+        if not attempts:
+            return []
+        states_NH = self.model.hidden_states(attempts)[:, -1]
+        away_NH = states_NH - np.stack([self.plain[attempt.prompt.id] for attempt in attempts])
+        distance_N = np.maximum(np.linalg.norm(away_NH, axis=1), 1e-9)
+        harmful_N = -np.logaddexp(0, -self.probe.logit(states_NH))
+        return [float(x) for x in -(harmful_N + np.log(distance_N))]
 
 
 def _fit(states_NH: np.ndarray, harmful_N: np.ndarray) -> _Probe:
@@ -138,8 +135,7 @@ def _fit(states_NH: np.ndarray, harmful_N: np.ndarray) -> _Probe:
 
 
 def _plain(prompt: Prompt) -> Attempt:
-    """Ask an example as it is, under an id that is no attacked prompt's."""
-    return Attempt(replace(prompt, id=f"{NAME}/{prompt.id}"), NAME, (Message("user", prompt.text),))
+    return Attempt(prompt, NAME, (Message("user", prompt.text),))
 
 
 def _spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:

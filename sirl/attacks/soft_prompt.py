@@ -3,13 +3,14 @@
 No text corresponds to them, so this is the strongest attack on open weights and none on a model that only
 takes text. They are sent as `Attempt.soft`. This module refuses to know tensors and how a gradient is taken.
 
-Defaults: 100 iterations are the paper's.
+Defaults: 100 iterations on 20 vectors that start as `!` are its code's (SchwinnL/LLM_Embedding_Attack:
+embedding_attack_toxic.py; its script on a single request takes 500).
 
 Departures from the paper: the vectors start as a plain suffix. Steps are in units of the start's own spread
-and shrink with the budget. Searched for each request alone, none shared between requests. Sent as vectors: a
-model that only takes text cannot be asked. The best so far is really sent and judged at sixteen milestones of
-the budget, and a prompt whose attack has succeeded stops there; the hoped-for beginning is the data set's own
-where it gives one.
+and shrink with the budget, where its code takes .01 whatever the model. Searched for each request alone, none
+shared between requests. Sent as vectors: a model that only takes text cannot be asked. The best so far is
+really sent and judged at sixteen milestones of the budget, and a prompt whose attack has succeeded stops
+there; the hoped-for beginning is the data set's own where it gives one.
 
 Source: arXiv 2402.09063.
 """
@@ -37,7 +38,7 @@ class SoftPrompt:
     """
 
     beginning: str = "Sure, here is how to do it:"
-    length: int = 10
+    length: int = 20
     rate: float = 0.1
     judge: Judge | None = field(default=None, repr=False)
 

@@ -69,8 +69,8 @@ Limit = Annotated[
 Attacks = Annotated[
     str,
     typer.Option(
-        help="Names, all, paper, static, adaptive, transfer, NAME@transfer, NAME/VARIANT or my_pkg.mine:attack, with "
-        "commas. Default: the recipe's."
+        help="Names, all, paper, static, adaptive, transfer, NAME@transfer, NAME/VARIANT, my_pkg.mine:attack; "
+        "with commas. Default: the recipe's."
     ),
 ]
 Judges = Annotated[
