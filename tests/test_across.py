@@ -71,6 +71,16 @@ def test_pairing_removes_what_the_seeds_share():
     assert (paired["low"], paired["high"]) == (None, None)  # the same in each seed
 
 
+def test_equal_differences_get_the_widest_interval_that_the_runs_prompts_leave_open():
+    within = {0: ((0.1, 0.3), (0.05, 0.2)), 1: ((0.8, 1.0), (0.7, 0.9)), 2: ((0.0, 1.0), (None, None))}
+    row = difference_over_seeds({0: 0.2, 1: 0.9}, {0: 0.1, 1: 0.8}, within)
+    assert (row["low"], row["high"], row["over"]) == (pytest.approx(-0.1), pytest.approx(0.3), "prompts")
+    vary = difference_over_seeds({0: 0.2, 1: 0.9}, {0: 0.1, 1: 0.7}, within)
+    assert vary["over"] == "seeds"
+    assert difference_over_seeds({1: 0.2}, {1: 0.1}, within)["low"] == pytest.approx(-0.1)
+    assert difference_over_seeds({2: 0.2}, {2: 0.1}, within)["over"] is None
+
+
 def test_nothing_to_pair_is_no_difference():
     row = difference_over_seeds({0: 0.2}, {1: 0.3})
     assert (row["difference"], row["n"], row["unmatched"]) == (None, 0, 2)

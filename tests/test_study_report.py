@@ -153,6 +153,15 @@ def test_the_lowest_attack_is_not_compared(table):
     assert "worst" not in at(table, 30, "plain")["changes"]
 
 
+def test_a_table_says_who_judged_its_runs():
+    told = {"harmful": "oracle, exact", "refused": "refusal, kappa 0.9"}
+    rows = [row(30, 0.9, 0.8) | {"judges": told}, row(30, 0.9, 0.8) | {"judges": {"harmful": "harm"}}]
+    found = tabulate(STUDY, [cell("plain", seed, [one]) for seed, one in enumerate(rows)])
+    said = "Judged: harmful? by harm or oracle, exact; refused? by refusal, kappa 0.9."
+    assert markdown(found).count(said) == 1
+    assert said in render(found)
+
+
 def test_the_worst_attack_has_a_name_and_what_is_undecided_a_count(table):
     assert at(table, 30, "plain")["columns"]["worst"]["attack"] == "aim"
     assert (at(table, 30, "plain")["undecided"], at(table, 30, "plain")["records"]) == (6, 120)

@@ -37,7 +37,15 @@ _SPLIT = (
     "reward_model",
 )  # its first steps make another model, how many depends on all: one run a number of steps
 State = Literal["done", "failed", "partly", "missing"]
-_KEPT = ("dsr", "over_refusal_detail", "capability_detail", "diversity_detail", "unscored", "incomplete")
+_KEPT = (
+    "dsr",
+    "over_refusal_detail",
+    "capability_detail",
+    "diversity_detail",
+    "unscored",
+    "incomplete",
+    "judges",
+)
 
 
 @dataclass(frozen=True, slots=True)

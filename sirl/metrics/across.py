@@ -8,7 +8,7 @@ counted; nothing is guessed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
@@ -43,34 +43,58 @@ def over_seeds(
     known = [value for _, value in sorted(values.items()) if value is not None]
     low, high = t_interval(known, ends)
     over = None if low is None else "seeds"
-    if low is None:
-        own = [(a, b) for a, b in (within or {}).values() if a is not None and b is not None]
-        if known and own:
-            low, high, over = min(a for a, _ in own), max(b for _, b in own), "prompts"
+    if known and low is None:
+        low, high = _widest((within or {}).values())
+        over = None if low is None else "prompts"
     mean = fmean(sorted(known)) if known else None
     told = {"mean": mean, "low": low, "high": high, "over": over}
     return told | {"n": len(known), "unknown": len(values) - len(known)}
 
 
 def difference_over_seeds(
-    values: Mapping[int, float | None], reference: Mapping[int, float | None]
+    values: Mapping[int, float | None],
+    reference: Mapping[int, float | None],
+    within: Mapping[int, tuple[Interval, Interval]] | None = None,
 ) -> dict[str, Any]:
-    """Return the mean over seeds of value - reference, each pair of one seed: difference, low, high, n.
+    """Return the mean over seeds of value - reference, each pair of one seed: difference, low, high, n, over.
 
-    `unmatched` are the seeds that are known on one side at most.
+    `within` are the intervals over prompts of each seed's two runs. Where the differences show no variance,
+    being one or all alike, the widest that these leave open stands for the interval, and `over` says so, as
+    in `over_seeds`: it takes the two runs for unpaired, so it is too wide rather than too narrow. `unmatched`
+    are the seeds that are known on one side at most.
     """
     seeds = values.keys() | reference.keys()
-    pairs = [(values.get(seed), reference.get(seed)) for seed in sorted(seeds)]
-    changes = [value - other for value, other in pairs if value is not None and other is not None]
+    pairs = {seed: (values.get(seed), reference.get(seed)) for seed in sorted(seeds)}
+    matched = {s: one - two for s, (one, two) in pairs.items() if one is not None and two is not None}
+    changes = list(matched.values())
     low, high = t_interval(changes)
+    over = None if low is None else "seeds"
+    if changes and low is None:
+        low, high = _widest(_apart(*within[seed]) for seed in matched if within and seed in within)
+        over = None if low is None else "prompts"
     mean = fmean(sorted(changes)) if changes else None
     return {
         "difference": mean,
         "low": low,
         "high": high,
+        "over": over,
         "n": len(changes),
         "unmatched": len(seeds) - len(changes),
     }
+
+
+def _apart(value: Interval, reference: Interval) -> Interval:
+    """Return how far apart two figures may be that lie anywhere in their intervals."""
+    (low, high), (below, above) = value, reference
+    if low is None or high is None or below is None or above is None:
+        return None, None
+    return low - above, high - below
+
+
+def _widest(intervals: Iterable[Interval]) -> Interval:
+    """Return the interval that holds them all; (None, None) where there is none."""
+    known = [(low, high) for low, high in intervals if low is not None and high is not None]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else (None, None)
 
 
 def _vary(values: Sequence[float]) -> bool:

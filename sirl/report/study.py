@@ -91,6 +91,7 @@ def _table(study: Row, cells: Sequence[Row], model: str, step: int) -> dict[str,
                 "differences": one.against(reference),
                 "changes": one.against(start),
                 "successes": one.successes(),
+                "judges": one.judges(),
                 "undecided": sum(row["unscored"]["no_verdict"] for row in one.rows.values()),
                 "records": sum(row["unscored"]["n"] for row in one.rows.values()),
                 "of_steps": sorted({row["of_step"] for row in one.rows.values()}),
@@ -131,8 +132,11 @@ class _Found:
         """Return a column's mean over the seeds with its interval; `worst` is the lowest mean of an attack."""
         if column.name == "worst":
             return self.worst()
-        within = {seed: _interval(row, column.name) for seed, row in self.rows.items()}
-        return over_seeds(self.values(column), column.ends, within)
+        return over_seeds(self.values(column), column.ends, self._within(column))
+
+    def _within(self, column: Column) -> dict[int, Interval]:
+        """Return each seed's interval over the prompts of its run."""
+        return {seed: _interval(row, column.name) for seed, row in self.rows.items()}
 
     def against(self, other: _Found | None) -> dict[str, dict[str, Any]]:
         """Return the paired difference of each column to another method, none to itself.
@@ -142,15 +146,28 @@ class _Found:
         if other is None or other is self:
             return {}
         compared = [c for c in COLUMNS if c.name != "worst"]
-        return {c.name: difference_over_seeds(self.values(c), other.values(c)) for c in compared}
+        return {
+            c.name: difference_over_seeds(self.values(c), other.values(c), self._apart(other, c))
+            for c in compared
+        }
+
+    def _apart(self, other: _Found, column: Column) -> dict[int, tuple[Interval, Interval]]:
+        ours, theirs = self._within(column), other._within(column)
+        return {seed: (ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()}
 
     def attacks(self) -> dict[str, dict[str, Any]]:
         """Return the DSR under each attack over the seeds, the plain request's too."""
-        rates = {seed: row["dsr"]["per_attack"] for seed, row in self.rows.items()}
-        names = sorted({name for attacks in rates.values() for name in attacks})
+        found: dict[str, dict[int, Row]] = {}
+        for seed, row in self.rows.items():
+            for name, one in row["dsr"]["per_attack"].items():
+                found.setdefault(name, {})[seed] = one
         return {
-            name: over_seeds({seed: of[name]["rate"] for seed, of in rates.items() if name in of}, SHARE)
-            for name in names
+            name: over_seeds(
+                {seed: one["rate"] for seed, one in own.items()},
+                SHARE,
+                {seed: (one["low"], one["high"]) for seed, one in own.items()},
+            )
+            for name, own in sorted(found.items())
         }
 
     def worst(self) -> dict[str, Any]:
@@ -173,6 +190,14 @@ class _Found:
             "n": len(self.rows),
             "unknown": sum(not _attacks(r) for r in self.rows.values()),
         }
+
+    def judges(self) -> dict[str, list[str]]:
+        """Name who judged, by question: one of each, if every run was judged alike."""
+        named: dict[str, set[str]] = {}
+        for row in self.rows.values():
+            for question, told in row.get("judges", {}).items():
+                named.setdefault(question, set()).add(told)
+        return {question: sorted(told) for question, told in sorted(named.items())}
 
     def successes(self) -> dict[str, int]:
         """Return how many attempts under attack succeeded, of how many scored, over all seeds."""

@@ -27,6 +27,8 @@ def markdown(table: Row) -> str:
         lines += [f"## {one['model']}, {_after(one['step'])}", ""]
         if figures := _figures(one):
             lines += [*figures, ""]
+        if judges := judged(one):
+            lines += [judges, ""]
         if missing := [row["method"] for row in one["rows"] if not _is_known(row)]:
             lines += [f"Not measured yet: {', '.join(missing)}.", ""]
         if differences := _differences(one, "differences"):
@@ -97,6 +99,16 @@ def name(row: Row, step: int) -> str:
     return f"{row['method']} (ended at {', '.join(map(str, other))})" if other else str(row["method"])
 
 
+def judged(one: Row) -> str:
+    """Say in a sentence who judged the runs of a table; empty where no run tells."""
+    named: dict[str, set[str]] = {}
+    for row in one["rows"]:
+        for question, told in row["judges"].items():
+            named.setdefault(question, set()).update(told)
+    said = "; ".join(f"{question}? by {' or '.join(sorted(told))}" for question, told in sorted(named.items()))
+    return f"Judged: {said}." if said else ""
+
+
 def succeeded(row: Row) -> str:
     """Write how many attempts under attack succeeded, of how many scored."""
     found = row["successes"]
@@ -148,7 +160,7 @@ def _shown(one: Row) -> dict[str, Any]:
         }
         for row in one["rows"]
     ]
-    return {"title": _after(one["step"]), "step": one["step"], "rows": rows}
+    return {"title": _after(one["step"]), "step": one["step"], "rows": rows, "judged": judged(one)}
 
 
 def _curves(table: Row, model: str) -> list[tuple[str, str, Markup]]:
