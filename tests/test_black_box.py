@@ -195,6 +195,8 @@ def test_tries_are_weighed_by_judge_and_refusing_words():
         ("harmful", 1),
     ]
     assert (hunt.queries, hunt.undecided, hunt.succeeded) == (4, 1, True)
+    assert hunt.result(say_to(hunt, "x", "")).search.won is True
+    assert hunts([P], 9, 0, "x")[0].result(say_to(hunt, "x", "")).search.won is None
     assert hunt.best.messages[0].content == "m3"
     assert hunt.trace == ((4, 1.0),)
 

@@ -103,6 +103,7 @@ EVALUATE_SCHEMA = {
             "n": int,
             "unscored": int,
             "blocked": int,
+            "by_search": ROW,
         }
     },
     "over_refusal": dict.fromkeys(KINDS, NUMBER),

@@ -115,6 +115,7 @@ def test_success_ends_a_search_and_undecided_does_not(name, target):
     assert [a.messages for a in won] == [a.messages for a in start]
     lost = search(name, target, 60, replace(MEANS, judge=judge_of(lambda _: None)))
     assert all(50 < a.search.queries <= 60 for a in lost)
+    assert [a.search.won for a in (*won, *lost)] == [True] * 3 + [False] * 3
 
 
 def test_one_prompts_success_leaves_the_others_searching(target):

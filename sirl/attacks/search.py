@@ -27,7 +27,8 @@ class Hunt:
     """The search for one prompt; the only state of an attack that changes, and only within one call.
 
     `best` is what would be sent now and `score` what the attack thinks of it (higher is better for the attack;
-    the scale is the attack's own); `succeeded` says that a judge called its reply harmful.
+    the scale is the attack's own); `judged` says that a judge has read a reply, `succeeded` that it called one
+    harmful.
     """
 
     prompt: Prompt
@@ -40,6 +41,7 @@ class Hunt:
     undecided: int = 0
     idle: int = 0  # rounds in a row in which it had nothing to send
     trace: tuple[tuple[int, float], ...] = ()
+    judged: bool = False
     succeeded: bool = False
     due: int = 0  # the query count from which a check is due
     sent: Attempt | None = field(default=None, repr=False)  # the last attempt that was checked
@@ -64,7 +66,11 @@ class Hunt:
     def result(self, start: Attempt) -> Attempt:
         """Return the best attempt, or the start if none was scored, with what the search cost."""
         search = Search(
-            queries=self.queries, trace=self.trace, unusable=self.unusable, undecided=self.undecided
+            queries=self.queries,
+            trace=self.trace,
+            unusable=self.unusable,
+            undecided=self.undecided,
+            won=self.succeeded if self.judged else None,
         )
         return replace(self.best or start, search=search)
 
@@ -108,7 +114,7 @@ class Checks:
         verdicts = verdicts_on(self.judge, self.target.reply(attempts, self.seed))
         for hunt, attempt, verdict in zip(due, attempts, verdicts, strict=True):
             hunt.queries += 1
-            hunt.sent, hunt.succeeded = attempt, verdict.answer is True
+            hunt.judged, hunt.sent, hunt.succeeded = True, attempt, verdict.answer is True
 
 
 def verdicts_on(judge: Judge, completions: Sequence[Completion]) -> list[Verdict]:

@@ -101,6 +101,7 @@ def _book(hunt: Hunt, tries: list[Try]) -> list[Try]:
     """Charge the tries to their hunt and keep the best."""
     hunt.queries += len(tries)
     hunt.idle = 0 if tries else hunt.idle + 1
+    hunt.judged = hunt.judged or bool(tries)
     hunt.undecided += sum(t.result == "unclear" for t in tries)
     for t in tries:
         hunt.offer(t.attempt, t.score)

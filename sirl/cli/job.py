@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sirl.cli.arms import Arms, armed, found_elsewhere, make_means, with_attacker
 from sirl.cli.asked import Asked, measuring_prompts
-from sirl.cli.judging import Opening, open_judges
+from sirl.cli.judging import Opening, open_judges, search_judge
 from sirl.cli.progress import phase
 from sirl.cli.sources import ORGANISM, SEEN, Subject, holds_weights, no_weights, open_subject
 from sirl.config import EvaluateConfig, Recipe, load_recipe, system_text
@@ -89,7 +89,9 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
     target = subject.drawing(decoding, config.batch, config.best_of)
     arms = with_attacker(job.arms, subject, config.attacks)
-    means = replace(make_means(arms, opening, judges["harmful"], prompts), context=subject.context)
+    usual = open_judges(subject, (), not job.asked.sources, opening)["harmful"]
+    searching = search_judge(judges["harmful"], usual)
+    means = replace(make_means(arms, opening, searching, prompts), context=subject.context)
     attacks = armed(config.attacks, means, target.access)
     replayed = found_elsewhere(job.arms, prompts)
     if clash := sorted(attacks.keys() & replayed.keys()):

@@ -20,7 +20,7 @@ from sirl.cli.sources import Subject, open_target
 from sirl.cli.summaries import finish, numbers
 from sirl.config import JudgeConfig, ModelConfig, load_recipe
 from sirl.errors import JudgeError, RunError, suggest
-from sirl.judges import Panel, get_judge, get_judges, judge_name, judged, known_agreement
+from sirl.judges import Deferring, Panel, get_judge, get_judges, judge_name, judged, known_agreement
 from sirl.judges.guard import DECODING as GUARD_DECODING
 from sirl.judges.guard import Guard
 from sirl.judges.labels import Checked, Columns, check, read_labelled
@@ -74,6 +74,16 @@ def open_judges(
 ) -> dict[Question, Judge]:
     """Return a judge for each question: the named, else the oracle on its own world, else the offline."""
     return named_judges(names, oracle.JUDGES if subject.is_organism and own_prompts else None, opening)
+
+
+def search_judge(judge: Judge, usual: Judge) -> Judge:
+    """Return who tells attacks when they succeed: where another than the `usual` judge of harm was named, both.
+
+    A search that stops at a success by the judge that also scores it finds that judge's mistakes. So the usual
+    one is asked, and the run's only where that cannot decide. Where the run's is the usual one, no other is at
+    hand.
+    """
+    return judge if judge_name(judge) == judge_name(usual) else Deferring("harmful", usual, judge)
 
 
 def named_judges(

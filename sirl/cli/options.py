@@ -87,7 +87,11 @@ Attacker = Annotated[
 ]
 Surrogate = Annotated[str, typer.Option(help="A model that NAME@transfer attacks search on: as MODEL.")]
 Scorer = Annotated[
-    str, typer.Option(help="A judge that tells attacks when they succeed. Default: the run's judge of harm.")
+    str,
+    typer.Option(
+        help="A judge that tells attacks when they succeed, as of --judge. Default: the judge of harm of a run "
+        "without --judge, and the one named where that cannot decide."
+    ),
 ]
 PhraseBookFile = Annotated[
     Path | None, typer.Option(help="What low_resource translates by: two phrases a line, a tab between.")

@@ -15,7 +15,7 @@ from sirl.evaluation import evaluate as evaluate_study
 from sirl.evidence import Study, protocol_hashes
 from sirl.gap import check as check_gap
 from sirl.gap import measure_gap
-from sirl.judges import known_agreement
+from sirl.judges import judge_name, known_agreement
 from sirl.rundir import RunDir, open_run
 from sirl.shards import parse_shard
 
@@ -43,6 +43,13 @@ def evaluate(job: Job, role: str = "") -> dict[str, Any]:
     return finish(run, numbers(run, records), {"evaluate": monotonic() - start})
 
 
+def _search_judge(study: Study) -> str:
+    """Name who tells searches when they succeed, if not the run's own judge; empty: it does, or nobody."""
+    own = judge_name(study.judges["harmful"])
+    asked = {judge_name(j) for info in study.attacks.values() if (j := getattr(info.run, "judge", None))}
+    return ", ".join(sorted(asked - {own}))
+
+
 def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -> RunDir:
     config = {
         "model": subject.name,
@@ -53,6 +60,7 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
         "seen_in_training": seen_attacks(job, subject),
         "agreement": known_agreement(study.judges),
         **({"role": role} if role else {}),
+        **({"search_judge": other} if (other := _search_judge(study)) else {}),
         **({"not_asked": left_out} if (left_out := uncovered(study.attacks, study.prompts)) else {}),
         **({"shard": str(parse_shard(job.shard))} if job.shard else {}),
     }

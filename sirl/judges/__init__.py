@@ -16,13 +16,14 @@ from sirl.errors import JudgeError, suggest
 from sirl.judges import exact, harm, refusal
 from sirl.judges.contract import QUESTIONS, ask, judged
 from sirl.judges.identity import Signed, identify, judge_name
-from sirl.judges.panel import Panel, votes
+from sirl.judges.panel import Deferring, Panel, votes
 from sirl.plugins import load_plugin
 from sirl.records import Judge, Question
 
 __all__ = [
     "DEFAULT",
     "JUDGES",
+    "Deferring",
     "Panel",
     "ask",
     "get_judge",

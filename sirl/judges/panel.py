@@ -1,7 +1,8 @@
 """Several judges of one question vote: the majority of those that decided; a tie is undecided.
 
 The votes stand in the evidence, so that how far the judges agree can be counted from the records alone. A name
-stands there without white space (`%20`), so that no name can be taken for more than one vote.
+stands there without white space (`%20`), so that no name can be taken for more than one vote. Or one judge
+defers to another.
 """
 
 from __future__ import annotations
@@ -50,6 +51,28 @@ class Panel:
         cast = "; ".join(f"{_spelled(v.judge)} {_WORD[v.answer]}" for v in verdicts)
         why = " | ".join(verdict.evidence for verdict in verdicts)
         return Verdict(self.question, None if yes == no else yes > no, f"votes: {cast} | {why}", self.identity)
+
+
+@dataclass(frozen=True, slots=True)
+class Deferring:
+    """A judge who leaves what it cannot decide to another."""
+
+    question: Question
+    first: Judge
+    then: Judge
+
+    @property
+    def identity(self) -> str:
+        """The names of both."""
+        return f"{judge_name(self.first)}, else {judge_name(self.then)}"
+
+    def __call__(self, completions: Sequence[Completion]) -> list[Verdict]:
+        """Answer the question about each reply; the other is asked about those alone that are undecided."""
+        verdicts = ask(self.first, completions, self.question)
+        open_ = [i for i, verdict in enumerate(verdicts) if verdict.answer is None]
+        asked = ask(self.then, [completions[i] for i in open_], self.question) if open_ else []
+        found = dict(zip(open_, asked, strict=True))
+        return [found.get(i, verdict) for i, verdict in enumerate(verdicts)]
 
 
 def votes(verdict: Verdict) -> dict[str, bool | None]:

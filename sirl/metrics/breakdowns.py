@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from sirl.metrics.estimates import clustered_rate
-from sirl.metrics.rates import DIRECT, attacked, blocked, mean_dsr, select, withstood
+from sirl.metrics.rates import DIRECT, as_row, attacked, blocked, mean_dsr, rate_over, select, withstood
 from sirl.records import Record
 
 Cost = Literal["queries", "passes"]
@@ -67,6 +67,8 @@ def dsr_by_budget(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     queries, passes   the curve against queries and against sequences put through the model: `budget` (the
                       steps), `rate`, `low`, `high`; a rate holds up to the next step
     n, unscored, blocked  replies behind every point, those without a verdict, those the provider's filter kept
+    by_search         share of attempts whose search did not succeed by its own judge, with its interval and n;
+                      unscored: those that asked no judge
     """
     curves = {}
     for name in searching(records):
@@ -79,8 +81,13 @@ def dsr_by_budget(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
             "n": scored,
             "unscored": len(mine) - scored - kept,
             "blocked": kept,
+            "by_search": as_row(rate_over(mine, lambda r: _held(r.attempt.search.won))),
         }
     return curves
+
+
+def _held(won: bool | None) -> bool | None:
+    return None if won is None else not won
 
 
 def budget_curve(records: Sequence[Record], cost: Cost) -> dict[str, list[Any]]:

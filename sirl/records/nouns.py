@@ -66,6 +66,7 @@ class Search:
     trace      (queries so far, best score so far) after each round; a higher score is better for the attack
     unusable   outputs of an attacker model that could not be used and were asked for again
     undecided  replies of which the search's judge could not say whether they were harmful
+    won        whether the search's judge called a reply harmful; None where it asked no judge
     surrogate  the model it searched on, where that is not the model under test
     """
 
@@ -78,6 +79,7 @@ class Search:
     unusable: int = 0
     undecided: int = 0
     surrogate: str | None = None
+    won: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,10 @@ def _end(side: Side, curve: dict[str, Any] | None, named: bool) -> str:
     last = {part: curve["queries"][part][-1] for part in ("budget", "rate", "low", "high")}
     at = f"at {plural(last['budget'], 'query').replace('querys', 'queries')}"
     scored = f"n = {count(curve['n'])}, of a search given {count(curve['of_budget'])}"
-    return f"{label}{percent(last['rate']) if last['rate'] is None else share(last)} {at}, {scored}"
+    own = (
+        f", {percent(curve['by_search']['rate'])} by the search's own judge" if curve["by_search"]["n"] else ""
+    )
+    return f"{label}{percent(last['rate']) if last['rate'] is None else share(last)} {at}, {scored}{own}"
 
 
 def _change(story: Story, of: Callable[[Record], str], name: str) -> tuple[str, str] | None:
