@@ -45,6 +45,18 @@ def test_a_phase_tells_how_far_it_is_and_what_is_left(told):
     assert told() == lines  # it is over
 
 
+def test_what_a_phase_begins_with_says_nothing_of_its_pace(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    with phase("train") as advance:
+        (outer,) = progress._open
+        with phase("ask"):
+            now[0] = 300.0
+        now[0] = 310.0
+        advance(1, 11, "")
+        assert outer.line() == "train: 1 of 11, 5 min 10 s so far, about 1 min 40 s left"
+
+
 def test_the_innermost_phase_speaks(told):
     with stepping(4) as on_step:
         on_step({"step": 1, "reward": -0.5, "benign_probe": None})
@@ -96,4 +108,4 @@ def test_training_without_a_terminal_is_never_silent_and_stdout_is_the_summarys(
         assert begun in lines, done.stderr
     assert any(line.startswith("check the base model: ") and line.endswith(" left") for line in lines)
     assert any("prompts are left out: longer than train.max_prompt_tokens = 400" in line for line in lines)
-    assert any("prompts are taught; " in line for line in lines)
+    assert any("prompts are taught: " in line for line in lines)

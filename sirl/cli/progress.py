@@ -60,10 +60,11 @@ class _Phase:
     """A phase as lines tell it."""
 
     title: str
-    begun: float = field(default_factory=monotonic)
+    begun: float = field(default_factory=lambda: monotonic())
     done: int = 0
     total: int = 0
     note: str = ""
+    prepared: float = 0.0  # seconds that other phases took inside this one before it first moved
 
     def line(self) -> str:
         """Say how far it is and, once something is done, how long the rest will take at that pace."""
@@ -72,7 +73,8 @@ class _Phase:
         told += [self.note] if self.note else []
         told.append(f"{_duration(spent)} so far")
         if 0 < self.done < self.total:
-            told.append(f"about {_duration(spent * (self.total - self.done) / self.done)} left")
+            pace = (spent - self.prepared) / self.done
+            told.append(f"about {_duration(pace * (self.total - self.done))} left")
         return f"{self.title}: {', '.join(told)}"
 
 
@@ -133,6 +135,8 @@ def _lines(title: str) -> Iterator[Advance]:
         over.set()
         teller.join()
         _open.remove(shown)
+        if _open and not _open[-1].total:
+            _open[-1].prepared += monotonic() - shown.begun
 
 
 @contextmanager
