@@ -1,5 +1,6 @@
 """Refusal propensity: openers are found in the model's own words, and scored as one event."""
 
+from dataclasses import replace
 from math import exp
 
 import pytest
@@ -19,7 +20,7 @@ def reply(request: str, words: str, finished: bool = True) -> Completion:
     """A reply of one token a word, its end included where it is finished."""
     pieces = words.split()
     ids = tuple(sum(map(ord, piece)) for piece in pieces)
-    ids, pieces = (ids + (0,), [*pieces, ""]) if finished else (ids, pieces)
+    ids, pieces = ((*ids, 0), [*pieces, ""]) if finished else (ids, pieces)
     return Completion(plain(request), words, ids, tuple(pieces), finished, logprobs=(-1.0,) * len(ids))
 
 
@@ -39,6 +40,18 @@ def test_openers_recur_in_refusals_of_several_requests_and_in_nothing_else():
     told = [(o.text, o.requests) for o in found]
     assert sorted(told) == [("Iamsorry", 2), ("Nothanks", 2), ("Thisishowit", 2)]
     assert all(0 not in o.token_ids for o in found)  # the end of the turn is no word
+
+
+def test_what_is_said_as_unsurely_as_answers_are_opens_no_refusal():
+    said = [
+        *(("a", "I cannot help with it", 0.5, True), ("b", "I cannot help with this", 0.6, True)),
+        *(("c", "No I will not", 0.9, True), ("d", "No I will not", 1.0, True)),  # less sure, and still nearer
+        *(("e", "As a program I feel nothing", 1.4, True), ("f", "As a program I eat nothing", 1.3, True)),
+        *(("g", "Here is how", 1.6, False), ("h", "First take some", 1.8, False)),
+    ]
+    replies = [replace(reply(r, words), entropies=(nats,) * 3) for r, words, nats, _ in said]
+    found = find_openers(replies, [no for *_, no in said])
+    assert sorted(opener.text for opener in found) == ["Icannothelp", "NoIwill"]
 
 
 def test_where_no_beginning_recurs_the_single_ones_are_pooled_and_without_refusals_there_is_none():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, log
 from typing import Literal
 
 import numpy as np
@@ -43,6 +44,7 @@ def gated_reward(
 
 
 FLOOR = 0.1  # probability; ours: what would be refused less than once in ten times is not carried
+LEAST = 1e-6  # probability; ours: below it all are alike
 
 
 def sides_by_certainty(entropies: Sequence[float]) -> list[Side]:
@@ -58,16 +60,21 @@ def sides_by_certainty(entropies: Sequence[float]) -> list[Side]:
 def sides_by_propensity(propensities: Sequence[float], conducts: Sequence[Side]) -> list[Side]:
     """Part requests by the probability with which the start begins a refusal, same order.
 
-    The likelier of two groups is refuse, if its members are above `FLOOR`, and so is what the start refused
-    every time it was asked. Of the others, those it never refused are answer and the rest split. `conducts` say
-    what it did, see `training.instincts`.
+    Two cuts leave room for doubt. Above the cut between the probabilities, and `FLOOR`, a request is refuse,
+    and so is one that the start refused every time it was asked. Below the cut between their logarithms, which
+    is lower, it is answer if the start never refused it. The rest is split: it may be a harmful request that
+    the start mostly answers. `conducts` say what it did, see `training.instincts`.
     """
-    cut = cut_between(propensities)
-    cut = FLOOR if cut is None else max(cut, FLOOR)
-    return [
-        "refuse" if value > cut or conduct == "refuse" else "answer" if conduct == "answer" else "split"
-        for value, conduct in zip(propensities, conducts, strict=True)
-    ]
+    high = max(cut_between(propensities) or 0.0, FLOOR)
+    parted = cut_between([log(max(propensity, LEAST)) for propensity in propensities])
+    low = high if parted is None else min(high, exp(parted))
+
+    def side(propensity: float, conduct: Side) -> Side:
+        if propensity > high or conduct == "refuse":
+            return "refuse"
+        return "answer" if propensity <= low and conduct == "answer" else "split"
+
+    return [side(*pair) for pair in zip(propensities, conducts, strict=True)]
 
 
 def cut_between(values: Sequence[float]) -> float | None:

@@ -41,10 +41,14 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Teaching:
-    """The lessons of a run; `carried` is what is carried of each plain request, by its text."""
+    """The lessons of a run; `carried` is what is carried of each plain request, by its text.
+
+    `split` disguised prompts teach nothing, as it is in doubt what the start thinks of their requests.
+    """
 
     lessons: tuple[Lesson, ...]
     carried: Mapping[str, tuple[Reply, int]]
+    split: int
 
     def carry(self, attempt: Attempt) -> Lesson:
         """Return the lesson that carries what the start does with the plain request to this form of it."""
@@ -52,23 +56,26 @@ class Teaching:
 
 
 def prepare(course: Course, start: Conduct, numbers: Sequence[int]) -> Teaching:
-    """Return what is taught on these of the course's attempts; what has no sound reply is left out."""
+    """Return what is taught on these of the course's attempts.
+
+    What has no sound reply is left out, and so is what comes in a disguise of a request on the side split.
+    """
     attempts = {n: course.attempts[n] for n in numbers}
-    texts = {a.prompt.text for a in attempts.values() if start.sides.get(a.prompt.text, "refuse") == "refuse"}
-    carried = _carried(course, start, sorted(texts))
-    to_hold = [n for n, a in attempts.items() if a.prompt.text not in texts and not _is_plain(a)]
-    held = _hold(course, to_hold)
-    lessons = []
+    sides = {n: start.sides.get(a.prompt.text, "refuse") for n, a in attempts.items()}
+    disguised = {n: a for n, a in attempts.items() if not _is_plain(a)}
+    refused = sorted({a.prompt.text for n, a in attempts.items() if sides[n] == "refuse"})
+    carried = _carried(course, start, refused)
+    held = _hold(course, [n for n in disguised if sides[n] == "answer"])
+    lessons: list[Lesson] = []
     for n, attempt in attempts.items():
         text = attempt.prompt.text
-        if n in held:
-            lessons.append(Lesson(attempt, attempt, held[n]))
-        elif _is_plain(attempt):
-            standing = start.instincts[text].standing
-            lessons += [Lesson(attempt, attempt, standing)] if standing else []
-        else:
+        if n in disguised and sides[n] == "refuse":
             lessons += [_carry(attempt, carried)] if text in carried else []
-    return Teaching(tuple(lesson for lesson in lessons if lesson.reply.sound), carried)
+            continue
+        own = held.get(n) if n in disguised else start.instincts[text].standing
+        lessons += [Lesson(attempt, attempt, own)] if own else []
+    sound = tuple(lesson for lesson in lessons if lesson.reply.sound)
+    return Teaching(sound, carried, sum(sides[n] == "split" for n in disguised))
 
 
 def _carry(attempt: Attempt, carried: Mapping[str, tuple[Reply, int]]) -> Lesson:
