@@ -7,10 +7,12 @@ import re
 import shutil
 
 import pytest
+import typer
 from commands import sirl
 from conftest import random_lm
 
 from sirl.attacks import ATTACKS
+from sirl.cli.endings import LESS_SAFE, end_demo
 from sirl.lm import save_lm
 from sirl.rundir import open_run
 
@@ -448,3 +450,10 @@ def test_a_demo_refuses_a_model_without_an_instinct_and_else_ends_with_a_verdict
     assert sentence in out
     assert f">{sentence}</h1>" in (tmp_path / "demo" / "report.html").read_text()
     assert "knit" not in (tmp_path / "demo" / "before" / "records.jsonl").read_text()
+
+
+def test_a_demo_that_made_the_model_less_safe_ends_with_its_own_code(capsys):
+    end_demo({"less_safe": None})
+    with pytest.raises(typer.Exit) as end:
+        end_demo({"less_safe": "less safe than the base: 9 are no longer refused"})
+    assert (end.value.exit_code, capsys.readouterr().err.count("9 are no longer refused")) == (LESS_SAFE, 1)
