@@ -52,7 +52,7 @@ class Measure:
         Far worse is surely worse by more than `TOLERANCE`; no worse is surely not worse by more than that.
         """
         if self.change is None or self.change["difference"] is None:
-            return MISSING
+            return "undecided" if self._left_out() else MISSING
         if self._scored() < LEAST_SCORED or self.change["difference"] * self._moved() < 0:
             return "undecided"
         low, high = self._ends()
@@ -250,5 +250,5 @@ def _told(costs: Sequence[Measure]) -> str:
         return "what it costs was not measured"
     order = (MISSING, "better", "no worse", "undecided", *WORSE)
     return max(
-        known, key=lambda c: (order.index(c.state), c.harm * (c.change or {}).get("difference", 0))
+        known, key=lambda c: (order.index(c.state), c.harm * ((c.change or UNKNOWN).get("difference") or 0))
     ).clause()
