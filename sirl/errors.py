@@ -18,6 +18,7 @@ as one sentence and exits with code 2; any other exception is a bug of ours and 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -31,7 +32,7 @@ class SirlError(Exception):
         self.found, self.expected, self.advice = found, expected, advice
 
     def __str__(self) -> str:
-        return f"{self.found}; expected {self.expected}; {self.advice}."
+        return visible(f"{self.found}; expected {self.expected}; {self.advice}.")
 
 
 class ConfigError(SirlError, ValueError):
@@ -64,6 +65,12 @@ class JudgeError(SirlError, ValueError):
 
 class RunError(SirlError, RuntimeError):
     """A run folder is damaged, busy, or was made under another protocol."""
+
+
+def visible(text: str) -> str:
+    """Return a text fit for a terminal: what others wrote to move its cursor or turn its lines is `?`."""
+    hidden = ("Cc", "Cf", "Cs")  # control and format characters, halves of surrogate pairs
+    return "".join("?" if c != "\n" and unicodedata.category(c) in hidden else c for c in text)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

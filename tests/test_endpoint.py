@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import socket
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
+from threading import Thread
 from time import monotonic
 
 import pytest
@@ -18,7 +20,8 @@ from servers import Answer, chat, serving
 
 from sirl import endpoint
 from sirl.config import ModelConfig
-from sirl.endpoint import EndpointTarget, backoff, open_endpoint, retry_after
+from sirl.endpoint import EndpointTarget, backoff, open_endpoint, retry_after, wire
+from sirl.endpoint.address import headers_of, query_of, read_address
 from sirl.errors import AttackError, ConfigError, DataError
 from sirl.evaluation import evaluate, summarise
 from sirl.gap import measure_gap, summarise_gap
@@ -249,6 +252,46 @@ def test_requests_keep_to_the_rate_over_several_calls():
     assert all(later - sooner > 0.05 for sooner, later in pairwise(sorted(times)))
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["9" * 5000, "1e999", "nan", "Mon, 01 Jan 2024 00:00:00 +99999999999999", "Mon, 01 Jan 99999 00:00:00 GMT"],
+)
+def test_no_time_to_wait_is_too_odd_to_read(said):
+    assert retry_after({"retry-after": said}) >= 0
+
+
+def test_an_answer_without_end_is_given_up(monkeypatch):
+    monkeypatch.setattr(wire, "LONGEST_ANSWER", 2000)
+    (done,), server = replies(lambda body, n: chat("so " * 1000))
+    assert (done.text, len(server.bodies)) == ("", 1)
+    assert done.error == "an answer of more than 2000 bytes (try 1 of 3)"
+
+
+def test_an_answer_that_drips_is_given_up(monkeypatch):
+    monkeypatch.setattr(endpoint, "LONGER", 1)
+
+    def drip():
+        line, _ = door.accept()
+        line.recv(65536)
+        line.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+        with line, suppress(OSError):
+            while True:
+                line.sendall(b" ")
+                endpoint.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        Thread(target=drip, daemon=True).start()
+        url = f"http://127.0.0.1:{door.getsockname()[1]}/v1"
+        (done,) = target(url, retries=0, timeout=0.5).reply(attempts(["one"]), 0)
+    assert done.error.startswith("an answer that has not ended after 0.5 s")
+
+
+def test_what_may_be_billed_twice_is_told_once(caplog):
+    replies(lambda body, n: chat("yes") if n else Answer(None), ["a", "b"], concurrency=1)
+    (told,) = [line for line in caplog.messages if "may be billed" in line]
+    assert "#toy: no answer to a request (" in told
+
+
 # --- addresses and secrets
 
 
@@ -261,7 +304,7 @@ def test_an_address_names_server_and_model():
 
 @pytest.mark.parametrize(
     "words",
-    ["http://host/v1", "http://host/v1#", "http:///v1#m", "http://host:port/v1#m"],
+    ["http://me:a b@host/v1#m", "http://host/v1", "http://host/v1#", "http:///v1#m", "http://host:port/v1#m"],
 )
 def test_other_addresses_are_refused(words):
     with pytest.raises(ConfigError, match="expected http"):
@@ -280,10 +323,58 @@ def test_the_key_is_sent_and_kept_nowhere(monkeypatch, caplog):
     assert "sk-" not in repr(asked) + asked.name + caplog.text
     monkeypatch.delenv("SIRL_API_KEY")
     _, server = replies(echo)
-    assert server.headers[0]["authorization"] == "Bearer sk-other"
-    monkeypatch.delenv("OPENAI_API_KEY")
-    _, server = replies(echo)
-    assert "authorization" not in server.headers[0]
+    assert "authorization" not in server.headers[0], "OpenAI's key is for OpenAI's hosts"
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "key"),
+    [
+        ("https://api.openai.com/v1", {}, "sk-openai"),
+        ("https://eu.api.openai.com/v1", {}, "sk-openai"),
+        ("https://api.openai.com.other.org/v1", {}, "sk-bare"),
+        ("https://notapi.openai.com/v1", {"key_host": "other.org"}, ""),
+        ("https://other.org/v1", {"key_host": "other.org"}, "sk-bare"),
+        ("https://other.org:8443/v1", {"key_host": "other.org"}, "sk-bare"),
+        ("https://other.org:8443/v1", {"key_host": "other.org:8444"}, ""),
+        ("https://gpu-1.lan/v1", {}, "sk-gpu"),
+        ("https://gpu-1.lan:99/v1", {"key_host": "other.org"}, "sk-gpu-99"),
+        ("http://127.9.9.9/v1", {}, "sk-bare"),
+        ("http://[::1]:8000/v1", {}, "sk-bare"),
+        ("http://localhost:8000/v1", {}, "sk-bare"),
+        ("http://other.org/v1", {"secrets_over_http": True}, "sk-bare"),
+        ("http://other.org/v1", {}, None),
+        ("http://localhost.other.org/v1", {}, None),
+        ("http://gpu-1.lan/v1", {"key_host": "other.org"}, None),
+        ("http://other.org/v1", {"key_host": "gpu-1.lan"}, ""),
+    ],
+)
+def test_a_key_goes_to_its_own_host_and_not_where_it_can_be_read_on_the_way(monkeypatch, url, settings, key):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    monkeypatch.setenv("SIRL_API_KEY", "sk-bare")
+    monkeypatch.setenv("SIRL_API_KEY_GPU_1_LAN", "sk-gpu")
+    monkeypatch.setenv("SIRL_API_KEY_GPU_1_LAN_99", "sk-gpu-99")
+    config = ModelConfig(**settings)
+    if key is None:
+        with pytest.raises(ConfigError, match="unencrypted"):
+            headers_of(config, read_address(f"{url}#m"))
+    else:
+        sent = headers_of(config, read_address(f"{url}#m")).get("authorization", "")
+        assert sent.removeprefix("Bearer ") == key
+
+
+def test_a_secret_of_a_header_or_a_login_is_as_good_as_a_key(monkeypatch):
+    monkeypatch.setenv("MINE", "s3cret")
+    config = ModelConfig(
+        extra_headers='{"api-key": "$MINE", "x": "1"}', extra_query='{"sig": "$MINE"}', key_host="a.org"
+    )
+    its, other = read_address("https://a.org/v1#m"), read_address("https://b.org/v1#m")
+    assert (headers_of(config, its)["api-key"], query_of(config, its)) == ("s3cret", {"sig": "s3cret"})
+    assert (headers_of(config, other).get("api-key"), query_of(config, other)) == (None, {})
+    assert headers_of(config, other)["x"] == "1"
+    for words in ("http://me:pw@b.org/v1#m", "http://a.org/v1#m", "http://b.org/v1?key=$MINE#m"):
+        with pytest.raises(ConfigError, match="unencrypted") as error:
+            headers_of(config, read_address(words))
+        assert "pw" not in str(error.value)
 
 
 def test_a_login_in_the_address_is_used_and_not_shown(caplog):

@@ -26,6 +26,19 @@ from sirl.records import Attempt, Decoding, Message, Prompt
 from sirl.rundir import read_run
 
 ATTACKS = "direct,past_tense_rules,ica_harmless,prefix_injection"
+STUDY = """[study]
+models = ["{model}"]
+seeds = [0]
+steps = [0]
+reference = "start_again"
+prompts = ["{prompts}"]
+judges = ["llm={judge}"]
+[study.evaluate]
+attacks = ["direct"]
+max_reply_tokens = 24
+[methods.start_again]
+best_of = 1
+"""
 SMALL = ("--recipe", "organism", "--set", "model.retries=0")
 
 
@@ -189,17 +202,52 @@ def test_too_much_unscored_ends_with_code_3_and_the_next_call_mends_it(prompts, 
         assert (code, json.loads(out)["unscored"]["no_reply"]) == (0, 0)
 
 
-def test_no_secret_reaches_the_run(monkeypatch, prompts, tmp_path):
+def test_no_secret_reaches_a_run_a_page_or_a_study(monkeypatch, prompts, tmp_path, refusing):
+    """Of the model under test, a judge, and an attack's own; in files, their names, or on a terminal."""
     monkeypatch.setenv("SIRL_API_KEY", "sk-secret")
 
     def answer(body, n):
         asked = body["messages"][-1]["content"]
-        return Answer(b"sk-secret is odd", 400) if "1" in asked else chat("I cannot help.")
+        return Answer(b"sk-secret is odd \x1b[2J", 400) if "1" in asked else chat("I cannot help.")
 
     with serving(answer) as server:
-        model = f"{server.url.replace('://', '://me:pa55@')}#toy"
-        sirl("evaluate", model, "--prompts", prompts, "--attacks", "direct", "--out", tmp_path / "run", *SMALL)
-    written = b"".join(path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file())
+        model, judge = (f"{one.url.replace('://', '://me:pa55@')}#toy" for one in (server, refusing))
+        asked = ("--prompts", prompts, "--attacks", "direct", "--judge", f"refused=llm={judge}")
+        told = [sirl("evaluate", model, *asked, "--scorer", f"llm={judge}", "--out", tmp_path / "run", *SMALL)]
+        told.append(
+            sirl("judge", "run", tmp_path / "run", "--judge", f"llm={judge}", "--out", tmp_path / "again")
+        )
+        told.append(sirl("report", tmp_path / "again", "--out", tmp_path / "page.html"))
+        (tmp_path / "one.toml").write_text(STUDY.format(model=model, judge=judge, prompts=prompts))
+        told.append(sirl("study", tmp_path / "one.toml", "--out", tmp_path / "study"))
+        told.append(sirl("evaluate", model.replace("#toy", ""), "--out", tmp_path / "none"))
+    (tmp_path / "one.toml").unlink()
+    assert [code for code, _, _ in told] == [3, 0, 0, 0, 2], told
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    written = b"".join(path.read_bytes() for path in files) + repr((told, files)).encode()
     assert server.url.encode() in written
-    assert b"sk-secret" not in written
-    assert b"pa55" not in written
+    assert refusing.url.encode() in written
+    for secret in (b"sk-secret", b"pa55", b"\x1b"):
+        assert secret not in written
+
+
+def test_a_key_for_one_host_is_not_shown_to_the_other(monkeypatch, prompts, tmp_path, refusing):
+    monkeypatch.setenv("SIRL_API_KEY", "sk-secret")
+    with serving(lambda body, n: chat("I cannot help with that.")) as server:
+        words = ("--prompts", prompts, "--attacks", "direct", "--judge", f"llm={refusing.url}#j", *SMALL)
+        words = ("evaluate", f"{server.url}#toy", *words, "--out", tmp_path / "run")
+        code, _, err = sirl(*words)
+        assert (code, server.headers, refusing.headers) == (2, [], []), "nothing is sent on a guess"
+        first, second = (one.url.removeprefix("http://").removesuffix("/v1") for one in (server, refusing))
+        assert f"the secret SIRL_API_KEY and endpoints at {first} and {second}" in err
+        assert f"--set model.key_host={first}" in err
+        own = f"SIRL_API_KEY_{second.replace('.', '_').replace(':', '_')}"
+        assert f"export {own}=..." in err
+        sirl(*words, "--set", f"model.key_host={first}")
+        assert {sent.get("authorization") for sent in server.headers} == {"Bearer sk-secret"}
+        assert {sent.get("authorization") for sent in refusing.headers} == {None}
+        refusing.headers.clear()
+        monkeypatch.setenv(own, "sk-judge")
+        sirl(*words[:-1], tmp_path / "second")
+        assert {sent.get("authorization") for sent in refusing.headers} == {"Bearer sk-judge"}
+        assert {sent.get("authorization") for sent in server.headers} == {"Bearer sk-secret"}

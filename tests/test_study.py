@@ -151,6 +151,15 @@ def test_two_models_need_two_folders():
         cells_of(replace(STUDY, models=("a/b", "a:b")))
 
 
+@pytest.mark.parametrize("model", ["..", ".", "../..", "/", "https://me:pw@h.org/v1#m"])
+def test_no_model_is_named_out_of_its_studys_folder(model):
+    cell, *_ = cells_of(replace(STUDY, models=(model,)))
+    first, *_ = cell.path.parts
+    assert not cell.path.is_absolute()
+    assert first.strip("."), "a folder of its own, below the study's"
+    assert "pw" not in first
+
+
 def test_a_method_that_trains_changes_train(tmp_path):
     job = PLAIN.train_job(tmp_path, PLAIN.steps)
     assert (job.model, job.seed, job.out) == ("organism:llama", 1, tmp_path)

@@ -50,6 +50,7 @@ from sirl.cli.options import (
     TrainPrompts,
 )
 from sirl.errors import ConfigError, RunError, SirlError
+from sirl.config.requests import without_logins
 from sirl.ranks import count, is_first, rank
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -297,5 +298,6 @@ def main() -> None:
     try:
         app()
     except SirlError as error:
-        typer.echo(f"error: {error}" if is_first() else f"error on process {rank()}: {error}", err=True)
+        told = without_logins(str(error))
+        typer.echo(f"error: {told}" if is_first() else f"error on process {rank()}: {told}", err=True)
         raise SystemExit(2) from None

@@ -25,6 +25,7 @@ from sirl.cli.asked import Asked
 from sirl.cli.job import SIZES, Job
 from sirl.cli.sources import ORGANISM
 from sirl.config import Recipe, load_recipe
+from sirl.config.requests import without_logins
 from sirl.config.study import START, StudyConfig
 from sirl.config.train import UNREAD
 from sirl.errors import ConfigError, RunError, SirlError, suggest
@@ -60,7 +61,8 @@ class Cell:
     @property
     def path(self) -> Path:
         """Its folder below the study's."""
-        return Path(re.sub(r"[^\w.-]+", "-", self.model).strip("-"), self.method, f"seed-{self.seed}")
+        model = re.sub(r"[^\w.-]+", "-", without_logins(self.model)).strip("-.")
+        return Path(model or "-", self.method, f"seed-{self.seed}")
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -170,7 +172,8 @@ def outcome(cell: Cell, out: Path) -> dict[str, Any]:
     summary = run.summary() if run else {}
     failed = summary.get("failed", "")
     state: State = "failed" if failed else "done" if summary else "partly" if rows else "missing"
-    told = {"path": cell.path.as_posix(), "model": cell.model, "method": cell.method, "seed": cell.seed}
+    model = without_logins(cell.model)
+    told = {"path": cell.path.as_posix(), "model": model, "method": cell.method, "seed": cell.seed}
     return {**told, "state": state, "failed": failed, "rows": rows}
 
 

@@ -85,7 +85,7 @@ def judge_check(
     columns = Columns(response_column, values[0], values[1], request_column, values[2])
     asked = judging.asked_question(question)
     checked = judging.check_judge(
-        labels, columns, judges or (), asked, judging.opening_with(changes or (), seed)
+        labels, columns, judges or (), asked, judging.opening_with(changes or (), seed, judges or ())
     )
     write_check(out, checked)
     show(checked.summary)
@@ -102,4 +102,4 @@ def judge_run(
     """Judge an existing run again, without generating again, into a new run folder."""
     from sirl.cli import judging
 
-    show(judging.judge_run(run, judges or (), out, judging.opening_with(changes or (), seed)))
+    show(judging.judge_run(run, judges or (), out, judging.opening_with(changes or (), seed, judges or ())))

@@ -12,6 +12,8 @@ from sirl.cli.judging import Opening, open_judges, search_judge
 from sirl.cli.progress import phase
 from sirl.cli.sources import ORGANISM, SEEN, Subject, holds_weights, no_weights, open_subject
 from sirl.config import EvaluateConfig, Recipe, load_recipe, system_text
+from sirl.config.requests import without_logins
+from sirl.endpoint import require_one_host
 from sirl.errors import AttackError
 from sirl.evidence import Study
 from sirl.records import Decoding
@@ -46,9 +48,12 @@ class Job:
     sizes: Mapping[str, int] = field(default_factory=lambda: SIZES)
 
     def settings(self, subject_is_organism: bool) -> Recipe:
-        """Read the recipe with the changes asked for. Raises ConfigError."""
+        """Read the recipe with the changes asked for. Raises ConfigError, also where a key has two takers."""
         name = self.recipe or ("organism" if subject_is_organism else "default")
-        return load_recipe(name, self.changes)
+        recipe = load_recipe(name, self.changes)
+        arms = (self.arms.attacker, self.arms.surrogate, self.arms.scorer, recipe.train.attacker)
+        require_one_host(recipe.model, (self.model, *self.judges, *arms))
+        return recipe
 
     def open(self, purpose: str = "", engine: str = "") -> tuple[Subject, Recipe]:
         """Load the model and the settings; the settings first, so that a slip in them costs no loading.
@@ -61,7 +66,7 @@ class Job:
         config = replace(early.model, engine=engine or early.model.engine)
         if purpose and not holds_weights(self.model, config):
             raise no_weights(self.model, purpose)
-        with phase(f"load {self.model}"):
+        with phase(f"load {without_logins(self.model)}"):
             subject = open_subject(self.model, config)
         return subject, self.settings(subject.is_organism)
 

@@ -19,6 +19,7 @@ from sirl.cli.progress import phase
 from sirl.cli.sources import Subject, open_target
 from sirl.cli.summaries import finish, numbers
 from sirl.config import JudgeConfig, ModelConfig, load_recipe
+from sirl.endpoint import require_one_host
 from sirl.errors import JudgeError, RunError, suggest
 from sirl.judges import Deferring, Panel, get_judge, get_judges, judge_name, judged, known_agreement
 from sirl.judges.guard import DECODING as GUARD_DECODING
@@ -63,10 +64,11 @@ class Opening:
         return {question: judge(question, target, self.seed, decoding, weights) for question in questions}
 
 
-def opening_with(changes: Sequence[str], seed: int) -> Opening:
-    """Return how the commands that only judge open models: the sections [model] and [judge]."""
+def opening_with(changes: Sequence[str], seed: int, names: Sequence[str]) -> Opening:
+    """Return how the commands that only judge open the judges named: the sections [model] and [judge]."""
     settings = load_recipe(changes=changes)
     return Opening(settings.model, seed, settings.judge)
+    require_one_host(settings.model, names)
 
 
 def open_judges(

@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from sirl.cli.cells import Cell, cells_of, outcome, work_on
+from sirl.config.requests import without_logins
 from sirl.config.study import load_study
 from sirl.errors import ConfigError
 from sirl.report.study import tabulate
@@ -49,7 +50,7 @@ def known(recipe: str, out: Path) -> dict[str, Any]:
     """Return all numbers that a study's folder holds so far, as study.json has them; run and write nothing."""
     config = load_study(recipe)
     outcomes = [outcome(cell, out) for cell in cells_of(config)]
-    return tabulate(json.loads(json.dumps(asdict(config))), outcomes)
+    return tabulate(without_logins(json.loads(json.dumps(asdict(config)))), outcomes)
 
 
 def _run(cells: Sequence[Cell], out: Path) -> int:

@@ -36,6 +36,8 @@ class ModelConfig:
     extra_query: JsonObject = NOTHING  # as {"api-version": "2024-10-21"}
 
     def __post_init__(self) -> None:
+    key_host: str = ""  # the host, or host:port, that SIRL_API_KEY and secrets of headers and query go to
+    secrets_over_http: bool = False  # secrets may go over http to another machine
         require(self.engine in ENGINES, "model.engine", self.engine, " or ".join(ENGINES))
         require(self.thinking in THINKING, "model.thinking", self.thinking, "template, on or off")
         require(0 < self.memory <= 1, "model.memory", self.memory, "a share above 0 and at most 1")

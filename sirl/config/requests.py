@@ -17,6 +17,7 @@ from sirl.errors import ConfigError
 JsonObject = NewType("JsonObject", str)  # the text of a JSON object; empty stands for {}
 NOTHING = JsonObject("")
 _NAMED = re.compile(r"\$(?:\{(\w+)\}|(\w+))")  # $NAME or ${NAME}
+_LOGIN = re.compile(r"(https?://)[^/?#\s]*@")
 _SECRET = re.compile(r"key|token|secret|auth|passw|credential|cookie|signature|^sig$", re.IGNORECASE)
 
 
@@ -52,6 +53,15 @@ def require_named_secrets(where: str, values: Mapping[str, Any]) -> None:
                 "the name of an environment variable that holds it",
                 f'write "{name}": "$VARIABLE", in single quotes for the shell, and export the variable',
             )
+
+
+def without_logins(value: Any) -> Any:
+    """Return a value without the user and password of any address in its texts, in lists and tables too."""
+    if isinstance(value, str):
+        return _LOGIN.sub(r"\1", value)
+    if isinstance(value, Mapping):
+        return {name: without_logins(one) for name, one in value.items()}
+    return [without_logins(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def named_variables(value: str) -> list[str]:

@@ -3,6 +3,7 @@
     address   what its words name, and its secrets
     form      the body of a request as this server takes it
     pace      when it may leave
+    wire      one request and its answer
     faults    what a refusal means
     answers   the reply in an answer
 
@@ -13,13 +14,13 @@ blocked is an outcome of its own. What can never succeed (a refused key, an unkn
 with the replies that came before it.
 
 This room has no weights: tokens, log-probs and entropies stay at the server, and it says so by its `access`.
-It knows no attack and no judge, and it needs no torch. Keys come from the environment when a request is made;
-they are kept nowhere and are struck from every message.
+It knows no attack and no judge, and it needs no torch. Keys come from the environment when a request is made,
+each for its own host; they are kept nowhere and are struck from every message.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
@@ -33,27 +34,41 @@ import httpx2
 
 from sirl.config import ModelConfig
 from sirl.endpoint.address import (
-    KEYS,
-    PATH,
+    KEY,
+    USUAL_KEYS,
     Address,
     headers_of,
     is_endpoint,
+    key_of,
     query_of,
     read_address,
+    require_one_host,
     without_secrets,
     written_query,
 )
-from sirl.endpoint.answers import choice_in, plain, read_reply
-from sirl.endpoint.faults import FaultError, read_fault
+from sirl.endpoint.answers import choice_in, read_reply
+from sirl.endpoint.faults import FaultError
 from sirl.endpoint.form import Form
 from sirl.endpoint.pace import Pace, retry_after
-from sirl.errors import AttackError, ConfigError, DataError, StoppedError
+from sirl.endpoint.wire import UNSENT, post
+from sirl.errors import AttackError, ConfigError, DataError, StoppedError, visible
 from sirl.records import Access, Attempt, Completion, Decoding, Message, Prompt, item_seed
 
-__all__ = ["KEYS", "EndpointTarget", "backoff", "is_endpoint", "open_endpoint", "retry_after"]
+__all__ = [
+    "KEYS",
+    "EndpointTarget",
+    "backoff",
+    "is_endpoint",
+    "open_endpoint",
+    "require_one_host",
+    "retry_after",
+]
+
+KEYS = (KEY, *USUAL_KEYS.values())  # variables that are read whatever the host is called
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds before the second try, and before any
 PATIENCE = 300.0  # seconds: a server that asks for a longer wait is given up
+LONGER = 10  # times model.timeout: an answer that drips for longer than this is given up
 BLOCKED = "blocked by the provider's filter"
 SETTINGS = (
     "if a field of the request is at fault, leave it out with --set model.omit_body=NAME, name the length "
@@ -61,6 +76,7 @@ SETTINGS = (
 )
 ADDRESS = "check the address, http://host:port/v1#model-name"
 OPENING = Attempt(Prompt("opening", "Hello", "benign"), "opening", (Message("user", "Hello"),))
+_LOG = logging.getLogger("sirl")
 Read = Callable[[Any], Any]  # what is wanted of an answer; raises FaultError
 
 
@@ -203,22 +219,28 @@ class EndpointTarget:
 
     def _post(self, client: httpx2.Client, body: Mapping[str, Any]) -> Any:
         try:
-            response = client.post(PATH, content=json.dumps(body).encode())
+            return post(client, body, self.config.timeout * LONGER)
         except httpx2.RequestError as error:
+            self._tell_resent(error)
             raise FaultError("passing", f"{type(error).__name__}: {error}") from None
-        if response.status_code != 200:
-            raise read_fault(response.status_code, response.text, retry_after(response.headers))
-        if response.text.lstrip().startswith(("data:", "event:")):
-            found = "the server streams though nobody asked it to: --set 'model.extra_body={\"stream\": false}'"
-            raise FaultError("lasting", found)
-        try:
-            return response.json()
-        except (ValueError, RecursionError) as error:
-            raise FaultError("passing", f"no chat completion: {error}") from None
+
+    def _tell_resent(self, error: httpx2.RequestError) -> None:
+        """Say, once, that what is sent again after it has left may be paid for twice."""
+        if self.pace.resent or isinstance(error, UNSENT) or not self.config.retries:
+            return
+        self.pace.resent = True
+        _LOG.warning(
+            "%s: no answer to a request (%s); it is sent again, as others will be, up to %d times each, and "
+            "each may be billed: raise model.timeout, or set model.retries=0",
+            self.name,
+            type(error).__name__,
+            self.config.retries,
+        )
 
     def _refused(self, fault: FaultError) -> ConfigError:
+        variables = " or ".join(key_of(self.config, self._address)[0])
         advice = (
-            f"check the model's name, the address and the key in {' or '.join(KEYS)}, or in the variable that "
+            f"check the model's name, the address and the key in {variables}, or in the variable that "
             "model.extra_headers names"
         )
         return ConfigError(f"{self.name} refuses ({fault.words})", "a model that may be asked", advice)
@@ -254,7 +276,7 @@ class EndpointTarget:
     def _struck(self, reason: str) -> str:
         """Return a short reason on one line, fit for disk, with every secret struck out."""
         whole = without_secrets(" ".join(reason.split()), self.config, self._address)
-        return plain(whole[:200])
+        return visible(whole[:200])
 
 
 def open_endpoint(words: str, config: ModelConfig, decoding: Decoding) -> EndpointTarget:

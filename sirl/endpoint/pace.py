@@ -15,6 +15,7 @@ class Pace:
     """When the next request may leave; shared by the threads of one endpoint."""
 
     next_at: float = 0.0
+    resent: bool = False  # whether it has been told that a request was sent again after it may have been served
     lock: Lock = field(default_factory=Lock)
 
     def turn(self, interval: float) -> None:
@@ -39,7 +40,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
         pass
     try:
         until = parsedate_to_datetime(said)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0
     seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return max(0.0, float(seconds))
