@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
+import tracemalloc
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
+from disks import Disk
 
 from sirl.errors import RunError
 from sirl.records import Attempt, Completion, Message, Prompt, Record, Verdict
@@ -183,7 +190,96 @@ def test_steps_that_are_not_objects_are_refused(tmp_path, line):
         run.rows(STEPS)
 
 
+def test_records_without_tokens_keep_what_is_counted_and_little_memory(tmp_path):
+    run = opened(tmp_path)
+    long = Completion(record().attempt, "so", tuple(range(512)), ("piece",) * 512, True, (0.25,) * 512)
+    run.append_records([Record(replace(long, attempt=replace(long.attempt, sample=n)), ()) for n in range(400)])
+    tracemalloc.start()
+    light = run.records(tokens=False)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < (tmp_path / RECORDS).stat().st_size / 3, "neither all lines nor all tokens lie in memory"
+    assert [one.mean_entropy for one in light] == [0.25] * 400
+    assert light[0].completion.token_ids == light[0].completion.pieces == ()
+    nine, seven = run.with_tokens([light[9], light[7]])
+    assert (nine.attempt.sample, seven.attempt.sample) == (9, 7)
+    assert seven.completion == replace(long, attempt=light[7].attempt)
+
+
+# --- a folder from a stranger
+
+
+def test_a_run_folder_is_its_owners_alone(tmp_path):
+    assert opened(tmp_path / "deep" / "run").path.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "name", [".lock", RECORDS, "config.json", "environment.json", "summary.json", "records.jsonl.part", "model"]
+)
+def test_a_link_in_a_run_folder_is_followed_neither_in_writing_nor_in_reading(tmp_path, name):
+    run = opened(tmp_path / "run")
+    precious = tmp_path / "precious"
+    if (run.path / name).exists():
+        precious.write_bytes((run.path / name).read_bytes())
+        (run.path / name).unlink()
+    else:
+        precious.write_text('{"mine": 1}\n')
+    before = precious.read_bytes()
+    (run.path / name).symlink_to(precious)
+    with pytest.raises(RunError, match=rf"{name} is a symbolic link to .*precious"):
+        opened(run.path)
+    if name in (RECORDS, "config.json", "environment.json", "summary.json"):
+        with pytest.raises(RunError, match="is a symbolic link"):
+            _ = (read_run(run.path).records(), read_run(run.path).summary())
+    if name == ".lock":
+        with pytest.raises(RunError, match="is a symbolic link"), locked(run):
+            pass
+    with suppress(RunError):  # a run that was open when the link came
+        run.append_records([record()])
+    run.keep_rows(RECORDS, lambda _: False) if name == "records.jsonl.part" else None
+    assert precious.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [RECORDS, "config.json", ".lock"])
+def test_a_pipe_in_a_run_folder_hangs_nobody(tmp_path, name):
+    run = opened(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises((RunError, OSError)), locked(run):
+        read_run(tmp_path).records()
+
+
+def test_deep_json_is_told(tmp_path):
+    run = opened(tmp_path)
+    (tmp_path / STEPS).write_text('{"a": ' + "[" * 200_000 + "\n")
+    with pytest.raises(RunError, match=r"line 1 of .*steps.jsonl is not JSON"):
+        run.rows(STEPS)
+
+
+# --- a power cut
+
+
+def test_what_is_written_is_on_disk_before_it_is_relied_upon(tmp_path, monkeypatch):
+    disk = Disk(monkeypatch)
+    run = opened(tmp_path / "run")
+    run.append(STEPS, ROWS)
+    run.keep_rows(STEPS, lambda row: row["step"] != 2)
+    run.write_summary({"done": True})
+    assert len(disk.renamed) == 4
+    disk.check(run.path)
+
+
 # --- one writer
+
+
+def test_a_file_system_without_locks_is_not_taken_for_another_process(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    run = opened(tmp_path)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(RunError, match=r"cannot be locked \(No locks available\)"), locked(run):
+        pass
 
 
 def test_a_run_is_written_by_one_process(tmp_path):

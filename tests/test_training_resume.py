@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,11 +12,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+from conftest import random_lm
+from disks import Disk
 from small_training import CONFIG, StopHere, rows, same, stop_at, train, weights
 
+from sirl.errors import RunError
 from sirl.rundir import STEPS, open_run
 from sirl.training import Watch
-from sirl.training.checkpoints import mark_whole, rewind
+from sirl.training.checkpoints import damage, mark_whole, rewind
+from sirl.training.unpickling import check_shards, data_only
+from sirl.training.weights import write_whole
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +122,56 @@ def test_a_checkpoint_that_a_stop_would_go_back_to_must_be_whole(tmp_path):
     cut(run.checkpoint / "checkpoint-4" / "weights")  # what steps 6 and 8 would be gone back from to
     assert rewind(run).name == "checkpoint-2"
     assert [row["step"] for row in run.rows(STEPS)] == [1, 2]
+
+
+def test_a_model_and_a_marker_are_on_disk_before_what_they_replace_is_deleted(tmp_path, monkeypatch):
+    disk, lm = Disk(monkeypatch), random_lm("llama")
+    checkpoint = tmp_path / "checkpoint-1"
+    (checkpoint / "shards").mkdir(parents=True)
+    for name in ("optimizer.pt", "shards/part"):
+        (checkpoint / name).write_text("moments")
+    mark_whole(checkpoint)
+    assert damage(checkpoint) == ""
+    write_whole(lm.model, lm, tmp_path / "model")
+    assert disk.renamed == [checkpoint / "whole", tmp_path / "model"]
+    disk.check(tmp_path)
+
+
+class Bomb:
+    """What a stranger's checkpoint may hold: unpickled, it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is")
+def test_nothing_in_a_checkpoint_is_run(tmp_path):
+    went_off, folder = tmp_path / "went off", tmp_path / "checkpoint-1"
+    state = {"w": torch.ones(3), "half": torch.ones(1, dtype=torch.bfloat16), "group": {"lr": 0.1, "b": (0.9,)}}
+    dcp.save(state, checkpoint_id=folder / "optimizer_0", no_dist=True)
+    check_shards(folder)
+    with data_only():
+        dcp.load(state, checkpoint_id=folder / "optimizer_0", no_dist=True)
+    metadata = folder / "optimizer_0" / ".metadata"
+    real = pickle.loads(metadata.read_bytes())
+    for forged in (Bomb(went_off), {"storage_data": Bomb(went_off)}):
+        metadata.write_bytes(pickle.dumps(forged))
+        with pytest.raises(RunError, match=r"it names pathlib.*; .*runs nothing"):
+            check_shards(folder)
+    away = {key: replace(part, relative_path="../other") for key, part in real.storage_data.items()}
+    metadata.write_bytes(pickle.dumps(replace(real, storage_data=away)))
+    with pytest.raises(RunError, match="it leads to"):
+        check_shards(folder)
+    metadata.write_bytes(b"\x80")
+    with pytest.raises(RunError, match="no list of shards"):
+        check_shards(folder)
+    dcp.save({"value": Bomb(went_off)}, checkpoint_id=folder / "bytes", no_dist=True)
+    with data_only(), pytest.raises(dcp.CheckpointException):  # what is no tensor, as torch reads it
+        dcp.load({"value": 1}, checkpoint_id=folder / "bytes", no_dist=True)
+    assert not went_off.exists()
 
 
 def test_a_run_killed_while_it_wrote_a_checkpoint_ends_as_an_unbroken_one(tmp_path, unbroken):

@@ -246,7 +246,7 @@ def _row(cell: Cell, path: Path, step: int, done: Sequence[Mapping[str, Any]]) -
     summary = work.evaluate(cell.evaluate_job(model, at), role=f"{cell.method} {really}")
     run = read_run(at)
     told = {"step": step, "of_step": really, "best_of": run.config["settings"]["best_of"]}
-    entropies = _entropies(run.records(), run.config["settings"]["samples"])
+    entropies = _entropies(run.records(tokens=False), run.config["settings"]["samples"])
     return {**told, **{name: summary[name] for name in _KEPT}, "entropy": entropies}
 
 

@@ -18,6 +18,9 @@ from sirl.report.card import Release, measured_last, model_card
 from sirl.rundir import SNAPSHOTS, RunDir, read_run
 
 
+from sirl.rundir.files import replace_synced
+
+_LICENCES = ("LICEN[CS]E*", "COPYING*", "NOTICE*", "USE_POLICY*")
 def export(spec: str, out: Path, evaluations: Sequence[Path] = (), trust_remote_code: bool = False) -> Path:
     """Write the model of a training run, of a snapshot or of a model folder to OUT, and return OUT.
 
@@ -44,7 +47,12 @@ def export(spec: str, out: Path, evaluations: Sequence[Path] = (), trust_remote_
     with phase(f"write {out}"):
         save_lm(lm, part)
     (part / "README.md").write_text(card, encoding="utf-8")
-    part.replace(out)
+    if not _copy_licence(origin, part):
+        told = (
+            f"no licence file in {origin}: put the licence of that model beside the weights before publishing"
+        )
+        typer.echo(told, err=True)
+    replace_synced(part, out)
     return out
 
 

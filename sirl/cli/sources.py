@@ -18,11 +18,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from sirl.config import ModelConfig
 from sirl.endpoint import EndpointTarget, is_endpoint, open_endpoint
-from sirl.errors import ConfigError, DataError, TemplateError, suggest
+from sirl.errors import ConfigError, DataError, RunError, TemplateError, suggest
 from sirl.lm import LM, load_lm
 from sirl.organism import WEIGHTS
 from sirl.records import Decoding, Target
 from sirl.rundir import SNAPSHOTS
+from sirl.rundir.files import open_plain
 from sirl.targets import LocalTarget, VLLMTarget, open_vllm
 
 # This process is the command line's: it has bars of its own, and its stdout is the summary's.
@@ -217,8 +218,9 @@ def _organism_folder(spec: str) -> Path:
 def _training(config: Path) -> dict[str, Any]:
     """Return the settings of the training run that a config.json is of; empty if it is of none."""
     try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with open_plain(config) as handle:
+            settings = json.loads(handle.read())
+    except (OSError, ValueError, RecursionError, RunError):  # a link too, as the hub's cache has them
         return {}
     is_run = isinstance(settings, dict) and settings.get("kind") == "train" and settings.get("model")
     return settings if is_run else {}

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 
 from sirl.errors import RunError
 from sirl.ranks import sharded
 from sirl.rundir import STEPS, RunDir
+from sirl.rundir.files import sync, write_synced
 
 _WHOLE = "whole"  # written into a checkpoint when everything else in it is
 _LOG = logging.getLogger("sirl")
@@ -23,10 +23,9 @@ _LOG = logging.getLogger("sirl")
 
 def mark_whole(checkpoint: Path) -> None:
     """Declare a checkpoint complete; called after its last file was written. Its files are on disk then."""
+    sync(checkpoint)
     listed = {name: _digest(checkpoint / name) for name in _files(checkpoint)}
-    part = checkpoint / f"{_WHOLE}.part"
-    part.write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
-    part.replace(checkpoint / _WHOLE)
+    write_synced(checkpoint / _WHOLE, json.dumps(listed, indent=1) + "\n")
 
 
 def damage(checkpoint: Path) -> str:
@@ -34,7 +33,7 @@ def damage(checkpoint: Path) -> str:
     try:
         listed = json.loads((checkpoint / _WHOLE).read_text(encoding="utf-8"))
         missing = sorted(listed.keys() - set(_files(checkpoint)))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return "it was never finished"
     if missing:
         return f"{missing[0]} is missing"
@@ -86,7 +85,6 @@ def _files(folder: Path) -> list[str]:
 
 
 def _digest(path: Path) -> str:
-    """Return what a file holds in short, once the disk has it."""
+    """Return what a file holds in short."""
     with path.open("rb") as handle:
-        os.fsync(handle.fileno())
         return hashlib.file_digest(handle, "blake2b").hexdigest()[:24]

@@ -22,6 +22,7 @@ from sirl.training.checkpoints import check_form, rewind
 from sirl.training.progress import Search, Stage, StepLog, Watch
 from sirl.training.rollout import schedule
 from sirl.training.together import from_first
+from sirl.training.unpickling import check_shards, data_only
 from sirl.training.weights import Snapshots, load_checkpoint, merged
 
 
@@ -83,6 +84,7 @@ def run_through(trainer: Any, course: Course, stage: Stage, folder: str = "") ->
     newest = from_first(lambda: rewind(run, folder, stage.first))
     if newest:
         check_form(newest)
+        check_shards(newest)
     trainer.remove_callback(PrinterCallback)
     trainer.create_model_card = lambda **_: None  # TRL would write one into each checkpoint, which nobody reads
     if "tensorboard" in course.config.trackers and is_first():  # TRL would write into the checkpoints' folder
@@ -92,7 +94,8 @@ def run_through(trainer: Any, course: Course, stage: Stage, folder: str = "") ->
     trainer.add_callback(
         StepLog(trainer, course.config, run, course.watch, stage, lm)
     )  # last: it marks checkpoints whole
-    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    with data_only():
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     last = from_first(lambda: run.rows(STEPS)[-1])
     kept = last.get("kept_step")
     if kept is None and not sharded():

@@ -12,9 +12,11 @@ from peft import PeftModel
 from transformers import TrainerCallback
 
 from sirl.config import TrainConfig
+from sirl.errors import RunError
 from sirl.lm import LM, load_lm, save_lm
 from sirl.ranks import is_first, sharded
 from sirl.rundir import RunDir
+from sirl.rundir.files import replace_synced
 from sirl.training.checkpoints import damage, mark_whole
 from sirl.training.together import from_first
 
@@ -42,7 +44,7 @@ def write_whole(model: Any, lm: LM, folder: Path) -> None:
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     save_lm(LM(model, lm.tokenizer, lm.name), part)
-    part.replace(folder)
+    replace_synced(part, folder)
 
 
 class Snapshots(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
@@ -74,6 +76,9 @@ class Snapshots(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
 def load_checkpoint(lm: LM, folder: Path) -> Any:
     """Return the model of a whole checkpoint, an adapter merged into a copy of the start."""
     if (folder / "adapter_config.json").exists():
+        if not (folder / "adapter_model.safetensors").is_file():  # PEFT would unpickle an adapter_model.bin
+            found = f"no adapter_model.safetensors in {folder}"
+            raise RunError(found, "weights as safetensors", "delete that checkpoint")
         return merged(PeftModel.from_pretrained(copy.deepcopy(lm.model), folder))
     return reload(lm, folder).model
 

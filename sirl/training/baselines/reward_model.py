@@ -19,6 +19,7 @@ from trl import RewardConfig, RewardTrainer
 
 from sirl.errors import ConfigError
 from sirl.lm import render
+from sirl.rundir.files import replace_synced
 from sirl.training.baselines.samples import paired, read_lessons, tally
 from sirl.training.course import Course, dealt, in_order, run_through, schedule_of
 from sirl.training.progress import GRPO_COLUMNS, Stage, Watch
@@ -89,7 +90,7 @@ def _learn_scorer(course: Course, steps: int, folder: Path) -> None:
 def _write(model: Any, folder: Path) -> None:
     part = folder.with_name(folder.name + ".part")
     model.save_pretrained(part)
-    part.replace(folder)
+    replace_synced(part, folder)
 
 
 def score_reward(scorer: Any, prompt_ids: Sequence[Sequence[int]], told: TrlReward) -> TrlReward:

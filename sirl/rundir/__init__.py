@@ -11,26 +11,35 @@
     model/            what training made
     summary.json      the numbers, recomputable from the lines above
 
-This room knows lines and folders, not what a line means beyond `records.to_json`.
+This room knows lines and folders, not what a line means beyond `records.to_json`. `files` opens the files: a
+folder may be a stranger's, and links in it are not followed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
+from sirl.config.requests import without_logins
 from sirl.errors import RunError
 from sirl.records import Record, from_json, to_json
+from sirl.rundir.files import (
+    PRIVATE,
+    append_synced,
+    held,
+    open_plain,
+    refuse_links,
+    replace_synced,
+    write_synced,
+)
 
 RECORDS, STEPS, SUMMARY, PLAN = "records.jsonl", "steps.jsonl", "summary.json", "plan.json"
 MEASURED, SNAPSHOTS = "measured.jsonl", "snapshots"
@@ -38,6 +47,7 @@ MEASURED, SNAPSHOTS = "measured.jsonl", "snapshots"
 _MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of", "batch")
 # Beginnings of names of hashes, likewise; `request body` is what an endpoint's requests lack or add.
 _HASHED = ("prompts", "system", "chat_template", "request body", "attack ", "judge ")
+_NO_TOKENS: Mapping[str, Any] = {"token_ids": (), "pieces": (), "entropies": None, "logprobs": None}
 _VERSIONED = ("sirl", "torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy")
 
 
@@ -60,11 +70,7 @@ class RunDir:
         A last line torn by a kill is cut off first. Hold the run with `locked`.
         """
         _cut_torn_line(self.path / file)
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        with (self.path / file).open("ab") as handle:
-            handle.write(text.encode())
-            handle.flush()
-            os.fsync(handle.fileno())
+        append_synced(self.path / file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
     def append_records(self, records: Sequence[Record]) -> None:
         self.append(RECORDS, map(to_json, records))
@@ -74,11 +80,17 @@ class RunDir:
 
         Raises RunError on a line that is not a JSON object.
         """
+        return list(self._each(file))
+
+    def _each(self, file: str, holding: Sequence[bytes] = (b"",)) -> Iterator[dict[str, Any]]:
+        """Yield the whole lines of a JSONL file that hold one of some bytes, one at a time."""
         path = self.path / file
         if not path.exists():
-            return []
-        *lines, _ = path.read_bytes().split(b"\n")
-        return [_parse(line, path, n) for n, line in enumerate(lines, 1) if line.strip()]
+            return
+        with open_plain(path) as handle:
+            for number, line in enumerate(handle, 1):
+                if line.endswith(b"\n") and line.strip() and any(some in line for some in holding):
+                    yield _object(line, f"line {number} of {path}", "remove that line")
 
     def keep_rows(self, file: str, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
         """Drop the other lines; the file is replaced whole, so a kill leaves the old or the new."""
@@ -89,12 +101,29 @@ class RunDir:
         part = self.path / f"{file}.part"
         part.unlink(missing_ok=True)
         self.append(part.name, kept)
-        part.replace(self.path / file)
+        replace_synced(part, self.path / file)
 
-    def records(self) -> list[Record]:
-        """Return the evidence. Raises RunError if a line is not a record."""
+    def records(self, tokens: bool = True) -> list[Record]:
+        """Return the evidence. Raises RunError if a line is not a record.
+
+        Without `tokens` a reply keeps its text and its mean entropy, as its only one: a thousandth of the
+        memory of a long one's tokens.
+        """
+        return list(self._records(from_json if tokens else _without_tokens))
+
+    def with_tokens(self, records: Sequence[Record]) -> list[Record]:
+        """Return records of this run that were read without tokens, same order, whole. Raises as `records`."""
+        # As `append` writes it: a line that cannot hold one of the prompts is not read as JSON.
+        ids = {json.dumps(record.prompt.id, ensure_ascii=False).encode() for record in records}
+        found = {record.attempt.key: record for record in self._records(from_json, tuple(ids))}
+        return [found[record.attempt.key] for record in records]
+
+    def _records(
+        self, read: Callable[[Mapping[str, Any]], Record], holding: Sequence[bytes] = (b"",)
+    ) -> Iterator[Record]:
         try:
-            return [from_json(row) for row in self.rows(RECORDS)]
+            for row in self._each(RECORDS, holding):
+                yield read(row)
         except (KeyError, TypeError) as error:
             raise RunError(
                 f"{self.path / RECORDS} holds a line that is not a record ({error!r})",
@@ -111,7 +140,7 @@ class RunDir:
         return list(_read_json(self.path / PLAN).get("chunks", []))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        _write_json(self.path / SUMMARY, summary)
+        _write_json(self.path / SUMMARY, without_logins(summary))
 
     def summary(self) -> dict[str, Any]:
         """Return summary.json; empty if the run has not finished."""
@@ -132,14 +161,16 @@ def open_run(
     other files, another kind of run or one made under other settings or hashes: evidence from two protocols is
     never mixed.
     """
-    config = json.loads(json.dumps({"kind": kind, **config}))  # as it will read back: tuples become lists
+    # As it will read back: tuples become lists. Logins in models' addresses are written nowhere.
+    config = without_logins(json.loads(json.dumps({"kind": kind, **config})))
     environment = {"versions": _versions() if versions is None else dict(versions), "hashes": dict(hashes)}
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file", "a folder", "name another --out")
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(PRIVATE, parents=True, exist_ok=True)
+    refuse_links(path)
     if not (path / "config.json").exists():
         _refuse_other_files(path)
-        with _held(path, patience=10):  # of several first starts one writes; the others then compare
+        with held(path, patience=10):  # of several first starts one writes; the others then compare
             if not (path / "config.json").exists():
                 _write_json(path / "environment.json", environment)
                 _write_json(path / "config.json", config)
@@ -181,24 +212,7 @@ def _protocol(run: RunDir) -> dict[str, Any]:
 @contextmanager
 def locked(run: RunDir) -> Iterator[None]:
     """Hold the run for this process; the system releases it even on kill -9. Raises RunError if busy."""
-    with _held(run.path, patience=0):
-        yield
-
-
-@contextmanager
-def _held(path: Path, patience: float) -> Iterator[None]:
-    """Hold a folder, waiting up to `patience` seconds for it. Raises RunError if it stays busy."""
-    last = monotonic() + patience
-    with (path / ".lock").open("w") as handle:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if monotonic() >= last:
-                    found = f"{path} is being written by another process"
-                    raise RunError(found, "one writer a run folder", "wait for it") from error
-                sleep(0.05)
+    with held(run.path, patience=0):
         yield
 
 
@@ -242,7 +256,7 @@ def _versions() -> dict[str, str]:
 def _cut_torn_line(path: Path) -> None:
     if not path.exists():
         return
-    with path.open("r+b") as handle:
+    with open_plain(path, "r+b") as handle:
         size = handle.seek(0, os.SEEK_END)
         handle.seek(max(0, size - 1))
         if handle.read(1) not in (b"", b"\n"):
@@ -250,13 +264,19 @@ def _cut_torn_line(path: Path) -> None:
             handle.truncate(handle.read().rfind(b"\n") + 1)
 
 
-def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    return _object(line, f"line {number} of {path}", "remove that line")
+def _without_tokens(row: Mapping[str, Any]) -> Record:
+    record = from_json({**row, "completion": {**row["completion"], **_NO_TOKENS}})
+    entropies = row["completion"]["entropies"]
+    if not entropies:
+        return record
+    mean = (sum(entropies) / len(entropies),)
+    return replace(record, completion=replace(record.completion, entropies=mean))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_bytes()
+        with open_plain(path) as handle:
+            text = handle.read()
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error})", "a JSON object", "use another folder") from error
     return _object(text, str(path), "use another folder")
@@ -265,7 +285,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _object(text: bytes, where: str, advice: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{where} is not JSON", "one JSON object", advice) from error
     if not isinstance(value, dict):
         raise RunError(f"{where} is JSON but no object", "one JSON object", advice)
@@ -273,6 +293,4 @@ def _object(text: bytes, where: str, advice: str) -> dict[str, Any]:
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    whole = path.with_name(path.name + ".part")  # renamed when complete: a kill leaves the old file or the new
-    whole.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    whole.replace(path)
+    write_synced(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
