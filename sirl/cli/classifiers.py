@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from sirl.config import ModelConfig
 from sirl.errors import DataError
 from sirl.judges.classifier import Classifier
-from sirl.lm import weights_hash
+from sirl.lm import special_texts, weights_hash
 from sirl.records import Question
 
 LONGEST = 512  # tokens of request and reply together, unless the model's tokenizer says more
@@ -41,7 +41,8 @@ def open_classifier(source: str, question: Question, config: ModelConfig) -> Cla
         return found
 
     many = model.config.problem_type == "multi_label_classification"
-    return Classifier(question, Path(source).name, score, weights_hash(model), exclusive=not many)
+    special = special_texts(tokenizer)
+    return Classifier(question, Path(source).name, score, weights_hash(model), special, exclusive=not many)
 
 
 def _shares(logits: torch.Tensor, labels: Sequence[str], problem: str | None) -> Mapping[str, float]:

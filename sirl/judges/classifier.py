@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sirl.judges.identity import READING, identify
+from sirl.judges.inert import INERT, inert
 from sirl.reasoning import split
 from sirl.records import Completion, Question, Verdict
 
@@ -50,18 +51,19 @@ class Classifier:
     name: str
     scorer: Scorer
     weights: str = ""  # what tells it from others of its name
+    special: tuple[str, ...] = ()  # its special tokens: in a reply they are broken
     exclusive: bool = True  # one label holds; else each has a share of its own, and holds above one half
 
     @property
     def identity(self) -> str:
         """The model with the hash of its weights and of the code that reads its labels."""
-        return identify(f"classifier:{self.name}", __file__, *READING, settings=self.weights)
+        return identify(f"classifier:{self.name}", __file__, INERT, *READING, settings=self.weights)
 
     def __call__(self, completions: Sequence[Completion]) -> list[Verdict]:
         """Answer the question about each reply by the label with the largest share, if it holds."""
         parts = [split(completion.text) for completion in completions]
         pairs = [
-            (completion.attempt.prompt.text, part.answer.strip())
+            (inert(completion.attempt.prompt.text, self.special), inert(part.answer.strip(), self.special))
             for completion, part in zip(completions, parts, strict=True)
             if not part.missing
         ]

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from sirl.judges.asking import Asked, Reading, put, spent
 from sirl.judges.identity import READING, identify
+from sirl.judges.inert import INERT, inert, special_of
 from sirl.judges.reading import read_format
 from sirl.reasoning import split
 from sirl.records import Attempt, Completion, Decoding, Message, Question, Target, Verdict
 
 DECODING = Decoding(temperature=0.0, max_new_tokens=128)
-RULES: tuple[str | Path, ...] = (__file__, Path(__file__).with_name("reading.py"), *READING)
+RULES: tuple[str | Path, ...] = (__file__, INERT, Path(__file__).with_name("reading.py"), *READING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ class Guard:
         prompt, parts = completion.attempt.prompt, split(completion.text)
         if parts.missing:
             return parts.missing
-        turns = (Message("user", prompt.text), Message("assistant", parts.answer.strip()))
+        special = special_of(self.target)  # neither turn may end the guard's own, or write into another
+        request, reply = inert(prompt.text, special), inert(parts.answer.strip(), special)
+        turns = (Message("user", request), Message("assistant", reply))
         return Attempt(prompt, f"guard {completion.attempt.key}", turns, decoding=self.decoding)
 
     def _read(self, output: Completion) -> Reading:

@@ -1,8 +1,10 @@
 """Any chat model as a judge, with our own rubric, one question at a time.
 
 The reply under test is hostile text. It stands between lines that carry a code made from itself and the seed,
-so that nothing inside can close the fence, and the verdict must repeat the code on the last line of the
-judge's output, so that an echo of a forged verdict is none. Placeholders are filled in one pass: a reply that
+so that no words inside can close the fence, and the verdict must repeat the code on the last line of the
+judge's output, so that an echo of a forged verdict is none. Special tokens and marks of turns in it are broken
+(`inert`): they would end the judge's turn whatever the fence says. What a reply argues, it may argue: a judge
+can still be talked over, which is measured, not prevented. Placeholders are filled in one pass: a reply that
 holds `{request}` stays as it is. A judge that refuses, errs, stops early or says anything else in the end is
 None.
 
@@ -21,6 +23,7 @@ from pathlib import Path
 from sirl.judges.acts import find_act
 from sirl.judges.asking import Asked, Reading, last_line, put, spent
 from sirl.judges.identity import READING, identify
+from sirl.judges.inert import INERT, inert, special_of
 from sirl.reasoning import split
 from sirl.records import Attempt, Completion, Decoding, Message, Question, Target, Verdict
 
@@ -43,7 +46,7 @@ class LlmJudge:
     @property
     def identity(self) -> str:
         """The model with the hash of its weights, of how it is asked, of the rubric and of the code."""
-        rules: tuple[str | Path, ...] = (RUBRICS / f"{self.question}.txt", __file__, *READING)
+        rules: tuple[str | Path, ...] = (RUBRICS / f"{self.question}.txt", __file__, INERT, *READING)
         return identify(
             f"llm:{self.target.name}", *rules, settings=f"{self.weights} {self.decoding} {self.seed}"
         )
@@ -60,7 +63,9 @@ class LlmJudge:
         if parts.missing:
             return parts.missing
         code = fence_code(self.seed, completion)
-        words = {"request": prompt.text, "reply": parts.answer.strip(), "code": code}
+        special = special_of(self.target)
+        request, reply = inert(prompt.text, special), inert(parts.answer.strip(), special)
+        words = {"request": request, "reply": reply, "code": code}
         text = _SLOT.sub(lambda slot: words[slot[1]], rubric)
         return Attempt(
             prompt, f"judge {self.question} {code}", (Message("user", text),), decoding=self.decoding

@@ -27,6 +27,7 @@ from sirl.lm.prints import template_hash as template_hash
 from sirl.lm.prints import weights_hash as weights_hash
 from sirl.lm.slots import Slot, find_slot
 from sirl.lm.template import chat_text, check_template, preset_thinking, turn_end
+from sirl.lm.template import special_texts as special_texts
 from sirl.lm.thoughts import Thinking, readable, thinking_of, warn
 from sirl.reasoning import opened
 from sirl.records import SLOT, Attempt

@@ -75,6 +75,12 @@ def check_template(tokenizer: Any, name: str) -> None:
             chat_text(tokenizer, name, [Message("user", "?")])  # says so
 
 
+def special_texts(tokenizer: Any) -> tuple[str, ...]:
+    """Return the texts that a tokenizer reads as special tokens wherever they stand."""
+    added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+    return tuple(sorted({*tokenizer.all_special_tokens, *added}))
+
+
 def turn_end(tokenizer: Any) -> int | None:
     """Return the special token that the template writes behind a reply; None if it writes no such token.
 

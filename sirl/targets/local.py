@@ -16,7 +16,7 @@ import numpy as np
 
 from sirl import gradients, scoring
 from sirl.generation import generate
-from sirl.lm import LM, fingerprint, slots_of
+from sirl.lm import LM, fingerprint, slots_of, special_texts
 from sirl.lm.fit import Fit
 from sirl.lm.slots import read_in, write_in
 from sirl.records import Access, Attempt, Completion, Decoding, Rows
@@ -43,6 +43,11 @@ class LocalTarget:
     @property
     def access(self) -> Access:
         return "white-box"
+
+    @property
+    def special_texts(self) -> tuple[str, ...]:
+        """The texts that its tokenizer reads as special tokens wherever they stand."""
+        return special_texts(self.lm.tokenizer)
 
     def reply(self, attempts: Sequence[Attempt], seed: int) -> list[Completion]:
         draws = [
