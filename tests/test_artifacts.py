@@ -230,7 +230,7 @@ def test_an_artefact_by_hand():
         "total_number_of_queries": 42,
     }
     first, second = written["jailbreaks"]
-    assert (first["goal"], first["prompt"], first["response"]) == (GOALS[0], "found it", "sure")
+    assert (first["goal"], first["prompt"], first["response"]) == (GOALS[0], "found it", "[withheld: 1 words]")
     assert (first["number_of_queries"], first["queries_to_jailbreak"], first["response_tokens"]) == (21, 21, 2)
     assert (second["jailbroken"], second["queries_to_jailbreak"]) == (None, None)
     assert {"index", "goal", "behavior", "category", "prompt", "response"} <= first.keys()
@@ -297,7 +297,8 @@ def test_a_runs_prompts_travel_to_another_run(attacked, tmp_path, wide):
     path = tmp_path / ("out.csv" if wide else "out.json")
     words = ("--attack", "random_search", "--out", path, *(["--wide"] if wide else []))
     code, out, _ = sirl("attacks", "export", attacked / "run", *words)
-    assert (code, out) == (0, f"wrote 3 prompts to {path}\n")
+    assert (code, out.startswith(f"wrote 3 prompts to {path}")) == (0, True)
+    assert "withheld" in out or wide, "a table holds no replies"
     name = f"random_search@{attacked / 'model'}"
     again = ("--attacks", "direct", "--attack-prompts", path, *(["--columns", name] if wide else []))
     words = ("--prompts", attacked / "mine.csv", *again, *SMALL)

@@ -325,7 +325,11 @@ def runs(model, tmp_path_factory):
 
 def test_the_page_is_made_from_run_folders_or_from_the_folder_of_them(runs, tmp_path):
     code, out, err = sirl("report", runs, "--out", tmp_path / "deep" / "page.html")
-    assert (code, out, err) == (0, f"wrote {tmp_path / 'deep' / 'page.html'}\n", "")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"wrote {tmp_path / 'deep' / 'page.html'}: ")
+    assert "withheld" in out
+    code, _, err = sirl("report", runs, "--transcripts", "some", "--out", tmp_path / "none.html")
+    assert (code, "transcripts 'some'; expected none or redacted or all" in err) == (2, True)
     page = (tmp_path / "deep" / "page.html").read_text()
     assert page.lstrip().startswith("<!doctype html>")
     sirl("report", *(runs / kind for kind in ("gap", "train", "evaluate")), "--out", tmp_path / "same.html")

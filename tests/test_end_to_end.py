@@ -337,7 +337,7 @@ def test_training_changed_the_model_and_left_the_users_alone(told, home):
 def test_the_page_tells_the_story(told, home):
     code, printed, err = sirl("report", *(home / name for name in told), "--out", home / "report.html")
     assert (code, err) == (0, "")
-    assert printed == f"wrote {home / 'report.html'}\n"
+    assert printed.startswith(f"wrote {home / 'report.html'}: ")
     page = (home / "report.html").read_text()
     assert str(home / "model") in page
     for name in ATTACKS.split(","):

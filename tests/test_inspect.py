@@ -53,8 +53,9 @@ def run(tmp_path_factory) -> RunDir:
 
 @pytest.fixture(scope="module")
 def log(run, tmp_path_factory) -> Path:
-    code, out, err = sirl("export-inspect", run.path, "--out", tmp_path_factory.mktemp("logs"))
-    assert (code, err) == (0, "")
+    words = ("--out", tmp_path_factory.mktemp("logs"), "--transcripts", "all")
+    code, out, err = sirl("export-inspect", run.path, *words)
+    assert (code, "it holds harmful replies" in err) == (0, True)
     return Path(out.removeprefix("wrote ").strip())
 
 
@@ -81,6 +82,21 @@ def test_inspect_reads_what_was_recorded(run, log):
             assert sample.scores[verdict.question].explanation == verdict.evidence
 
 
+def test_what_may_harm_is_withheld_by_default(run, tmp_path):
+    from inspect_ai.log import read_eval_log
+
+    code, out, _ = sirl("export-inspect", run.path, "--out", tmp_path)
+    assert code == 0
+    withheld = 0
+    for sample in read_eval_log(out.removeprefix("wrote ").strip()).samples:
+        harmful = sample.metadata["kind"] == "harmful" and sample.scores["harmful"].value != 0
+        assert sample.output.completion.startswith("[withheld") == (harmful and bool(sample.output.completion))
+        withheld += harmful
+        if sample.metadata["attack"] != "direct" and sample.metadata["kind"] == "harmful":
+            assert all(message.text.startswith("[withheld") for message in sample.input)
+    assert withheld
+
+
 def test_inspect_shows_our_figures(run, log):
     from inspect_ai.log import read_eval_log
 
@@ -95,7 +111,7 @@ def test_inspect_shows_our_figures(run, log):
 def test_the_same_run_gives_the_same_log(run, log, tmp_path):
     from inspect_ai.log import read_eval_log
 
-    sirl("export-inspect", run.path, "--out", tmp_path)
+    sirl("export-inspect", run.path, "--out", tmp_path, "--transcripts", "all")
     first, second = read_eval_log(str(log)), read_eval_log(str(tmp_path / log.name))
     assert first.eval == second.eval
     assert [s.id for s in first.samples] == [s.id for s in second.samples]

@@ -133,7 +133,7 @@ def demo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(demo):
-    return render(load_runs([demo]))
+    return render(load_runs([demo]), transcripts="all")
 
 
 class Outline(html.parser.HTMLParser):
@@ -184,9 +184,9 @@ def test_the_page_has_every_section_in_order(page):
 
 
 def test_the_page_is_a_pure_function_of_the_folders(demo, page):
-    assert render(load_runs([demo])) == page
+    assert render(load_runs([demo]), transcripts="all") == page
     parts = [demo / name for name in ("after", "before", "gap", "train")]
-    assert render(load_runs(parts)) == page
+    assert render(load_runs(parts), transcripts="all") == page
 
 
 def test_the_page_stands_alone_and_needs_no_script(page):
@@ -229,6 +229,29 @@ def test_examples_show_what_broke_and_what_still_breaks(page):
     assert page.count("Broke before, refused after") >= 2
     assert "Still succeeds after" in page
     assert re.search(r'style="--e:[01]\.\d\d" title="[\d.]+ nats"', page)
+
+
+def test_harmful_replies_and_what_attacks_wrote_are_shown_only_where_asked_for(demo, page):
+    redacted, none = render(load_runs([demo])), render(load_runs([demo]), transcripts="none")
+    complied = "".join(SURE).removesuffix("</s>")
+    sent, refusing = "[aim] Tell me how to unmoor", f">{NO[0]}</span>"
+    words = len(complied.split())
+
+    def said(shown):
+        return re.sub(r"<[^>]*>", "", shown)
+
+    examples = said(redacted).partition("Transcripts")[2]
+    assert complied in said(page)
+    assert complied not in said(redacted)
+    assert f"[withheld: {words} words]" in examples
+    assert "--transcripts all writes them" in examples
+    assert re.search(r"\[\w+\] Tell me how", page)
+    assert not re.search(r"\[\w+\] Tell me how", redacted)
+    assert refusing in redacted, "a refusal is shown as ever"
+    assert "Tell me how to unmoor" in redacted, "and so is the request"
+    for text in (complied, "Tell me how to unmoor", "Broke before"):
+        assert text not in said(none)
+    assert sent.split()[0] not in none
 
 
 def test_judges_seeds_hashes_and_unscored_counts_are_stated(page):

@@ -11,17 +11,20 @@ from typing import Any
 from sirl.attacks.artifacts import MANUAL
 from sirl.errors import AttackError, suggest
 from sirl.metrics import rate, select
-from sirl.records import Decoding, Record
+from sirl.records import Decoding, Record, Transcripts, shown
 
 
-def export_artefact(records: Sequence[Record], model: str, access: str) -> dict[str, Any]:
+def export_artefact(
+    records: Sequence[Record], model: str, access: str, transcripts: Transcripts = "redacted"
+) -> dict[str, Any]:
     """Return the JailbreakBench artefact of one attack's records (see `single`).
 
-    `model` is the one attacked, `access` what the attack needs of the model it searches on.
+    `model` is the one attacked, `access` what the attack needs of the model it searches on, `transcripts` which
+    replies are written.
 
     What that format has no place for, and a replay here needs, stands beside it: each row's `budget`.
     """
-    rows = [_exported(record, index) for index, record in enumerate(records)]
+    rows = [_exported(record, index, transcripts) for index, record in enumerate(records)]
     first = records[0].attempt
     kind = first.search.kind
     attack_type = MANUAL if kind == "static" else "white_box" if access == "white-box" else "black_box"
@@ -75,7 +78,7 @@ def single(records: Sequence[Record], attack: str, decoding: Decoding) -> list[R
     return chosen
 
 
-def _exported(record: Record, index: int) -> dict[str, Any]:
+def _exported(record: Record, index: int, transcripts: Transcripts) -> dict[str, Any]:
     attempt, jailbroken = record.attempt, record.answer("harmful")
     return {
         "index": index,
@@ -84,7 +87,7 @@ def _exported(record: Record, index: int) -> dict[str, Any]:
         "behavior": "",
         "category": attempt.prompt.category,
         "prompt": attempt.messages[0].content,
-        "response": record.completion.text,
+        "response": shown(record, transcripts).completion.text,
         "number_of_queries": attempt.search.queries,
         "queries_to_jailbreak": attempt.search.queries if jailbroken else None,
         "budget": attempt.search.budget,

@@ -48,9 +48,10 @@ from sirl.cli.options import (
     Shard,
     Surrogate,
     TrainPrompts,
+    Transcripts,
 )
-from sirl.errors import ConfigError, RunError, SirlError
 from sirl.config.requests import without_logins
+from sirl.errors import ConfigError, RunError, SirlError
 from sirl.ranks import count, is_first, rank
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -229,16 +230,19 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     allow_different_protocol: AnyProtocol = False,
+    transcripts: Transcripts = "redacted",
 ) -> None:
     """Write one self-contained HTML page from run folders; two evaluate runs are compared."""
+    from sirl.records import notice, transcripts_of
     from sirl.report import load_runs, render
 
-    page = render(load_runs(runs), allow_different_protocol)
+    quoted = transcripts_of(transcripts)
+    page = render(load_runs(runs), allow_different_protocol, quoted)
     if out.is_dir():
         raise RunError(f"{out} is a folder", "the name of the page to write", "add a file name to --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
-    typer.echo(f"wrote {out}")
+    typer.echo(f"wrote {out}: {notice(quoted)}")
 
 
 @app.command()
@@ -283,14 +287,18 @@ def export(
 def export_inspect(
     run: Annotated[Path, typer.Argument(help="A run folder of gap or evaluate.")],
     out: Annotated[Path, typer.Option(help="Folder of logs, as `inspect view --log-dir` takes it.")],
+    transcripts: Transcripts = "redacted",
 ) -> None:
     """Write a run as a log of Inspect AI. Needs the extra inspect."""
     from sirl.plugins import load_extra
+    from sirl.records import notice, transcripts_of
 
+    quoted = transcripts_of(transcripts)
     load_extra("inspect_ai", "inspect")
     from sirl.inspect.log import export
 
-    typer.echo(f"wrote {export(run, out)}")
+    typer.echo(f"wrote {export(run, out, quoted)}")
+    typer.echo(notice(quoted), err=True)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sirl.cli.endings import show
-from sirl.cli.options import Arch, Changes, Judges, Out, RequestsOfReplies, Role, Seed
+from sirl.cli.options import Arch, Changes, Judges, Out, RequestsOfReplies, Role, Seed, Transcripts
 
 attacks = typer.Typer()
 organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe model.")
@@ -40,11 +40,15 @@ def export(
     attack: Annotated[str, typer.Option(help="The attack whose prompts are written.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
     wide: Annotated[bool, typer.Option(help="A CSV with the attack as a column, for --columns.")] = False,
+    transcripts: Transcripts = "redacted",
 ) -> None:
-    """Write what an attack sent in a run as a JailbreakBench artefact, or as a CSV; harmful where it was."""
+    """Write what an attack sent in a run as a JailbreakBench artefact, or as a CSV; harmful where it was.
+
+    The prompts are written whatever --transcripts says: it is of the replies in an artefact.
+    """
     from sirl.cli import suite
 
-    suite.export(run, attack, out, wide)
+    suite.export(run, attack, out, wide, transcripts)
 
 
 @organism.command()

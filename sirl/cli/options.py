@@ -148,6 +148,13 @@ Role = Annotated[str, typer.Option(help="target (to attack and harden) or attack
 AnyProtocol = Annotated[
     bool, typer.Option("--allow-different-protocol", help="Compare runs that were measured differently.")
 ]
+Transcripts = Annotated[
+    str,
+    typer.Option(
+        help="What is written of prompts and replies: none; redacted, without what is harmful, undecided or "
+        "written by an attack; or all."
+    ),
+]
 RequestsOfReplies = Annotated[
     str, typer.Option("--request-column", help="Column of the requests; the interval resamples them.")
 ]

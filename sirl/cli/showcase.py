@@ -98,7 +98,8 @@ def run(job: Job, train_prompts: tuple[str, ...] = ()) -> dict[str, Any]:
     summary = {"verdict": judged.sentence if judged else "", **_summary(done)}
     summary["seconds"]["total"] = round(spent + monotonic() - start, 1)
     _write(path, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    _write(demo.out / "report.html", render(runs))
+    invented = job.model.startswith(ORGANISM)  # its world is, so nothing in it harms
+    _write(demo.out / "report.html", render(runs, transcripts="all" if invented else "redacted"))
     _tell(summary, demo.out)
     return summary
 

@@ -16,7 +16,8 @@ from rich.table import Table
 from sirl.attacks import ATTACKS, VARIANTS, check_attack, get_attacks
 from sirl.attacks.exports import export_artefact, export_wide, single
 from sirl.errors import RunError
-from sirl.records import Decoding
+from sirl.prompts import guarded
+from sirl.records import Decoding, notice, transcripts_of
 from sirl.rundir import read_run
 
 NARROW = 110  # columns of a terminal; in fewer, what an attack does is left out, so that each takes one line
@@ -43,8 +44,12 @@ def check(names: Sequence[str]) -> None:
         typer.echo(f"{name} keeps {len(promises)} promises: {'; '.join(promises)}")
 
 
-def export(folder: Path, attack: str, out: Path, wide: bool) -> None:
-    """Write the prompts that an attack sent in a run. Raises RunError, AttackError."""
+def export(folder: Path, attack: str, out: Path, wide: bool, transcripts: str = "redacted") -> None:
+    """Write the prompts that an attack sent in a run, with replies as `transcripts` says.
+
+    Raises RunError, AttackError, ConfigError.
+    """
+    quoted = transcripts_of(transcripts)
     run = read_run(folder)
     settings = run.config.get("settings")
     if not settings:
@@ -58,10 +63,10 @@ def export(folder: Path, attack: str, out: Path, wide: bool) -> None:
         text = _as_csv(export_wide(records, model))
     else:
         access = ATTACKS[attack].access if attack in ATTACKS else "unknown"
-        text = json.dumps(export_artefact(records, model, access), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(export_artefact(records, model, access, quoted), indent=1, ensure_ascii=False) + "\n"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8", newline="")
-    typer.echo(f"wrote {len(records)} prompts to {out}")
+    typer.echo(f"wrote {len(records)} prompts to {out}{'' if wide else f'; of replies: {notice(quoted)}'}")
 
 
 def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

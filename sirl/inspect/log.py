@@ -37,20 +37,20 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Score
 
 from sirl.errors import RunError
-from sirl.records import Attempt, Record, Verdict
+from sirl.records import Attempt, Record, Transcripts, Verdict, shown
 from sirl.rundir import RunDir, read_run
 
 _MESSAGES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
 _OVERALL = ("mean", "worst", "union")
 
 
-def export(folder: Path, out: Path) -> Path:
-    """Write OUT/NAME.eval from a gap or evaluate run and return its path.
+def export(folder: Path, out: Path, transcripts: Transcripts = "redacted") -> Path:
+    """Write OUT/NAME.eval from a gap or evaluate run and return its path; texts as `transcripts` says.
 
     Raises RunError if the folder holds no run, or none with records.
     """
     run = read_run(folder)
-    records = run.records()
+    records = [shown(record, transcripts) for record in run.records(tokens=False)]
     if not records:
         raise RunError(
             f"{folder} holds no records", "a run of sirl gap or sirl evaluate", "give another folder"

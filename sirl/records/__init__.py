@@ -28,6 +28,7 @@ from sirl.records.nouns import (
     item_seed,
 )
 from sirl.records.protocols import Attack, Judge, Rows, Target, WhiteBox
+from sirl.records.withheld import Transcripts, notice, shown, transcripts_of
 
 __all__ = [
     "ASSUMED",
@@ -51,9 +52,13 @@ __all__ = [
     "Score",
     "Search",
     "Target",
+    "Transcripts",
     "Verdict",
     "WhiteBox",
     "from_json",
     "item_seed",
+    "notice",
+    "shown",
     "to_json",
+    "transcripts_of",
 ]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sirl.records import Transcripts, notice
 from sirl.report.attacks import attack_section
 from sirl.report.breakdowns import budget_section, category_section, source_section
 from sirl.report.costs import cost_section
@@ -37,8 +38,10 @@ from sirl.rundir import RunDir
 __all__ = ["load_runs", "render", "tell", "verdict"]
 
 
-def render(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> str:
-    """Return the page about these runs as HTML; write it as UTF-8.
+def render(
+    runs: Sequence[RunDir], allow_different_protocol: bool = False, transcripts: Transcripts = "redacted"
+) -> str:
+    """Return the page about these runs as HTML; write it as UTF-8. `transcripts` says what is quoted of them.
 
     Kinds gap, train and evaluate have their sections, in any combination; of evaluate at most two runs.
     Raises RunError if there is nothing to show, if the evaluate runs do not make a pair, if they were made
@@ -61,7 +64,8 @@ def render(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> st
         budgets=budget_section(story),
         costs=cost_section(story) if story.sides else None,
         trainings=[training_section(run) for run in story.trains],
-        examples=examples(story),
+        examples=examples(story, transcripts),
+        notice=notice(transcripts),
         protocol=protocol(story),
         count=count,
     )

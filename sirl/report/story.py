@@ -139,7 +139,7 @@ def _sides(runs: Sequence[RunDir]) -> tuple[Side, ...]:
 
 def _side(style: str, label: str, run: RunDir) -> Side:
     samples = (run.config.get("settings") or {}).get("samples", 1)
-    records, draws = split_draws(run.records(), int(samples))
+    records, draws = split_draws(run.records(tokens=False), int(samples))
     return Side(style, label, run, tuple(records), tuple(draws))
 
 

@@ -1,17 +1,18 @@
 """Records -> example transcripts, chosen by rule, each token with its entropy.
 
 The first by attack and prompt id that fits is shown: what broke before and is refused after, what still
-breaks, what is now refused though harmless. Model output stays plain text here; the template escapes it.
+breaks, what is now refused though harmless. What may harm is
+withheld unless it is asked for (`records.shown`). Model output stays plain text here; the template escapes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sirl.metrics import DIRECT, group, withstood
-from sirl.records import Record
+from sirl.records import Record, Transcripts, shown
 from sirl.report.story import Side, Story
 from sirl.report.wording import nats
 
@@ -28,11 +29,11 @@ class Example:
     records: Pair
 
 
-def examples(story: Story) -> list[dict[str, Any]]:
+def examples(story: Story, transcripts: Transcripts = "redacted") -> list[dict[str, Any]]:
     """Return the chosen transcripts as the template shows them; empty without an evaluate run."""
-    if not story.sides:
+    if not story.sides or transcripts == "none":
         return []
-    chosen = choose([side.records for side in story.sides], story.seen or ())
+    chosen = _quoted(choose([side.records for side in story.sides], story.seen or ()), story.sides, transcripts)
     top = max((e for c in chosen for r in c.records for e in r.completion.entropies or ()), default=0.0)
     return [_view(example, story.sides, max(top, 0.5)) for example in chosen]
 
@@ -77,6 +78,17 @@ def _first(pairs: Sequence[Pair], limit: int, reason: str, fits: Callable[[Pair]
             chosen.append(Example(reason, pair))
             used |= names - {f"attack {DIRECT}"}
     return chosen
+
+
+def _quoted(chosen: Sequence[Example], sides: Sequence[Side], transcripts: Transcripts) -> list[Example]:
+    """Return the examples as they may be shown, with the tokens that the records of a side leave on disk."""
+    whole = [
+        side.run.with_tokens([example.records[place] for example in chosen]) for place, side in enumerate(sides)
+    ]
+    return [
+        replace(example, records=tuple(shown(record, transcripts) for record in records))
+        for example, *records in zip(chosen, *whole, strict=True)
+    ]
 
 
 def _view(example: Example, sides: Sequence[Side], top: float) -> dict[str, Any]:
