@@ -6,7 +6,16 @@ from dataclasses import FrozenInstanceError, asdict
 import pytest
 
 from sirl.attacks import ATTACKS
-from sirl.config import RECIPES, EvaluateConfig, ModelConfig, Recipe, TrainConfig, load_recipe, system_text
+from sirl.config import (
+    RECIPES,
+    EvaluateConfig,
+    ModelConfig,
+    Recipe,
+    TrainConfig,
+    load_recipe,
+    read_recipe,
+    system_text,
+)
 from sirl.errors import ConfigError
 
 PAPER = {  # arXiv 2510.01088, settings of training
@@ -28,6 +37,49 @@ def refused(changes, recipe="paper") -> str:
     with pytest.raises(ConfigError) as error:
         load_recipe(recipe, [changes] if isinstance(changes, str) else changes)
     return str(error.value)
+
+
+# --- what a file asks for
+
+
+def test_what_a_file_asks_for_is_told_before_it_is_obeyed(tmp_path, caplog):
+    file = tmp_path / "theirs.toml"
+    file.write_text(
+        """base = "organism"
+        [model]
+        trust_remote_code = true
+        trusted_code = ["org/judge"]
+        key_host = "h.org"
+        extra_headers = {x-id = "$MY_TOKEN"}
+        [train]
+        attacker = "https://me:pw@h.org/v1#m"
+        [evaluate]
+        attacks = ["static", "mine.own:attack"]
+        """
+    )
+    load_recipe(str(file))
+    told = [line.partition(" asks for ")[2] for line in caplog.messages]
+    assert [line.partition(":")[0] for line in told] == [
+        "model.trust_remote_code = True",
+        "model.trusted_code = ['org/judge']",
+        "model.key_host = h.org",
+        "model.extra_headers",
+        "train.attacker = https",
+        "evaluate.attacks",
+    ]
+    assert "mine.own:attack: that Python code runs" in told[-1]
+    assert "MY_TOKEN" in told[3]
+    assert "pw" not in caplog.text
+    load_recipe(str(file))
+    assert len(caplog.messages) == len(told), "once is enough"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.toml")))
+def test_no_shipped_recipe_asks_for_code_or_secrets(name, tmp_path, caplog):
+    copy = tmp_path / f"{name}.toml"  # told as if it were somebody's
+    copy.write_text((RECIPES / f"{name}.toml").read_text())
+    read_recipe(str(copy))
+    assert caplog.messages == []
 
 
 # --- what holds when nothing is said

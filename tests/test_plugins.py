@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 
 import pytest
+from conftest import random_lm
 
+from sirl.cli.sources import open_target
+from sirl.config import ModelConfig
 from sirl.errors import AttackError, JudgeError
+from sirl.lm import save_lm
 from sirl.plugins import load_plugin
+from sirl.records import Decoding
 
 MODULE = """
 from functools import partial
@@ -84,3 +90,23 @@ def test_what_is_not_there_is_told_in_a_sentence(path, sentence):
 def test_the_error_and_the_noun_are_the_callers():
     with pytest.raises(AttackError, match=r"attack 'x' is not a path; .* write my_pkg.mine:attack"):
         load("x", "attack", AttackError)
+
+
+def test_code_that_comes_with_a_model_runs_only_for_the_one_that_is_trusted(tmp_path, monkeypatch):
+    """A judge's, an attacker's or a surrogate's is trusted by its name, not with the model under test."""
+    ran, folder = tmp_path / "ran", tmp_path / "model"
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(tmp_path / "cache")
+    save_lm(random_lm("llama"), folder)
+    code = (
+        f"from pathlib import Path\nfrom transformers import LlamaConfig as Own\nPath({str(ran)!r}).touch()\n"
+    )
+    (folder / "own.py").write_text(code)
+    config = json.loads((folder / "config.json").read_text()) | {"auto_map": {"AutoConfig": "own.Own"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    for trusting in ({"trust_remote_code": True}, {"trusted_code": ("another",)}):
+        target, _ = open_target(str(folder), ModelConfig(**trusting), Decoding())
+        assert target.access == "white-box"
+        assert not ran.exists()
+    open_target(str(folder), ModelConfig(trusted_code=(str(folder),)), Decoding())
+    assert ran.exists()

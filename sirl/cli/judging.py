@@ -16,7 +16,7 @@ from typing import Any, cast, get_args
 
 from sirl.cli.classifiers import open_classifier
 from sirl.cli.progress import phase
-from sirl.cli.sources import Subject, open_target
+from sirl.cli.sources import Subject, for_another, open_target
 from sirl.cli.summaries import finish, numbers
 from sirl.config import JudgeConfig, ModelConfig, load_recipe
 from sirl.endpoint import require_one_host
@@ -55,7 +55,8 @@ class Opening:
         if "correct" in questions:
             raise JudgeError("a model judge for 'correct'", "harmful or refused", "use exact for that")
         if kind == "classifier":
-            return {question: open_classifier(model, question, self.config) for question in questions}
+            config = for_another(self.config, model)
+            return {question: open_classifier(model, question, config) for question in questions}
         decoding = GUARD_DECODING if kind == "guard" else LLM_DECODING
         if self.asking.max_tokens:
             decoding = replace(decoding, max_new_tokens=self.asking.max_tokens)
@@ -67,8 +68,8 @@ class Opening:
 def opening_with(changes: Sequence[str], seed: int, names: Sequence[str]) -> Opening:
     """Return how the commands that only judge open the judges named: the sections [model] and [judge]."""
     settings = load_recipe(changes=changes)
-    return Opening(settings.model, seed, settings.judge)
     require_one_host(settings.model, names)
+    return Opening(settings.model, seed, settings.judge)
 
 
 def open_judges(

@@ -168,7 +168,7 @@ def open_target(
     the choice. An endpoint is asked its opening question, so that a refused key costs no reply of the model
     under test. Raises DataError if none comes.
     """
-    plain = replace(config, engine="transformers", thinking="template")
+    plain = replace(for_another(config, spec), engine="transformers", thinking="template")
     if thinking == "auto" and not is_endpoint(spec):
         with suppress(TemplateError):
             return open_target(spec, config, decoding, "off")
@@ -176,6 +176,11 @@ def open_target(
     target = open_subject(spec, replace(plain, thinking=chosen)).drawing(decoding)
     told = opened(target) if isinstance(target, EndpointTarget) else target.fingerprint()
     return target, json.dumps(told, sort_keys=True)
+
+
+def for_another(config: ModelConfig, spec: str) -> ModelConfig:
+    """Return the settings for a model that is not under test: its code runs only if it is trusted by name."""
+    return replace(config, trust_remote_code=spec in config.trusted_code)
 
 
 def resolve_model(spec: str) -> tuple[str | Path, str, str, tuple[str, ...]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from sirl.config.asks import say_aloud
 from sirl.config.measure import EvaluateConfig, JudgeConfig, ModelConfig
 from sirl.config.requests import JsonObject, json_object
 from sirl.config.shape import ShapeConfig
@@ -55,6 +56,8 @@ def system_text(value: str) -> str:
     if not named:
         return value.strip()
     try:
+        if Path(value).exists() and not Path(value).is_file():
+            raise OSError("a pipe, a device or a folder")
         return Path(value).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"system = {value!r} cannot be read ({error})", "a text file", "check it") from error
@@ -103,16 +106,22 @@ def _tables(name: str, built_on_it: tuple[str, ...] = ()) -> dict[str, dict[str,
 
 
 def read_recipe(name: str) -> Mapping[str, Any]:
-    """Return the tables of a recipe, by shipped name or by path, unchecked. Raises ConfigError."""
+    """Return the tables of a recipe, by shipped name or by path, unchecked; what a file asks for is told.
+
+    Raises ConfigError.
+    """
     shipped = RECIPES / f"{name}.toml"
     path = shipped if shipped.is_file() else Path(name)
     if not path.is_file():
         known = suggest(name, (p.stem for p in RECIPES.glob("*.toml")))
         raise ConfigError(f"recipe {name!r}", "a shipped recipe or a TOML file", known)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML ({error})", "a TOML file", "mend that line") from error
+    if path != shipped:
+        say_aloud(path, tables)
+    return tables
 
 
 def _split_change(change: str) -> tuple[str, str, Any]:

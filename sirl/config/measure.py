@@ -16,7 +16,9 @@ class ModelConfig:
     """How a model is opened: its weights loaded here by one of two engines, or a server asked for replies."""
 
     dtype: str = "float32"
-    trust_remote_code: bool = False  # runs code that comes with the model: only for a model you trust
+    # Both run code that comes with a model: only for one that you trust.
+    trust_remote_code: bool = False  # of the model under test
+    trusted_code: tuple[str, ...] = ()  # of judges, attackers and surrogates, by their names
     engine: str = "transformers"  # what draws replies from weights here: transformers or vllm
     thinking: str = "template"  # whether it thinks before it replies: on, off, or as its chat template does
     memory: float = 0.9  # of vllm: the share of the device's memory that it may take
@@ -34,10 +36,10 @@ class ModelConfig:
     omit_body: tuple[str, ...] = ()  # fields left out of every body, as temperature
     extra_headers: JsonObject = NOTHING  # as {"api-key": "$AZURE_OPENAI_API_KEY"}: secrets by their variable
     extra_query: JsonObject = NOTHING  # as {"api-version": "2024-10-21"}
-
-    def __post_init__(self) -> None:
     key_host: str = ""  # the host, or host:port, that SIRL_API_KEY and secrets of headers and query go to
     secrets_over_http: bool = False  # secrets may go over http to another machine
+
+    def __post_init__(self) -> None:
         require(self.engine in ENGINES, "model.engine", self.engine, " or ".join(ENGINES))
         require(self.thinking in THINKING, "model.thinking", self.thinking, "template, on or off")
         require(0 < self.memory <= 1, "model.memory", self.memory, "a share above 0 and at most 1")
