@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,15 @@ def test_light_rooms_work_without_torch_and_leave_it_alone_where_it_is(absent):
     code = (BLOCK if absent else "import sys") + IMPORTS.format(names=WITHOUT_TORCH)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("\n", 0), done.stdout + done.stderr
+
+
+def test_what_is_installed_with_it_is_bounded_and_what_is_shipped_is_the_package():
+    project = tomllib.loads((SIRL.parent / "pyproject.toml").read_text())
+    needed = [
+        *project["project"]["dependencies"],
+        *chain(*project["project"]["optional-dependencies"].values()),
+    ]
+    assert [need for need in needed if ">=" not in need or "<" not in need] == []
+    targets = project["tool"]["hatch"]["build"]["targets"]
+    assert targets["wheel"] == {"packages": ["sirl"]}
+    assert set(targets["sdist"]["include"]) == {"/sirl", "/CHANGELOG.md"}

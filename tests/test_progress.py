@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -109,3 +110,12 @@ def test_training_without_a_terminal_is_never_silent_and_stdout_is_the_summarys(
     assert any(line.startswith("check the base model: ") and line.endswith(" left") for line in lines)
     assert any("prompts are left out: longer than train.max_prompt_tokens = 400" in line for line in lines)
     assert any("prompts are taught: " in line for line in lines)
+
+
+def test_a_name_in_brackets_is_a_name():
+    bars = progress._columns()
+    bars.add_task("load [/x]", total=2, note="[red]mine[/blue]")
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(bars.get_renderable())
+    assert "load [/x]" in shown.getvalue()
+    assert "[red]mine[/blue]" in shown.getvalue()

@@ -9,6 +9,7 @@ import io
 import json
 import lzma
 import math
+import os
 
 import pyarrow
 import pyarrow.parquet
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sirl.errors import DataError
-from sirl.prompts import is_missing, load_prompts, read_table
+from sirl.prompts import guarded, is_missing, load_prompts, read_table, unguarded
 from sirl.prompts.cells import MISSING, number_text, text_of
 from sirl.prompts.encodings import damaged
 
@@ -513,3 +514,17 @@ def test_a_worked_answer_is_kept_whole(tmp_path):
     worked = "He has 3+4=<<3+4=7>>7 lanterns.\n#### 7"
     path = write(tmp_path / "x.jsonl", json.dumps({"question": "How many?", "answer": worked}))
     assert load_prompts(path).prompts[0].answer == worked
+
+
+def test_a_pipe_or_an_endless_device_is_told_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "zero.jsonl").symlink_to("/dev/zero")
+    for name in ("pipe.csv", "zero.jsonl"):
+        with pytest.raises(DataError, match="is a pipe, a device"):
+            read_table(tmp_path / name)
+
+
+def test_no_cell_that_is_written_begins_a_formula_and_all_come_back():
+    for text in ("=1+1", "+1", "-a", "@SUM(A1)", "'=1", "''-", "'quoted'", "plain", ""):
+        assert not guarded(text).startswith(("=", "+", "-", "@"))
+        assert unguarded(guarded(text)) == text

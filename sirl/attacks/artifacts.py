@@ -34,6 +34,7 @@ from sirl.prompts import (
     number_text,
     read_table,
     text_of,
+    unguarded,
 )
 from sirl.records import AttackKind, Attempt, Prompt, Search, Target
 
@@ -186,7 +187,12 @@ def _column(table: Table, source: Source, column: str) -> AttackInfo:
         queries, budget = (_count(row.get(f"{column}:{name}"), where) for name in ("queries", "budget"))
         search = Search("transfer", budget or queries, queries, surrogate=surrogate)
         rows.append(
-            Found(_text(row.get(request), where), _identity(row), _text(row.get(column), where) or None, search)
+            Found(
+                unguarded(_text(row.get(request), where)),
+                _identity(row),
+                unguarded(_text(row.get(column), where)) or None,
+                search,
+            )
         )
     name = column if surrogate else f"{column}@{source.path.stem}"
     return _info(name, rows, source, "transfer")

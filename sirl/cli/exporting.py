@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import typer
+from huggingface_hub import snapshot_download
 from transformers import AutoConfig
 
 from sirl.cli.progress import phase
@@ -16,11 +18,11 @@ from sirl.lm import DTYPES, LM, fingerprint, load_lm, save_lm
 from sirl.lm.adapters import base_of
 from sirl.report.card import Release, measured_last, model_card
 from sirl.rundir import SNAPSHOTS, RunDir, read_run
-
-
 from sirl.rundir.files import replace_synced
 
 _LICENCES = ("LICEN[CS]E*", "COPYING*", "NOTICE*", "USE_POLICY*")
+
+
 def export(spec: str, out: Path, evaluations: Sequence[Path] = (), trust_remote_code: bool = False) -> Path:
     """Write the model of a training run, of a snapshot or of a model folder to OUT, and return OUT.
 
@@ -54,6 +56,20 @@ def export(spec: str, out: Path, evaluations: Sequence[Path] = (), trust_remote_
         typer.echo(told, err=True)
     replace_synced(part, out)
     return out
+
+
+def _copy_licence(origin: str, out: Path) -> bool:
+    """Copy the licence files of the model that was the start, which bind whatever is made of it."""
+    try:
+        folder = Path(resolve_model(origin)[0])
+        if not folder.is_dir():
+            folder = Path(snapshot_download(origin, allow_patterns=list(_LICENCES)))
+    except (OSError, ValueError):  # no network, no such model any more
+        return False
+    found = [path for pattern in _LICENCES for path in sorted(folder.glob(pattern)) if path.is_file()]
+    for path in found:
+        shutil.copyfile(path, out / path.name)
+    return bool(found)
 
 
 def _training(path: Path) -> RunDir | None:

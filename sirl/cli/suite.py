@@ -73,5 +73,6 @@ def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
-    writer.writerows(rows)
+    cells = ({k: guarded(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows)
+    writer.writerows(cells)
     return text.getvalue()

@@ -12,7 +12,7 @@
 This room knows files and text; it knows nothing of models, attacks or judges.
 """
 
-from sirl.prompts.cells import MISSING, find_column, is_missing, number_text, text_of
+from sirl.prompts.cells import MISSING, find_column, guarded, is_missing, number_text, text_of, unguarded
 from sirl.prompts.contamination import removed, without_held_out
 from sirl.prompts.files import TEXT_COLUMNS, load_prompts
 from sirl.prompts.rows import PromptSet, Provenance, combine, sample
@@ -30,6 +30,7 @@ __all__ = [
     "Table",
     "combine",
     "find_column",
+    "guarded",
     "is_missing",
     "load_prompts",
     "normalised",
@@ -40,6 +41,7 @@ __all__ = [
     "shuffled_once",
     "split_prompts",
     "text_of",
+    "unguarded",
     "without_held_out",
     "without_overlap",
 ]

@@ -17,6 +17,7 @@ MISSING = frozenset(
     }
 )
 _MISSING = frozenset(word.casefold() for word in MISSING)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # source: OWASP, CSV injection
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"  # byte order mark, zero-width spaces and joiners
 
 
@@ -55,6 +56,16 @@ def number_text(text: str) -> str:
     """Return `1` for `1.0`, which is how pandas writes a column of whole numbers with a gap; else the text."""
     whole, point, rest = text.partition(".")
     return whole if point and whole.isdecimal() and rest.strip("0") == "" and rest else text
+
+
+def guarded(text: str) -> str:
+    """Return a cell that a spreadsheet shows and does not compute: an apostrophe before a formula."""
+    return f"'{text}" if text.lstrip("'").startswith(_FORMULA) else text
+
+
+def unguarded(text: str) -> str:
+    """Return the text of a cell that `guarded` wrote."""
+    return text[1:] if text.startswith("'") and guarded(text) != text else text
 
 
 def find_column(name: str, columns: Iterable[str]) -> str:

@@ -130,7 +130,7 @@ def _unpacked(path: Path) -> tuple[bytes, bytes]:
         advice = _ADVICE.get(suffix, f"write it as {KNOWN}, with one of the suffixes {', '.join(FORMATS)}")
         raise DataError(f"{path} is of unknown format", "a table", advice)
     try:
-        data = path.read_bytes()
+        data = _bytes(path)
         packed = next((open_ for mark, open_ in _PACKED.values() if data.startswith(mark)), None)
         content = packed(data) if packed else data
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
@@ -141,6 +141,13 @@ def _unpacked(path: Path) -> tuple[bytes, bytes]:
     if content.startswith(_POINTER):
         raise DataError(f"{path} is a pointer of Git LFS", "the file that it stands for", "run git lfs pull")
     return data, content
+
+
+def _bytes(path: Path) -> bytes:
+    """Return a file's bytes. Raises DataError on a pipe or a device, which may never end, OSError as `open`."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is a pipe, a device or a folder", "a file", "write what it holds to a file")
+    return path.read_bytes()
 
 
 def _read(path: Path, data: bytes, wanted: Wanted) -> Reading:
@@ -217,14 +224,14 @@ def _folder(path: Path, wanted: Wanted) -> Table:
     """Read what datasets' `save_to_disk` wrote: one set, or a folder of splits."""
     try:
         if (path / "dataset_dict.json").is_file():
-            splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+            splits = json.loads(_bytes(path / "dataset_dict.json"))["splits"]
             if wanted.split not in splits:
                 raise choose(str(path), splits)
             table = _saved(path / wanted.split)
         else:
             table = _saved(path)
             _no_splits(path, wanted)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
         found = f"{path} is a folder and cannot be read"
@@ -234,8 +241,8 @@ def _folder(path: Path, wanted: Wanted) -> Table:
 
 
 def _saved(folder: Path) -> tuple[bytes, list[Row], list[str]]:
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    parts = [(folder / file["filename"]).read_bytes() for file in state["_data_files"]]
+    state = json.loads(_bytes(folder / "state.json"))
+    parts = [_bytes(folder / Path(file["filename"]).name) for file in state["_data_files"]]
     read = [_arrow(folder, part_, ".arrow") for part_ in parts]
     rows = [row for found, _ in read for _, row in found]
     return b"".join(parts), list(enumerate(rows, 1)), read[0][1] if read else []
