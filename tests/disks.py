@@ -13,7 +13,7 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.files: dict[int, bytes] = {}  # what is on disk, by inode
-        self.folders: dict[Path, set[str]] = {}
+        self.folders: dict[int, set[str]] = {}  # likewise
         self.renamed: list[Path] = []
         fsync, replace = os.fsync, os.replace
 
@@ -21,7 +21,7 @@ class Disk:
             fsync(number)
             path = Path(os.readlink(f"/proc/self/fd/{number}"))
             if path.is_dir():
-                self.folders[path] = set(os.listdir(path))
+                self.folders[path.stat().st_ino] = set(os.listdir(path))
             else:
                 self.files[path.stat().st_ino] = path.read_bytes()
 
@@ -38,7 +38,7 @@ class Disk:
         self._check_files(folder)
         for path in (folder, *folder.rglob("*")):
             if path.is_dir():
-                assert self.folders.get(path) == set(os.listdir(path)), f"names in {path}"
+                assert self.folders.get(path.stat().st_ino) == set(os.listdir(path)), f"names in {path}"
 
     def _check_files(self, path: Path) -> None:
         for file in (path, *path.rglob("*")) if path.is_dir() else (path,):

@@ -95,7 +95,7 @@ def require_one_host(config: ModelConfig, words: Iterable[str]) -> None:
     found = (re.search(r"https?://.*", word) for word in words)
     addresses = [read_address(one[0]) for one in found if one]
     named = [name for value in _extra(config) for name in named_variables(value)]
-    keyless = [one for one in addresses if os.environ.get(KEY) and _own_key(one)[1] == ""]
+    keyless = [one for one in addresses if os.environ.get(KEY) and not (one.login or _own_key(one)[1])]
     for secret, takers in [*((name, addresses) for name in named), (KEY, keyless)]:
         hosts = {one.hosts[0]: _own_key(one)[0][0] for one in takers}
         if len(hosts) > 1 and not config.key_host:
