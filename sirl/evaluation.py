@@ -65,18 +65,22 @@ def plan(study: Study) -> list[Chunk]:
 
 
 def summarise(
-    records: Sequence[Record], seen: Collection[str] | None = None, samples: int = 1
+    records: Sequence[Record],
+    seen: Collection[str] | None = None,
+    samples: int = 1,
+    held_out: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the inner objects of summary.json.
 
-    `seen` names the attacks that training used (None: not known), `samples` is the run's setting. Shares are
-    fractions, None where nothing was scored; each `_detail` gives interval, n and unscored.
+    `seen` names the attacks that training used (None: not known), `held_out` those of families that nothing
+    met, `samples` is the run's setting. Shares are fractions, None where nothing was scored; each `_detail`
+    gives interval, n and unscored.
     """
     plain, draws = split_draws(records, samples)
     refused, skills, variety = over_refusal(plain), capability(plain), diversity(draws)
     cut_off = truncated(plain)
     return {
-        "dsr": dsr_table(plain, seen),
+        "dsr": dsr_table(plain, seen, held_out),
         "by_category": dsr_by_category(plain),
         "by_source": dsr_by_source(plain),
         "dsr_by_budget": dsr_by_budget(plain),

@@ -85,7 +85,8 @@ DSR = {
     "n": int,
     "unscored": int,
     "blocked": int,
-    "per_attack": {name: ROW | {"seen_in_training": NoneType} for name in ATTACKS.split(",")},
+    "by_exposure": {},
+    "per_attack": {name: ROW | {"exposure": NoneType} for name in ATTACKS.split(",")},
 }
 UNSCORED = {"n": int, "no_verdict": int, "no_reply": int, "blocked": int, "share": float}
 CURVE = dict.fromkeys(("budget", "rate", "low", "high"), list)
@@ -268,10 +269,13 @@ def kill_midway(command: list[str], file: Path, lines: int) -> None:
 
 def test_summaries_have_their_documented_shape(told):
     conforms(told["before"], EVALUATE_SCHEMA)
-    known = {name: ROW | {"seen_in_training": bool} for name in ATTACKS.split(",")}
-    conforms(told["after"], EVALUATE_SCHEMA | {"dsr": DSR | {"per_attack": known}})
+    known = {name: ROW | {"exposure": str} for name in ATTACKS.split(",")}
+    conforms(
+        told["after"],
+        EVALUATE_SCHEMA | {"dsr": DSR | {"per_attack": known, "by_exposure": {"seen": ROW, "unseen": ROW}}},
+    )
     rows = told["after"]["dsr"]["per_attack"]
-    seen = {name for name, row in rows.items() if row["seen_in_training"]}
+    seen = {name for name, row in rows.items() if row["exposure"] == "seen"}
     assert seen == set(load_recipe("default").train.disguises) & rows.keys()
     conforms(told["gap"], GAP_SCHEMA)
     keys = ("model", "seed", "method", "reward", "steps", "first", "last", "stopped", "kept_step", "held_out")
@@ -294,7 +298,7 @@ def test_every_prompt_of_both_files_is_asked_and_counted(told, home):
     counted = told["before"]["dsr"]
     for name, row in counted["per_attack"].items():
         assert row["n"] + row["unscored"] == harmful, name
-        assert row["seen_in_training"] is None  # nobody knows a stranger's past
+        assert row["exposure"] is None  # nobody knows a stranger's past
     assert counted["n"] + counted["unscored"] == harmful * (len(ATTACKS.split(",")) - 1)
     detail = told["before"]["capability_detail"]
     assert {name: detail[name]["n"] + detail[name]["unscored"] for name in SKILLS} == {

@@ -83,8 +83,8 @@ def test_the_summary_has_the_documented_shape(records):
     summary = json.loads(json.dumps(summarise(records, seen=["aim"])))
     assert {"mean", "low", "high", "worst", "n", "unscored", "per_attack"} <= set(summary["dsr"])
     row = summary["dsr"]["per_attack"]["aim"]
-    assert {"rate", "low", "high", "n", "unscored", "seen_in_training"} <= set(row)
-    assert row["seen_in_training"] is True
+    assert {"rate", "low", "high", "n", "unscored", "exposure"} <= set(row)
+    assert row["exposure"] == "seen"
     assert row["n"] == 7
     assert set(summary["over_refusal"]) == {"benign", "borderline"}
     assert {"math", "code", "chat"} <= set(summary["capability"])

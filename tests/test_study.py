@@ -33,6 +33,8 @@ save_every = 9
 [study.evaluate]
 attacks = ["direct", "aim"]
 max_reply_tokens = 16
+[study.tuned]
+"the rate" = ["aim"]
 [study.sizes]
 harmful = 2
 benign = 1
@@ -84,6 +86,7 @@ def test_a_recipe_is_read(tmp_path):
     assert study.methods["best_of_2"] == {"best_of": 2, "temperature": 1.0}
     assert [study.trains(name) for name in ("start", "plain", "best_of_2")] == [False, True, False]
     assert study.sizes["harmful"] == 2
+    assert study.tuned == {"the rate": ("aim",)}
 
 
 @pytest.mark.parametrize(
@@ -96,6 +99,7 @@ def test_a_recipe_is_read(tmp_path):
         (("seeds = [0]", "seeds = [0, 0]"), "study.seeds = .* each once"),
         (("seeds = [0]", 'seeds = ["0"]'), "study.seeds = .* another type"),
         (("seeds = [0]", "seeds = [true]"), "study.seeds = .* another type"),
+        (('"the rate" = ["aim"]', '"the rate" = "aim"'), "study.tuned = .* another type"),
         (("seeds = [0]", "sedes = [0]"), "study.sedes; .* did you mean seeds"),
         (("seeds = [0]", ""), "without study.seeds"),
         (("steps = [0, 1, 2]", "steps = [0]"), "a step above 0 for methods that train"),

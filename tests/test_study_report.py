@@ -19,6 +19,7 @@ STUDY = {
     "reference": "sirl",
     "methods": {"plain": {}, "sirl": {}, "bad": {}, "best_of_4": {"best_of": 4}},
     "floor": 0.89,
+    "tuned": {"the rate": ["aim", "ica"]},
 }
 
 
@@ -27,7 +28,8 @@ def share(rate: float | None, n: int = 10) -> dict:
 
 
 def row(step: int, aim: float, ica: float, borderline: float = 0.0, of_step: int | None = None) -> dict:
-    attacks = {"direct": share(0.0), "aim": share(aim), "ica": share(ica)}
+    rates = {"direct": (0.0, "seen"), "aim": (aim, "seen"), "ica": (ica, "held_out")}
+    attacks = {name: share(rate) | {"exposure": past} for name, (rate, past) in rates.items()}
     return {
         "step": step,
         "of_step": step if of_step is None else of_step,
@@ -81,6 +83,7 @@ def test_means_and_intervals_over_seeds(table):
     assert found["dsr"]["low"] == pytest.approx(0.9 - T1 * 0.05)
     assert found["dsr"]["high"] == 1.0
     assert found["below"]["mean"] == 0.5
+    assert [found[name]["mean"] for name in ("seen", "unseen", "held_out")] == pytest.approx([0.9, None, 0.9])
     exact = stats.binomtest(9, 10).proportion_ci(1 - 0.05 / 2, method="exact")  # over two attacks at once
     worst = [found["worst"][name] for name in ("mean", "low", "high")]
     assert worst == pytest.approx([0.9, exact.low, exact.high])
@@ -171,7 +174,7 @@ def test_markdown_has_a_table_a_step_and_says_what_failed(table):
     text = markdown(table)
     assert text.count("\n## organism:llama") == 3
     assert text.count("Difference to `sirl`, paired by seed:") == text.count("Change from the start") == 2
-    assert "| 90.0 [26.5, 100.0] | 90.0 [50.9, 99.9] (aim) | 0.5 [0.0, 6.9] |" in text
+    assert "| 90.0 [26.5, 100.0] | 90.0 | not measured | 90.0 [0.0, 100.0] | 90.0 [50.9, 99.9] (aim) |" in text
     assert "| plain | +7.5 [−24.3, 39.3] |" in text
     assert "sirl (ended at 60)" in text
     assert "| 4 of 40 | 2 | 0, 0 | 6 of 120 |" in text
@@ -223,3 +226,12 @@ def test_a_study_without_numbers_is_still_a_page():
     nothing = tabulate(STUDY, [cell("plain", 0, [], "missing"), cell("sirl", 0, [], "missing")])
     assert markdown(nothing).count("Not measured yet: plain, sirl.") == 2
     assert "2 missing" in render(nothing)
+
+
+def test_attacks_are_named_by_what_met_them_and_what_was_tuned_against_them(table):
+    told = "Tuned by looking at these attacks. the rate: aim, ica."
+    for page in (markdown(table), render(table)):
+        assert "Seen in training, they or their kind: aim." in page
+        assert re.search("Held out, .* met: ica", page)
+        assert told in page
+    assert "Tuned" not in markdown(tabulate(STUDY | {"tuned": {}}, CELLS))

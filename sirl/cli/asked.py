@@ -31,7 +31,7 @@ from sirl.prompts.hub import load_set
 from sirl.prompts.tables import KNOWN, is_table, part
 from sirl.ranks import is_first
 from sirl.records import UNLABELLED, Attempt, Kind, Prompt
-from sirl.training import disguise
+from sirl.training import disguise, plainly
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def training_attempts(subject: Subject, asked: Asked, config: TrainConfig, seed:
     held_out = Asked(config.held_out).load(seed) if config.held_out else []
     if not config.prompts:
         _require_organism(subject)
-        attempts = hardening_attempts(config.steps * config.prompts_per_step, seed)
+        attempts = _own_stream(config, seed)
         sets = without_held_out([_own([attempt.prompt for attempt in attempts])], held_out)
         kept = {prompt.id for one in sets for prompt in one.prompts}
         attempts = [attempt for attempt in attempts if attempt.prompt.id in kept]
@@ -139,6 +139,12 @@ def training_attempts(subject: Subject, asked: Asked, config: TrainConfig, seed:
     if config.prompts:
         tell((*sources, *told))
     return Stream(tuple(attempts), sources, told, removed(sets, held_out))
+
+
+def _own_stream(config: TrainConfig, seed: int) -> list[Attempt]:
+    """Return the organism's own prompts: as many disguised as its world says, none if `disguised` is 0."""
+    attempts = hardening_attempts(config.steps * config.prompts_per_step, seed)
+    return attempts if config.disguised else [plainly(attempt.prompt) for attempt in attempts]
 
 
 def measuring_prompts(subject: Subject, asked: Asked, sizes: Mapping[str, int], seed: int) -> list[PromptSet]:

@@ -10,7 +10,7 @@ from sirl.cli.arms import Arms, armed, found_elsewhere, make_means, with_attacke
 from sirl.cli.asked import Asked, measuring_prompts
 from sirl.cli.judging import Opening, open_judges, search_judge
 from sirl.cli.progress import phase
-from sirl.cli.sources import ORGANISM, SEEN, Subject, holds_weights, no_weights, open_subject
+from sirl.cli.sources import HELD_OUT, ORGANISM, SEEN, Subject, holds_weights, no_weights, open_subject
 from sirl.config import EvaluateConfig, Recipe, load_recipe, system_text
 from sirl.config.requests import without_logins
 from sirl.endpoint import require_one_host
@@ -109,6 +109,15 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
 
 def seen_attacks(job: Job, subject: Subject) -> list[str] | None:
     """Return the attacks that training met, or their kind of context; None: the past is not known."""
-    if subject.is_organism and not job.asked.sources:
+    if _is_own(job, subject):
         return [*SEEN, *(name for name in subject.met if name not in SEEN)]
     return list(subject.met) or None
+
+
+def held_out_attacks(job: Job, subject: Subject) -> list[str]:
+    """Return the attacks of whole families that nothing met; none where the past is not known in full."""
+    return [name for name in HELD_OUT if name not in subject.met] if _is_own(job, subject) else []
+
+
+def _is_own(job: Job, subject: Subject) -> bool:
+    return subject.is_organism and not job.asked.sources

@@ -26,7 +26,8 @@ def numbers(run: RunDir, records: Sequence[Record]) -> dict[str, Any]:
     if run.kind == "gap":
         told |= summarise_gap(records)
     else:
-        told |= summarise(records, config["seen_in_training"], config["settings"]["samples"])
+        seen, held_out = config["seen_in_training"], config.get("held_out_attacks", ())
+        told |= summarise(records, seen, config["settings"]["samples"], held_out)
     asked = {verdict.question for record in records for verdict in record.verdicts}
     told["judges"] = {question: judged_by(config, records, question) for question in sorted(asked)}
     if kappas := panel_kappas(records):

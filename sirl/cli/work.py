@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 from sirl.cli.arms import uncovered
-from sirl.cli.job import Job, make_study, seen_attacks
+from sirl.cli.job import Job, held_out_attacks, make_study, seen_attacks
 from sirl.cli.progress import phase
 from sirl.cli.sources import Subject
 from sirl.cli.summaries import finish, numbers
@@ -58,6 +58,7 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
         "settings": asdict(study.config),
         "prompts": [asdict(source) for source in study.sources],
         "seen_in_training": seen_attacks(job, subject),
+        "held_out_attacks": held_out_attacks(job, subject),
         "agreement": known_agreement(study.judges),
         **({"role": role} if role else {}),
         **({"search_judge": other} if (other := _search_judge(study)) else {}),

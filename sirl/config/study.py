@@ -3,6 +3,7 @@
     [study]            models, seeds, steps, the method the others are compared with, prompts to ask, judges
     [study.train]      settings of [train] for every method, on top of the base recipe
     [study.evaluate]   settings of [evaluate], likewise
+    [study.tuned]      what was chosen by looking at which attacks, for the reader
     [study.sizes]      how many of the organism's own prompts are asked, by sort
     [methods.NAME]     what this method changes; with `best_of` it is a way to answer and changes [evaluate]
 
@@ -21,12 +22,14 @@ from sirl.errors import ConfigError, suggest
 
 START = "start"  # the starting model: a row of every study
 Table = Mapping[str, Any]
+Names = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StudyConfig:
     """What a study runs and how it is told; `train`, `evaluate` and `methods` hold settings as written.
 
+    `tuned` says what was chosen (a setting, a method) and the attacks by whose figures, which the page repeats.
     `prompts` and `judges` are what `sirl evaluate` takes as --prompts and --judge; none: the organism's own.
     """
 
@@ -39,6 +42,7 @@ class StudyConfig:
     train: Table = field(default_factory=dict)
     evaluate: Table = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    tuned: Mapping[str, Names] = field(default_factory=dict)
     prompts: tuple[str, ...] = ()
     judges: tuple[str, ...] = ()
     floor: float = 0.89  # of the DSR under every attack, claimed by arXiv 2510.01088
@@ -95,12 +99,15 @@ def _convert(key: str, types: Mapping[str, Any], value: Any) -> Any:
         tuple[str, ...]: _list_of(value, str),
         tuple[int, ...]: _list_of(value, int),
         Mapping[str, int]: isinstance(value, dict) and _list_of(list(value.values()), int),
+        Mapping[str, Names]: isinstance(value, dict) and all(_list_of(v, str) for v in value.values()),
         Table: isinstance(value, dict),
         float: isinstance(value, float | int) and not isinstance(value, bool),
         str: isinstance(value, str),
     }
     if not fits[kind]:
         raise ConfigError(f"study.{key} = {value!r}", "a value of another type", "change it; see docs/study.md")
+    if kind == Mapping[str, Names]:
+        return {what: tuple(names) for what, names in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
 

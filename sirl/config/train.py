@@ -9,6 +9,7 @@ from sirl.errors import ConfigError
 
 GATES = ("none", "start", "propensity", "certainty")
 SCALES = ("group", "batch", "side", "none")
+SCHEDULES = ("constant", "cosine")
 TRACKERS = ("tensorboard", "wandb", "trackio")
 RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
 _COUNTS = (
@@ -44,6 +45,7 @@ class TrainConfig:
     max_prompt_tokens: int = 1024
     max_reply_tokens: int = 3072
     learning_rate: float = 1e-6
+    schedule: str = "constant"  # of the rate over the steps: constant, or cosine, which falls to 0
     kl: float = 0.001
     clip: float = 0.2
     micro_batch: int = 8  # replies a backward pass; ours: memory only, the result does not depend on it
@@ -57,7 +59,9 @@ class TrainConfig:
     penalty: float = 0.5  # nats: what a refusal loses where the frozen start answers
     bonus: float = 0.0  # nats: what an anchor, the start's own answer, gains there
     disguises: tuple[str, ...] = ()  # ours: static attacks that part of the prompts come under
-    disguised: float = 0.5  # share of the prompts that do
+    disguised: float = (
+        0.5  # share of the prompts that do; of an organism's own its world says, unless this is 0
+    )
     prompts: tuple[str, ...] = ("pku-saferlhf",)  # published sets or files; an organism has its own
     limit: int = 15_000  # prompts of each of them
     held_out: tuple[str, ...] = ()  # ours: sets or files to evaluate on; what they ask is not trained on
@@ -81,6 +85,7 @@ class TrainConfig:
         require(self.group >= 2, "train.group", self.group, "2 or more: a reward is relative to its group")
         require(0 < self.temperature <= 5, "train.temperature", self.temperature, "above 0 and at most 5")
         require(0 < self.learning_rate < 1, "train.learning_rate", self.learning_rate, "between 0 and 1")
+        require(self.schedule in SCHEDULES, "train.schedule", self.schedule, " or ".join(SCHEDULES))
         require(0 <= self.kl < float("inf"), "train.kl", self.kl, "0 or more, and finite")
         require(self.scale_rewards in SCALES, "train.scale_rewards", self.scale_rewards, " or ".join(SCALES))
         require(0 < self.clip < 1, "train.clip", self.clip, "between 0 and 1")

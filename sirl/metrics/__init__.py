@@ -37,6 +37,7 @@ from sirl.metrics.estimates import (
 from sirl.metrics.paired import diversity_difference, paired_by_attack, paired_difference, successes
 from sirl.metrics.rates import (
     DIRECT,
+    EXPOSURES,
     as_row,
     attacked,
     capability,
@@ -44,6 +45,7 @@ from sirl.metrics.rates import (
     diversity,
     dsr,
     dsr_table,
+    exposure,
     mean_dsr,
     over_refusal,
     refusals,
@@ -59,6 +61,7 @@ from sirl.metrics.rates import (
 
 __all__ = [
     "DIRECT",
+    "EXPOSURES",
     "SHARE",
     "Measured",
     "agreement",
@@ -81,6 +84,7 @@ __all__ = [
     "dsr_table",
     "entropy_along",
     "entropy_by_class",
+    "exposure",
     "fleiss_kappa",
     "gap_groups",
     "gap_table",

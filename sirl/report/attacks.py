@@ -16,29 +16,30 @@ from sirl.report.trust import judged_by
 from sirl.report.wording import UNKNOWN, change_text, dot_row, left_out, share
 
 _COLUMNS = 3  # of charts, on a wide screen
+HELD_OUT = "Of families held out of training, the model’s making and the choice of settings"
 
 
 def attack_section(story: Story) -> dict[str, Any]:
     """Return DSR per attack: charts by whether training used the attack, and the exact table."""
-    tables = [metrics.dsr_table(side.records, story.seen or ()) for side in story.sides]
+    tables = [metrics.dsr_table(side.records, story.seen, story.held_out) for side in story.sides]
     names = sorted({name for table in tables for name in table["per_attack"]})
     names.sort(key=lambda name: tables[0]["per_attack"].get(name, UNKNOWN)["rate"] or 0.0)
     attacks = [name for name in names if name != metrics.DIRECT]
-    used = story.seen or frozenset()
     changes = {}
     if len(story.sides) > 1:
         changes = metrics.paired_by_attack(*(side.records for side in story.sides))
-    groups = [
-        (
-            "All attacks" if story.seen is None else "Never used in training",
-            [n for n in attacks if n not in used],
-        ),
-        ("Used in training", [n for n in attacks if n in used]),
-        ("Plain request, no attack", [n for n in names if n == metrics.DIRECT]),
-    ]
+    titles = {
+        None: "All attacks",
+        "held_out": HELD_OUT,
+        "unseen": "Never used in training",
+        "seen": "Used in training",
+    }
+    groups = [(title, [n for n in attacks if story.exposure(n) == kind]) for kind, title in titles.items()]
+    groups.append(("Plain request, no attack", [n for n in names if n == metrics.DIRECT]))
     return {
         "groups": [(title, _charts(title, group, tables, story.sides)) for title, group in groups if group],
         "rows": [_row(name, story, changes) for name in names],
+        "parts": _parts(tables),
         "mean": [(share(table), table["n"], left_out(table)) for table in tables],
         "worst": [_lowest(table["worst_detail"]) for table in tables],
         "union": [(share(row), row["n"], left_out(row)) for row in (table["union_detail"] for table in tables)],
@@ -47,6 +48,22 @@ def attack_section(story: Story) -> dict[str, Any]:
             dict.fromkeys(judged_by(side.run.config, side.records, "harmful") for side in story.sides)
         ),
     }
+
+
+_SEEN = {None: "not recorded", "seen": "yes", "unseen": "no", "held_out": "no, held out"}
+_MEANS = {
+    "seen": "Mean over those used in training",
+    "unseen": "Mean over those never used",
+    "held_out": "Mean over those held out",
+}
+
+
+def _parts(tables: Sequence[dict[str, Any]]) -> list[tuple[str, list[tuple[str, int, str]]]]:
+    """Return the mean of each side over the attacks of one exposure; nothing where all are of one."""
+    found = [name for name in _MEANS if any(name in table["by_exposure"] for table in tables)]
+    rows = [(name, [table["by_exposure"].get(name, UNKNOWN) for table in tables]) for name in found]
+    shown = rows if len(found) > 1 else []
+    return [(_MEANS[name], [(share(r), r["n"], left_out(r)) for r in row]) for name, row in shown]
 
 
 def _lowest(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -99,7 +116,7 @@ def _row(name: str, story: Story, changes: Mapping[str, Mapping[str, Any]]) -> d
     return {
         "name": name,
         "kind": attack_kind(next((records for records in found if records), []), settings.get("system", "")),
-        "seen": "not recorded" if story.seen is None else "yes" if name in story.seen else "no",
+        "seen": _SEEN[story.exposure(name)],
         "sides": [(share(row), row["n"], left_out(row)) for row in rows],
         "change": change_text(changes[name]) if name in changes else None,
     }

@@ -57,11 +57,13 @@ def _tile(story: Story, measure: Measure, notes: Sequence[str]) -> Tile:
 
 
 def _safety(story: Story, safety: Measure) -> Tile:
-    tables = [metrics.dsr_table(side.records, story.seen or ()) for side in story.sides]
+    tables = [metrics.dsr_table(side.records) for side in story.sides]
     names = {name for table in tables for name in table["per_attack"]} - {metrics.DIRECT}
     notes = [f"mean over {plural(len(names), 'attack')}"] if names else ["no attack was tried"]
     if names and story.seen is not None:
         notes[0] += f", {count(len(names - story.seen))} of them never used in training"
+        if held := names & story.held_out:
+            notes[0] += f", {count(len(held))} of these of families held out of everything"
     notes.append(f"attacks withstood (DSR) {_arrow([percent(t['mean']) for t in tables])}")
     if names:
         notes.append(f"lowest of them {_arrow([share(t['worst_detail']) for t in tables])}")

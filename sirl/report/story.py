@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sirl.errors import RunError
-from sirl.metrics import split_draws
+from sirl.metrics import exposure, split_draws
 from sirl.records import Record
 from sirl.rundir import RunDir, protocol_differences, read_run
 
@@ -35,6 +35,8 @@ class Side:
 class Story:
     """Every run by its part; `seen` names the attacks that training used, None if no run names any.
 
+    `held_out` names those of families that nothing met, by every run that knows what was seen.
+
     `differences` name what the two sides were measured differently by; empty unless that was allowed.
     """
 
@@ -42,7 +44,12 @@ class Story:
     trains: tuple[RunDir, ...]
     sides: tuple[Side, ...]
     seen: frozenset[str] | None
+    held_out: frozenset[str] = frozenset()
     differences: tuple[str, ...] = ()
+
+    def exposure(self, attack: str) -> str | None:
+        """Say how far the making of the model met an attack; None: nobody knows."""
+        return None if self.seen is None else exposure(attack, self.seen, self.held_out)
 
     @property
     def measured(self) -> tuple[Side, ...]:
@@ -93,6 +100,7 @@ def tell(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> Stor
             found = f"{run.path} is shard {run.config['shard']} of a run"
             raise RunError(found, "a whole run", "put its shards together with sirl merge")
     named = [run.config.get("seen_in_training") or () for run in runs]
+    apart = [frozenset(run.config.get("held_out_attacks", ())) for run in parts["evaluate"]]
     sides = _sides(parts["evaluate"])
     differences = protocol_differences(sides[0].run, sides[1].run) if len(sides) > 1 else []
     if differences and not allow_different_protocol:
@@ -106,6 +114,7 @@ def tell(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> Stor
         trains=tuple(parts["train"]),
         sides=sides,
         seen=frozenset(name for names in named for name in names) or None,  # none named: not known
+        held_out=frozenset.intersection(*apart) if apart else frozenset(),
         differences=tuple(differences),
     )
 

@@ -12,7 +12,7 @@ from math import inf
 from statistics import fmean
 from typing import Any
 
-from sirl.metrics import DIRECT, SHARE, difference_over_seeds, lowest_share, over_seeds
+from sirl.metrics import DIRECT, EXPOSURES, SHARE, difference_over_seeds, lowest_share, over_seeds
 from sirl.metrics.estimates import Interval
 from sirl.report.wording import MISSING, number
 
@@ -48,6 +48,9 @@ class Column:
 
 COLUMNS = (
     Column("dsr", "DSR, mean"),
+    Column("seen", "of attacks seen in training"),
+    Column("unseen", "of those unseen"),
+    Column("held_out", "of families held out"),
     Column("worst", "DSR, lowest of the attacks"),
     Column("below", "attacks below the floor", "count"),
     Column("benign", "benign refused"),
@@ -225,12 +228,20 @@ def _value(row: Row, name: str, floor: float) -> float | None:
         return float(sum(rate < floor for rate in known)) if known else None
     figures: dict[str, float | None] = {
         "dsr": row["dsr"]["mean"],
+        **{name: _mean_of(row, name) for name in EXPOSURES},
         **{kind: one["rate"] for kind, one in row["over_refusal_detail"].items()},
         **{skill: one["rate"] for skill, one in row["capability_detail"].items()},
         "distinct": row["diversity_detail"]["rate"],
         "entropy": row["entropy"]["attacked"]["mean"],
     }
     return figures[name]
+
+
+def _mean_of(row: Row, exposure: str) -> float | None:
+    """Return the mean DSR of the attacks of one exposure; None if there is none, or none was scored."""
+    of = {name: one["exposure"] for name, one in row["dsr"]["per_attack"].items()}
+    known = [rate for name, rate in _attacks(row).items() if rate is not None and of[name] == exposure]
+    return fmean(known) if known else None
 
 
 def _attacks(row: Row) -> dict[str, float | None]:

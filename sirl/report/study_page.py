@@ -10,19 +10,25 @@ from markupsafe import Markup
 
 from sirl import charts
 from sirl.charts import Axis, Caption, Series
+from sirl.metrics import DIRECT, EXPOSURES
 from sirl.report.grid import grid
 from sirl.report.pages import fill
 from sirl.report.story import ORGANISM
 from sirl.report.study import COLUMNS, START, Column, Row, trains
 from sirl.report.wording import MISSING, count, number, percent
 
+EXPOSED = {
+    "seen": "Seen in training, they or their kind",
+    "unseen": "Unseen in training",
+    "held_out": "Held out, whole families that neither training nor the choice of settings met",
+}
 CURVES = (("dsr", "DSR", "after"), ("borderline", "borderline", "before"), ("distinct", "distinct", "third"))
 
 
 def markdown(table: Row) -> str:
     """Return the tables of a study as Markdown."""
     study = table["study"]
-    lines = ["# Study", "", _preface(study), ""]
+    lines = ["# Study", "", _preface(study), "", *(line for told in exposures(table) for line in (told, ""))]
     for one in table["tables"]:
         lines += [f"## {one['model']}, {_after(one['step'])}", ""]
         if figures := _figures(one):
@@ -55,6 +61,18 @@ def _preface(study: Row) -> str:
         "token entropy of replies under attack. *Undecided* are replies without a verdict, of all; *failed* "
         "and *missing* are cells without numbers."
     )
+
+
+def exposures(table: Row) -> list[str]:
+    """Name the attacks by how far the making of the models met them, and what was tuned against which."""
+    found: dict[str, set[str]] = {}
+    for row in (row for cell in table["cells"] for row in cell["rows"]):
+        for attack, one in row["dsr"]["per_attack"].items():
+            if attack != DIRECT and one["exposure"]:
+                found.setdefault(one["exposure"], set()).add(attack)
+    told = [f"{EXPOSED[name]}: {', '.join(sorted(found[name]))}." for name in EXPOSURES if name in found]
+    tuned = [f"{what}: {', '.join(names)}" for what, names in table["study"]["tuned"].items()]
+    return [*told, *([f"Tuned by looking at these attacks. {'; '.join(tuned)}."] if tuned else [])]
 
 
 def _figures(one: Row) -> list[str]:
@@ -136,6 +154,7 @@ def render(table: Row) -> str:
         models=models,
         organism=any(model.startswith(ORGANISM) for model in study["models"]),
         preface=_preface(study).replace("*", ""),
+        exposures=exposures(table),
         columns=COLUMNS,
         failures=[cell for cell in table["cells"] if cell["failed"]],
         states=sorted(Counter(cell["state"] for cell in table["cells"]).items()),

@@ -158,8 +158,7 @@ def distill(course: Course) -> Any:
         teaching=teaching,
         model=copy.deepcopy(lm.model),
         args=SFTConfig(
-            **common_arguments(lm, config, course.run.checkpoint, course.seed)
-            | {"lr_scheduler_type": "cosine"},  # the target stands still: what is left to mend gets finer
+            **common_arguments(lm, config, course.run.checkpoint, course.seed),
             **dealt(config, replies=2),  # each row goes through teacher and student
             max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},  # the trainer holds the rows, as tokens

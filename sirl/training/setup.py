@@ -104,7 +104,7 @@ def common_arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> di
         "seed": seed % 2**32,
         "max_steps": config.steps,
         "learning_rate": config.learning_rate,
-        "lr_scheduler_type": "constant",
+        "lr_scheduler_type": config.schedule,
         "warmup_steps": 0,
         "weight_decay": 0.0,
         "adam_beta1": 0.9,
