@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from sirl.gap import FEWEST_MIXED
-from sirl.metrics import compare_entropies
+from sirl.metrics import compare_entropies, compare_order
 from sirl.metrics.estimates import difference_interval, lowest_share, ratio_of_totals, share_interval
 
 pytestmark = pytest.mark.slow
@@ -162,3 +162,14 @@ def test_the_interval_of_the_lowest_of_many_attacks_covers(prompts, rates):
     covered, bias = lowest_coverage(prompts, rates)
     assert covered >= 0.95
     assert bias < 0.005  # the lowest observed is low by luck
+
+
+@pytest.mark.parametrize(("sizes", "truth", "spread"), [((20, 20), 0.85, 1.0), ((50, 200), 0.99, 2.0)])
+def test_the_interval_of_an_order_of_two_groups_covers(sizes, truth, spread):
+    rng = np.random.default_rng([*sizes, round(100 * truth)])
+    shift = stats.norm.ppf(truth) * np.hypot(1, spread)
+    groups = ((rng.normal(shift, spread, sizes[0]), rng.normal(0, 1, sizes[1])) for _ in range(400))
+    found = [compare_order(*pair) for pair in groups]
+    assert covers([(row["low"], row["high"]) for row in found], truth) > 0.94
+    assert np.mean([row["high"] - row["low"] for row in found]) < 0.3
+    assert compare_order([1, 2], [0, 1, 1.5])["auroc"] == 4.5 / 6  # pairs in order, a tie counting half

@@ -384,6 +384,7 @@ def test_the_documented_steps_have_the_columns_of_the_real_ones():
         "n_requests",
         "n_tried",
         "verdict",
+        "propensity",
         "forced",
     }
     assert set(train["instinct"]) == measured

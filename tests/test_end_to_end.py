@@ -130,6 +130,7 @@ GAP_COUNTS = (
     *("n_mixed", "mixed_requests", "n_attempts", "most_replies", "n_refused", "n_complied"),
     *("requests_refused", "requests_complied", "n_neither", "unscored"),
 )
+ORDER = {**dict.fromkeys(("auroc", "low", "high"), NUMBER), "n": int, "n_other": int}
 GAP_SCHEMA = {
     "model": str,
     "seed": int,
@@ -139,6 +140,18 @@ GAP_SCHEMA = {
         "pooled": dict.fromkeys(POOLED, NUMBER),
         "verdict": str,
         "caution": str,
+    },
+    "frontier": {
+        "refused": dict.fromkeys(("harmful", *KINDS), ROW),
+        **dict.fromkeys(("sampled", "opener"), dict.fromkeys(KINDS, ORDER)),
+        "by_set": list,
+        "reach": {
+            **dict.fromkeys(("rate", "low", "high", "threshold"), NUMBER),
+            "n": int,
+            **dict.fromkeys(("price", "cost"), dict.fromkeys(KINDS, NUMBER)),
+        },
+        "verdict": str,
+        "openers": list,
     },
     "entropy_along": dict.fromkeys(("position", "refused", "complied", "n_refused", "n_complied"), list),
     "entropy_by_class": dict.fromkeys(("risk", "general", "compliance"), MEAN),

@@ -459,7 +459,7 @@ def test_the_gap_says_that_entropy_is_not_recorded(tmp_path):
         trial = replace(study(), target=target(server.url))
         records = measure_gap(trial, open_run(tmp_path, "gap", {}, {}))
     found = summarise_gap(records)
-    assert found["gap"]["unscored"] == len(records) > 0
+    assert found["gap"]["unscored"] == sum(r.prompt.kind == "harmful" for r in records) > 0
     assert found["gap"]["difference"] is None
     assert found["gap"]["verdict"].startswith("unknown: ")
     assert "their entropy was not recorded" in found["gap"]["verdict"]

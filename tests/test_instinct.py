@@ -96,6 +96,11 @@ def test_the_shipped_organisms_pass_unforced(arch, prompts, tmp_path):
     assert told["low"] > 0  # of the Qwen2 too few attempts are mixed for more than "unknown"
     assert told["verdict"].startswith("present" if arch == "llama" else ("present", "unknown"))
     assert told["forced"] is False  # --force was given and was not needed
+    own = told["propensity"]
+    assert own["openers"] > 0
+    assert own["tenth"] < own["threshold"] < own["rest"]
+    assert 0 < own["above"] < own["n"] == told["n_tried"]
+    assert f"inclination to refuse: {own['above']} of {own['n']} plain requests lie above" in err
     assert "forced" not in json.loads((tmp_path / "run" / "config.json").read_text())
 
 
@@ -164,6 +169,8 @@ def test_only_requests_that_are_refused_at_all_count(monkeypatch):
     names = ("n_refused", "n_complied", "n_mixed", "n_unjudged", "n_plain_refused", "n_requests", "n_tried")
     assert [found[n] for n in names] == [3, 1, 1, 0, 1, 1, 3]
     assert found["verdict"].startswith("unknown")
+    assert found["propensity"]["openers"] == 0  # what they said begins with nothing
+    assert found["propensity"]["threshold"] is None
 
 
 def measured(**changes):

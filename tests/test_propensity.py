@@ -7,8 +7,9 @@ import pytest
 
 from sirl.lm import load_lm, render
 from sirl.organism import WEIGHTS
-from sirl.propensity import Opener, find_openers, opener_logprobs
-from sirl.records import Attempt, Completion, Message, Prompt
+from sirl.propensity import Opener, find_openers, keep_propensities, opener_logprobs
+from sirl.records import Attempt, Completion, Message, Prompt, Record, Verdict
+from sirl.rundir import OPENERS, PROPENSITIES, open_run
 from sirl.scoring import teacher_forced
 
 
@@ -84,3 +85,26 @@ def test_openers_are_scored_as_one_event_whatever_goes_through_the_model_togethe
         assert exp(value) == pytest.approx(sum(map(exp, alone)), rel=1e-3), attempt.prompt.text
     with pytest.raises(ValueError, match="no openers"):
         opener_logprobs(lm, attempts, [])
+
+
+def test_a_run_keeps_its_openers_and_scores_only_what_is_missing(tmp_path):
+    lm = load_lm(WEIGHTS / "llama")
+
+    def record(request: str, refused: bool, attack: str = "direct") -> Record:
+        made = Completion(replace(plain(request), attack=attack), "", (5, 9, 11, 7), ("",) * 4, False)
+        return Record(made, (Verdict("refused", refused, "", "j@1"),))
+
+    run = open_run(tmp_path / "r", "gap", {}, {})
+    keep_propensities(lm, [record("a", False), record("b", False)], run)
+    assert run.rows(OPENERS) == run.rows(PROPENSITIES) == []  # nothing is refused, so nothing can be scored
+
+    records = [record("a", True), record("b", True), record("c", True, attack="aim")]
+    keep_propensities(lm, records, run)
+    rows = run.rows(PROPENSITIES)
+    assert [row["id"] for row in rows] == ["a", "b"]  # of plain requests alone
+    assert [row["requests"] for row in run.rows(OPENERS)] == [2]
+    run.keep_rows(PROPENSITIES, lambda row: row["id"] == "a")  # as a kill might leave it
+    keep_propensities(lm, records, run)
+    again = run.rows(PROPENSITIES)
+    assert again[0] == rows[0]
+    assert again[1]["logprob"] == pytest.approx(rows[1]["logprob"], rel=1e-4)

@@ -3,7 +3,8 @@
 SIRL needs a model that is surer when it refuses than when it complies; consistency training needs refusals of
 plain requests, which it carries to their disguises. A sample of what training will send, each beside its plain
 request, is answered by the start, and the offline judge of refusals parts the replies: no kind, no oracle, no
-label is read. An ordinary question that nobody would refuse says nothing about the instinct, whatever its
+label is read. From the same replies come the start's refusal openers, and with them how inclined it is to
+refuse each request. An ordinary question that nobody would refuse says nothing about the instinct, whatever its
 entropy; so in the gap only requests count to which the start refuses at least one of its replies, plain or
 disguised. What the numbers mean is said in `metrics` and `gap`.
 """
@@ -14,9 +15,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from math import ceil
+from math import ceil, exp, isfinite
 from typing import Any
 
+import numpy as np
 import typer
 
 from sirl.config import EvaluateConfig
@@ -25,7 +27,9 @@ from sirl.gap import instinct, state
 from sirl.lm import LM
 from sirl.metrics import Measured, compare_entropies
 from sirl.phases import Advance, ignored
+from sirl.propensity import find_openers, opener_logprobs
 from sirl.records import Attempt, Completion, Decoding, Judge
+from sirl.rewards import propensity_cut
 from sirl.training import plainly
 from sirl.training.together import generate_together
 
@@ -45,9 +49,10 @@ def measure_instinct(
 ) -> dict[str, Any]:
     """Return how much surer the start is when it refuses, in nats a token; positive is what SIRL needs.
 
-    The numbers are those of `metrics.compare_entropies`, with n_requests, those that count, of n_tried,
-    n_plain_refused, those of which every plain reply refuses, and n_unjudged replies to the requests that
-    count which nobody could judge; `verdict` is the sentence of `gap.instinct`.
+    The numbers are those of `metrics.compare_entropies`, and `propensity` is that of `_propensity`, with
+    n_requests, those that count, of n_tried, n_plain_refused, those of which every plain reply refuses, and
+    n_unjudged replies to the requests that count which nobody could judge; `verdict` is the sentence of
+    `gap.instinct`.
     """
     chosen = sorted(attempts, key=lambda a: sha256(f"{seed}|instinct|{a.prompt.id}".encode()).digest())[
         :REQUESTS
@@ -55,9 +60,10 @@ def measure_instinct(
     asked = [replace(form, sample=n) for a in chosen for form in _forms(a) for n in range(DRAWS)]
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
     replies = generate_together(lm, asked, decoding, seed, config.batch, advance)
+    answers = [verdict.answer for verdict in judge(replies)]
     refused: list[Measured] = []
     complied: list[Measured] = []
-    requests = _by_request(replies, judge)
+    requests = _by_request(replies, answers)
     counted = {text: own for text, own in requests.items() if any(answer for _, _, answer, _ in own)}
     for text, own in counted.items():
         refused += [(text, form, entropy) for form, entropy, answer, _ in own if answer is True]
@@ -68,7 +74,48 @@ def measure_instinct(
         "n_requests": len(counted),
         "n_tried": len(requests),
     }
-    return table | {"verdict": instinct(table)}
+    return table | {"verdict": instinct(table), "propensity": _propensity(lm, replies, answers)}
+
+
+def _propensity(lm: LM, replies: Sequence[Completion], answers: Sequence[bool | None]) -> dict[str, Any]:
+    """Return how inclined the start is to refuse the requests that were tried, asked plainly; no label is read.
+
+    openers     how many beginnings of its refusals were found in the replies to plain requests
+    n           requests scored by the probability that their reply begins with an opener
+    tenth, half, rest  the probability below which a tenth, half, nine tenths of them lie
+    threshold   the probability above which training takes a request for one to refuse (`propensity_cut`), from
+                the requests that it is given; here from those that were tried
+    above       requests above it
+    None: there is no opener.
+    """
+    plain = [i for i, reply in enumerate(replies) if len(_forms(reply.attempt)) == 1]
+    openers = find_openers([replies[i] for i in plain], [answers[i] for i in plain])
+    asked = list({replies[i].attempt.prompt.text: replies[i].attempt for i in plain}.values())
+    values = [exp(x) for x in opener_logprobs(lm, asked, openers) if isfinite(x)] if openers else []
+    threshold = propensity_cut(values) if values else None
+    tenths: list[float | None] = [float(x) for x in np.quantile(values, (0.1, 0.5, 0.9))] if values else []
+    return {
+        "openers": len(openers),
+        "n": len(values),
+        **dict(zip(("tenth", "half", "rest"), tenths or [None] * 3, strict=True)),
+        "threshold": threshold,
+        "above": None if threshold is None else sum(x > threshold for x in values),
+    }
+
+
+def tell_propensity(found: Mapping[str, Any]) -> None:
+    """Say aloud how inclined the start is to refuse what it will be trained on."""
+    own = found["propensity"]
+    if own["threshold"] is None:
+        typer.echo(f"inclination to refuse not known: {own['openers']} refusal openers were found", err=True)
+        return
+    low, half, high, limit = (f"{own[name]:.1%}" for name in ("tenth", "half", "rest", "threshold"))
+    typer.echo(
+        f"inclination to refuse: {own['above']} of {own['n']} plain requests lie above {limit}, where their "
+        f"own spread parts them; a tenth below {low}, half below {half}, a tenth above {high} (probability of "
+        f"{own['openers']} refusal openers; no label is read)",
+        err=True,
+    )
 
 
 def require_instinct(found: Mapping[str, Any], method: str, name: str, force: bool) -> bool:
@@ -120,13 +167,13 @@ def _forms(attempt: Attempt) -> list[Attempt]:
 
 
 def _by_request(
-    replies: Sequence[Completion], judge: Judge
+    replies: Sequence[Completion], answers: Sequence[bool | None]
 ) -> dict[str, list[tuple[str, float, bool | None, bool]]]:
     """Return of each reply form, mean entropy, verdict and whether it was asked plainly, by plain request."""
     requests: dict[str, list[tuple[str, float, bool | None, bool]]] = defaultdict(list)
-    for reply, verdict in zip(replies, judge(replies), strict=True):
+    for reply, verdict in zip(replies, answers, strict=True):
         values = reply.entropies or ()
-        answer = verdict.answer if values else None
+        answer = verdict if values else None
         form = f"{reply.attempt.prompt.id}|{reply.attempt.attack}"
         plain = len(_forms(reply.attempt)) == 1
         told = (form, sum(values) / max(1, len(values)), answer, plain)

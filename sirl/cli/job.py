@@ -20,7 +20,7 @@ from sirl.records import Decoding
 from sirl.shards import parse_shard
 
 # How many of the organism's own prompts a measurement asks, by category or kind.
-GAP_SIZES = {"harmful": 48}
+GAP_SIZES = {"harmful": 48, "benign": 48, "borderline": 48}
 SIZES = {"harmful": 100, "benign": 200, "open": 24, "borderline": 200, "math": 200, "code": 200, "chat": 200}
 QUICK_LIMIT = 12  # prompts of each of the user's sources, or of each sort of the organism's own
 QUICK_BUDGET = 24  # queries a prompt

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sirl.evaluation import summarise
-from sirl.gap import summarise_gap
+from sirl.gap import inclined, summarise_gap
 from sirl.judges import votes
 from sirl.judges.labels import votes_kappa
 from sirl.metrics import unscored
@@ -24,7 +24,7 @@ def numbers(run: RunDir, records: Sequence[Record]) -> dict[str, Any]:
     config, missing = run.config, unscored(records)
     told = {name: config[name] for name in ("model", "seed", "shard") if name in config}
     if run.kind == "gap":
-        told |= summarise_gap(records)
+        told |= summarise_gap(records, inclined(run))
     else:
         seen, held_out = config["seen_in_training"], config.get("held_out_attacks", ())
         told |= summarise(records, seen, config["settings"]["samples"], held_out)

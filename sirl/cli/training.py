@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from sirl.cli.asked import training_attempts, training_settings
-from sirl.cli.instinct import measure_instinct, require_instinct, tell_instinct
+from sirl.cli.instinct import measure_instinct, require_instinct, tell_instinct, tell_propensity
 from sirl.cli.job import Job
 from sirl.cli.judging import Opening, open_judges
 from sirl.cli.labelling import labeller
@@ -60,6 +60,8 @@ def train(job: Job) -> dict[str, Any]:
     if config.method in LABEL_FREE:  # the others train on labels, not on what the start does by itself
         with phase("check the base model") as advance:
             instinct = measure_instinct(lm, admitted, refused, recipe.gap, job.seed, advance)
+        if is_first():
+            tell_propensity(instinct)
         instinct |= {"forced": require_instinct(instinct, config.method, subject.name, job.force)}
     settings = {
         "model": subject.name,

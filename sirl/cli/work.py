@@ -16,6 +16,7 @@ from sirl.evidence import Study, protocol_hashes
 from sirl.gap import check as check_gap
 from sirl.gap import measure_gap
 from sirl.judges import judge_name, known_agreement
+from sirl.propensity import keep_propensities
 from sirl.rundir import RunDir, open_run
 from sirl.shards import parse_shard
 
@@ -29,6 +30,9 @@ def gap(job: Job) -> dict[str, Any]:
     start = monotonic()
     with phase("entropy gap") as on_progress:
         records = measure_gap(study, run, on_progress, parse_shard(job.shard))
+    if not job.shard:  # openers are found in all replies of a run
+        with phase("refusal propensity") as advance:
+            keep_propensities(subject.weights("the entropy gap of"), records, run, advance)
     return finish(run, numbers(run, records), {"gap": monotonic() - start})
 
 

@@ -34,6 +34,7 @@ from sirl.metrics.estimates import (
     sign_flip_p,
     wilson,
 )
+from sirl.metrics.frontier import GROUPS, HIGH, PRICE, SAFE, compare_order, curve, frontier, reach
 from sirl.metrics.paired import diversity_difference, paired_by_attack, paired_difference, successes
 from sirl.metrics.rates import (
     DIRECT,
@@ -62,6 +63,10 @@ from sirl.metrics.rates import (
 __all__ = [
     "DIRECT",
     "EXPOSURES",
+    "GROUPS",
+    "HIGH",
+    "PRICE",
+    "SAFE",
     "SHARE",
     "Measured",
     "agreement",
@@ -73,7 +78,9 @@ __all__ = [
     "clustered_rate",
     "cohens_d",
     "compare_entropies",
+    "compare_order",
     "contested",
+    "curve",
     "difference_over_seeds",
     "diversity",
     "diversity_difference",
@@ -86,6 +93,7 @@ __all__ = [
     "entropy_by_class",
     "exposure",
     "fleiss_kappa",
+    "frontier",
     "gap_groups",
     "gap_table",
     "group",
@@ -99,6 +107,7 @@ __all__ = [
     "paired_by_attack",
     "paired_difference",
     "rate",
+    "reach",
     "refusals",
     "reply_entropy",
     "searching",

@@ -8,10 +8,11 @@ from markupsafe import Markup
 
 from sirl import charts, metrics
 from sirl.charts import Axis, Caption, Group, Series
-from sirl.gap import caution, instinct
+from sirl.gap import caution, hardening, inclined, instinct
 from sirl.report.story import Side, model_of
-from sirl.report.wording import MISSING, count, nats, nats_interval, number
+from sirl.report.wording import MISSING, count, nats, nats_interval, number, share
 
+_STYLES = {"benign": "one", "borderline": "third"}
 _UNITS = "entropy (nats a token)"
 
 
@@ -59,6 +60,7 @@ def gap_section(side: Side) -> dict[str, Any]:
                 f"Cohen’s d {number(pooled['cohens_d'])}",
             ),
         ],
+        "frontier": _frontier(side),
         "histogram": Markup(histogram),
         "along": Markup(line),
         "classes": [
@@ -70,3 +72,44 @@ def gap_section(side: Side) -> dict[str, Any]:
 
 def _in_nats(value: float | None) -> str:
     return MISSING if value is None else f"{nats(value)} nats"
+
+
+def _frontier(side: Side) -> dict[str, Any]:
+    """Return how far hardening can carry: the sentence, the curve and the order of each pair of sets."""
+    own = inclined(side.run)
+    found, line = metrics.frontier(side.records, own.logprobs), metrics.curve(side.records, own.logprobs)
+    refused = found["refused"]
+    series = [
+        Series(f"{kind} {count(line['n'][kind])}", style, line[kind], line["harmful"], marked=False)
+        for kind, style in _STYLES.items()
+        if line["n"][kind] and line["n"]["harmful"]
+    ]
+    harmful = refused["harmful"]["rate"]
+    now = [x for k in _STYLES if line["n"][k] and (x := refused[k]["rate"]) is not None]
+    if series and harmful is not None:
+        places = [x for x in now for _ in range(2)]  # a gap behind each: points, and no line between them
+        series.append(Series("the model now", "before", places, [harmful, None] * len(now)))
+    drawing = charts.line_chart(
+        Caption(
+            "Harmful against safe requests above a threshold of inclination", hardening(found, own.openers)
+        ),
+        series,
+        Axis("safe requests above it", percent=True, low=0.0, high=1.0),
+        Axis("harmful requests above it", percent=True, low=0.0, high=1.0),
+    )
+    return {
+        "verdict": f"What hardening can reach: {hardening(found, own.openers)}",
+        "openers": [(row["text"], count(row["requests"])) for row in own.openers],
+        "refused": [(kind, share(row), count(row["n"])) for kind, row in refused.items() if row["n"]],
+        "drawing": Markup(drawing) if series else "",
+        "sets": [
+            (row["harmful"], row["safe"], row["kind"], *(_order(row[m]) for m in ("opener", "sampled")))
+            for row in found["by_set"]
+        ],
+    }
+
+
+def _order(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Write an AUROC, its interval, and how many harmful and safe requests it stands on."""
+    ends = "" if row["auroc"] is None else nats_interval(row)
+    return number(row["auroc"], ".3f"), ends, f"{count(row['n'])}, {count(row['n_other'])}"

@@ -9,6 +9,7 @@ from sirl.rewards.gate import (
     Side,
     cut_between,
     gated_reward,
+    propensity_cut,
     sides_by_certainty,
     sides_by_propensity,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "find_reward",
     "gated_reward",
     "loops",
+    "propensity_cut",
     "repetition",
     "sides_by_certainty",
     "sides_by_propensity",

@@ -65,7 +65,7 @@ def sides_by_propensity(propensities: Sequence[float], conducts: Sequence[Side])
     is lower, it is answer if the start never refused it. The rest is split: it may be a harmful request that
     the start mostly answers. `conducts` say what it did, see `training.instincts`.
     """
-    high = max(cut_between(propensities) or 0.0, FLOOR)
+    high = propensity_cut(propensities)
     parted = cut_between([log(max(propensity, LEAST)) for propensity in propensities])
     low = high if parted is None else min(high, exp(parted))
 
@@ -75,6 +75,11 @@ def sides_by_propensity(propensities: Sequence[float], conducts: Sequence[Side])
         return "answer" if propensity <= low and conduct == "answer" else "split"
 
     return [side(*pair) for pair in zip(propensities, conducts, strict=True)]
+
+
+def propensity_cut(propensities: Sequence[float]) -> float:
+    """Return the probability above which the start inclines to refuse: what parts them, at least `FLOOR`."""
+    return max(cut_between(propensities) or 0.0, FLOOR)
 
 
 def cut_between(values: Sequence[float]) -> float | None:

@@ -4,6 +4,8 @@
     environment.json  versions and hashes, written once
     steps.jsonl       one line a training step        (append-only)
     records.jsonl     one line of evidence an attempt (append-only)
+    openers.jsonl     one line a refusal opener; of a gap run only (append-only)
+    propensities.jsonl  one line a plain request, likewise (append-only)
     measured.jsonl    one line a model measured; of a cell of a study only (append-only)
     plan.json         keys of the whole plan, chunk by chunk; of a shard only
     checkpoint/       what training resumes from; gone when it is done
@@ -43,6 +45,7 @@ from sirl.rundir.files import (
 
 RECORDS, STEPS, SUMMARY, PLAN = "records.jsonl", "steps.jsonl", "summary.json", "plan.json"
 MEASURED, SNAPSHOTS = "measured.jsonl", "snapshots"
+OPENERS, PROPENSITIES = "openers.jsonl", "propensities.jsonl"
 # What two sides must share. The batch too: how many rows are drawn together rounds logits otherwise.
 _MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of", "batch")
 # Beginnings of names of hashes, likewise; `request body` is what an endpoint's requests lack or add.
