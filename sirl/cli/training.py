@@ -32,7 +32,7 @@ from sirl.ranks import count, is_first
 from sirl.records import Attempt
 from sirl.rundir import STEPS, RunDir, locked, open_run
 from sirl.targets import Draw, Source, drawing_apart
-from sirl.training import Watch, check, harden
+from sirl.training import Watch, check, write_hardened
 from sirl.training.stopping import lost_refusals
 from sirl.training.together import from_first, join
 
@@ -87,7 +87,7 @@ def train(job: Job) -> dict[str, Any]:
         probe = make_probe(lm, probes, refused, config.max_reply_tokens, phase)
         search = Searcher(attacks, config, run, job.seed)
         watch = Watch(probe, on_step, refused, good, search, drawing, phase)
-        harden(lm, attempts, config, run, job.seed, watch)
+        write_hardened(lm, attempts, config, run, job.seed, watch)
     known = {"held_out": stream.removed, "instinct": instinct}
     return from_first(lambda: finish(run, _told(run, config, known), {"train": monotonic() - start}))
 

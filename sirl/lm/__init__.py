@@ -32,6 +32,7 @@ from sirl.lm.thoughts import Thinking, readable, thinking_of, warn
 from sirl.reasoning import opened
 from sirl.records import SLOT, Attempt
 
+SHARD = "2GB"  # of one file: what is read from the disk to be saved is held so much at a time
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -210,9 +211,12 @@ def _loading(source: str | Path) -> Iterator[None]:
         ) from error
 
 
-def save_lm(lm: LM, folder: Path) -> None:
-    """Write the model (safetensors), tokenizer, chat template and generation config as an ordinary folder."""
-    lm.model.save_pretrained(folder)
+def save_lm(lm: LM, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+    """Write the model (safetensors), tokenizer, chat template and generation config as an ordinary folder.
+
+    `weights`, by the names of the model's state, take the place of its own; the dictionary is emptied.
+    """
+    lm.model.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD)
     lm.tokenizer.save_pretrained(folder)
 
 

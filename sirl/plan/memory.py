@@ -30,13 +30,16 @@ def cached(shape: ShapeConfig) -> int:
 
 
 def _states(work: Work) -> list[Line]:
-    """Return what the weights and their optimiser hold."""
+    """Return what the weights and their optimiser hold.
+
+    Whole copies that are not trained, under an adapter or as TRL's reference, are the start's own weights.
+    """
     shape, rank, gpus = work.shape, work.train.lora_rank, work.assumed.gpus
     weights, told = shape.parameters * work.size, f"{big(shape.parameters)} x {work.size} B"
     gathered = weights - weights / gpus
     lines = [
         Line("the start, frozen", told, weights, weights),
-        Line("the policy", told, weights, weights / gpus, STEPS),
+        Line("the policy", told, 0 if rank else weights, weights / gpus, STEPS),
     ]
     if not work.distills:  # it draws nothing once it has begun
         told_of_shards = f"{told} x {gpus - 1}/{gpus}"
@@ -47,7 +50,7 @@ def _states(work: Work) -> list[Line]:
         held = trained * each
         lines.append(Line(f"LoRA of rank {rank}", f"{big(trained)} x {each} B", held, held / gpus, STEPS))
     elif work.train.kl and not work.distills:
-        lines.append(Line("the reference of the KL", told, weights, weights / gpus, STEPS))
+        lines.append(Line("the reference of the KL", told, 0, weights / gpus, STEPS))
     held, told = trained * each, f"{big(trained)} x {each} B"
     return [
         *(line for line in lines if line.whole or line.sharded),

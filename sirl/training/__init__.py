@@ -40,7 +40,7 @@ knows which replies are good, and the search are handed in.
 """
 
 from sirl.training.disguises import disguise, plainly
-from sirl.training.hardening import check, harden
+from sirl.training.hardening import check, harden, write_hardened
 from sirl.training.progress import Labeller, Watch
 
-__all__ = ["Labeller", "Watch", "check", "disguise", "harden", "plainly"]
+__all__ = ["Labeller", "Watch", "check", "disguise", "harden", "plainly", "write_hardened"]

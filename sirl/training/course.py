@@ -23,7 +23,7 @@ from sirl.training.progress import Search, Stage, StepLog, Watch
 from sirl.training.rollout import schedule
 from sirl.training.together import from_first
 from sirl.training.unpickling import check_shards, data_only
-from sirl.training.weights import Snapshots, load_checkpoint, merged
+from sirl.training.weights import Snapshots, load_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ def dealt(config: TrainConfig, replies: int) -> dict[str, int | str]:
 def run_through(trainer: Any, course: Course, stage: Stage, folder: str = "") -> Any:
     """Train to the end or to a stop, from the newest whole checkpoint in `folder` if there is one.
 
-    Return TRL's model, an adapter merged in; after a stop that of the last checkpoint within the budgets, or
-    the start.
+    Return TRL's model, with its adapter; after a stop that of the last checkpoint within the budgets, or the
+    start.
     """
     lm, run = course.lm, course.run
     newest = from_first(lambda: rewind(run, folder, stage.first))
@@ -99,7 +99,7 @@ def run_through(trainer: Any, course: Course, stage: Stage, folder: str = "") ->
     last = from_first(lambda: run.rows(STEPS)[-1])
     kept = last.get("kept_step")
     if kept is None and not sharded():
-        return merged(trainer.model)
+        return trainer.model
     kept = last["step"] if kept is None else kept  # shards stand together in a checkpoint only
     return (
         load_checkpoint(lm, run.checkpoint / folder / f"checkpoint-{kept - stage.first}") if kept else lm.model

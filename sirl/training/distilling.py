@@ -38,6 +38,7 @@ from sirl.errors import DataError
 from sirl.lm import LM, left_pad, render
 from sirl.lm.decoder import places
 from sirl.training.asking import ask_start
+from sirl.training.copies import policy_of
 from sirl.training.course import Course, dealt, run_through
 from sirl.training.lessons import Lesson, Teaching, prepare
 from sirl.training.progress import Stage
@@ -156,7 +157,7 @@ def distill(course: Course) -> Any:
         rows=rows,
         drill=drill,
         teaching=teaching,
-        model=copy.deepcopy(lm.model),
+        model=policy_of(lm, config),
         args=SFTConfig(
             **common_arguments(lm, config, course.run.checkpoint, course.seed),
             **dealt(config, replies=2),  # each row goes through teacher and student

@@ -1,4 +1,4 @@
-"""Train a copy of a model on the prompts' text, and hand it back as an ordinary model."""
+"""Train a model on the prompts' text into an ordinary model beside it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sirl.training.rollout import Drill, admit
 from sirl.training.setup import build_trainer
 from sirl.training.surroundings import own_randomness, quiet
 from sirl.training.together import from_first, join, wait
-from sirl.training.weights import reload, write_reference, write_whole
+from sirl.training.weights import reload, write_whole
 
 _LOG = logging.getLogger("sirl")
 
@@ -40,16 +40,26 @@ _LOG = logging.getLogger("sirl")
 def harden(
     lm: LM, attempts: Sequence[Attempt], config: TrainConfig, run: RunDir, seed: int, watch: Watch | None = None
 ) -> LM:
-    """Train a copy of `lm` by `config.method` on what is sent; return it, at rest, saved in run/model.
+    """Train as `write_hardened` does and return the model, at rest, loaded from run/model."""
+    folder = write_hardened(lm, attempts, config, run, seed, watch)
+    with quiet():
+        return reload(lm, folder)
+
+
+def write_hardened(
+    lm: LM, attempts: Sequence[Attempt], config: TrainConfig, run: RunDir, seed: int, watch: Watch | None = None
+) -> Path:
+    """Train what `lm` is to become by `config.method` on what is sent; return its folder, run/model.
 
     `sirl` and `distill` read an attempt's messages and its prompt's text, which is the plain request; the
     baselines read labels too, through `watch.good`. `disguise` makes attempts of prompts.
 
     A run killed at any moment continues from its last checkpoint and ends as an unbroken one; a finished run
-    returns its model at once. `lm` and the global random states are left as they were. Raises ConfigError on
-    an unknown reward, untrainable weights, a gate without a judge of refusals, a search without a searcher or
-    a baseline without labels, DataError if no prompt fits or no label can be learnt from, RunError on a reward
-    or loss that is not finite. Source: arXiv 2510.01088; the room's docstring lists each departure.
+    returns its folder at once. `lm` and the global random states are left as they were; with an adapter its
+    weights are the only ones in memory. Raises ConfigError on an unknown reward, untrainable weights, a gate
+    without a judge of refusals, a search without a searcher or a baseline without labels, DataError if no
+    prompt fits or no label can be learnt from, RunError on a reward or loss that is not finite. Source: arXiv
+    2510.01088; the room's docstring lists each departure.
     """
     join()
     watch = watch or Watch()
@@ -67,12 +77,11 @@ def harden(
     if not from_first(folder.exists):
         with quiet(), own_randomness():
             _write_trained(course, attempts, folder)
-            gc.collect()  # trainers are cyclic: their model and moments must not lie beside what is loaded
+            gc.collect()  # trainers are cyclic: their model and moments must not lie beside what is loaded next
     wait()  # until nobody reads a checkpoint any more
     if is_first():
         shutil.rmtree(run.checkpoint, ignore_errors=True)  # the model is whole: nothing is left to continue
-    with quiet():
-        return reload(lm, folder)
+    return folder
 
 
 def _write_trained(course: Course, attempts: Sequence[Attempt], folder: Path) -> None:
@@ -93,7 +102,7 @@ def _by_certainty(course: Course) -> Any:
     """Train by SIRL and return the model."""
     average = Average() if find_reward(course.config.reward).scorer == "average" else None
     drill = replace(_drill(course), average=average)
-    trainer = build_trainer(course.lm, drill, course.config, write_reference(course.lm, course.run))
+    trainer = build_trainer(course.lm, drill, course.config, course.run)
     if average:
         trainer.add_callback(average)
     return run_through(trainer, course, Stage(GRPO_COLUMNS, {"left_out": course.left_out}))

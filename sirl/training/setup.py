@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +16,39 @@ from sirl.config import TrainConfig
 from sirl.config.train import RECOMPUTE_ABOVE
 from sirl.errors import ConfigError
 from sirl.lm import LM
-from sirl.ranks import count
+from sirl.ranks import count, sharded
+from sirl.rundir import RunDir
+from sirl.training.copies import as_reference, frozen, policy_of
 from sirl.training.cpu_trainer import CpuGRPOTrainer
 from sirl.training.precision import mixes
 from sirl.training.rewarding import TrlReward, make_reward
 from sirl.training.rollout import Drill, make_rollout, schedule
-from sirl.training.weights import has_own_code
+from sirl.training.weights import has_own_code, write_start
 
 
 def build_trainer(
-    lm: LM, drill: Drill, config: TrainConfig, reference: Path, instead: TrlReward | None = None
+    lm: LM, drill: Drill, config: TrainConfig, run: RunDir, instead: TrlReward | None = None
 ) -> GRPOTrainer:
-    """Return TRL's trainer on a copy of `lm`, its frozen starting model read from the folder `reference`.
+    """Return TRL's trainer, which leaves `lm` alone and writes into the run's folder of checkpoints.
 
-    Everything TRL writes goes beside that folder. `instead` takes the place of the reward that `config` names.
-    Raises ConfigError if the rows of a step cannot be dealt out evenly.
+    `instead` takes the place of the reward that `config` names. Raises ConfigError if the rows of a step cannot
+    be dealt out evenly.
     """
-    model = copy.deepcopy(lm.model)
-    model.config._name_or_path = str(reference)  # TRL loads the reference from where the model says it is from
+    model = policy_of(lm, config)
+    if sharded():  # TRL spreads its reference as it loads it, from where the model says it is from
+        model.config._name_or_path = str(write_start(lm, run))
     steps = schedule(len(drill.attempts), config, drill.seed)
     kind = CpuGRPOTrainer if _plain_on_cpu(lm) else GRPOTrainer
-    trainer = kind(
-        model=model,
-        reward_funcs=instead or make_reward(config, drill.judge),
-        args=_arguments(lm, config, reference.parent, drill.seed),
-        train_dataset=Dataset.from_dict({"prompt": [str(number) for step in steps for number in step]}),
-        processing_class=copy.deepcopy(lm.tokenizer),
-        peft_config=adapter(config),
-        rollout_func=make_rollout(lm, drill, config),
-    )
+    with nullcontext() if sharded() else as_reference(lambda: frozen(lm)):
+        trainer = kind(
+            model=model,
+            reward_funcs=instead or make_reward(config, drill.judge),
+            args=_arguments(lm, config, run.checkpoint, drill.seed),
+            train_dataset=Dataset.from_dict({"prompt": [str(number) for step in steps for number in step]}),
+            processing_class=copy.deepcopy(lm.tokenizer),
+            peft_config=adapter(config),
+            rollout_func=make_rollout(lm, drill, config),
+        )
     trainer.remove_callback(PrinterCallback)
     return trainer
 

@@ -9,6 +9,7 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from sirl.training.baselines.samples import paired, read_lessons, tally
+from sirl.training.copies import frozen, policy_of
 from sirl.training.course import Course, dealt, in_order, run_through
 from sirl.training.progress import Stage
 from sirl.training.setup import adapter, common_arguments
@@ -37,8 +38,8 @@ def prefer(course: Course) -> Any:
         for p in pairs
     ]
     trainer = TokenDPOTrainer(
-        model=copy.deepcopy(lm.model),
-        ref_model=None if config.lora_rank else copy.deepcopy(lm.model),
+        model=policy_of(lm, config),
+        ref_model=None if config.lora_rank else frozen(lm),  # TRL turns an adapter off
         args=DPOConfig(
             **common_arguments(lm, config, course.run.checkpoint, course.seed),
             **dealt(config, replies=2),

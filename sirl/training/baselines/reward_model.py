@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 from trl import RewardConfig, RewardTrainer
 
@@ -27,7 +28,7 @@ from sirl.training.rewarding import TrlReward, make_reward
 from sirl.training.rollout import Drill
 from sirl.training.setup import adapter, build_trainer, common_arguments
 from sirl.training.together import from_first
-from sirl.training.weights import has_own_code, write_reference
+from sirl.training.weights import has_own_code, write_start
 
 COLUMNS = {"loss": "loss", "margin": "margin", "accuracy": "accuracy"}
 _TOGETHER = 16  # rows a forward pass, of like length
@@ -53,7 +54,7 @@ def reinforce(course: Course) -> Any:
     rest = replace(config, steps=config.steps - first, reward="sirl", gate="none", anchors=0)
     drill = Drill(tuple(later), course.seed)
     reward = score_reward(scorer, render(course.lm, later), make_reward(rest, None))
-    trainer = build_trainer(course.lm, drill, rest, write_reference(course.lm, course.run), reward)
+    trainer = build_trainer(course.lm, drill, rest, course.run, reward)
     return run_through(trainer, course, Stage(GRPO_COLUMNS, {"left_out": course.left_out}, first))
 
 
@@ -67,7 +68,7 @@ def _learn_scorer(course: Course, steps: int, folder: Path) -> None:
         for p in pairs
     ]
     trainer = RewardTrainer(
-        model=str(write_reference(lm, course.run)),
+        model=str(write_start(lm, course.run)),
         args=RewardConfig(
             **common_arguments(lm, config, course.run.checkpoint / "scorer-steps", course.seed),
             **dealt(config, replies=2),
@@ -89,7 +90,8 @@ def _learn_scorer(course: Course, steps: int, folder: Path) -> None:
 
 def _write(model: Any, folder: Path) -> None:
     part = folder.with_name(folder.name + ".part")
-    model.save_pretrained(part)
+    plain = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    plain.save_pretrained(part)
     replace_synced(part, folder)
 
 

@@ -9,6 +9,7 @@ from trl import SFTConfig, SFTTrainer
 
 from sirl.errors import DataError
 from sirl.training.baselines.samples import Lesson, read_lessons, tally
+from sirl.training.copies import policy_of
 from sirl.training.course import Course, dealt, in_order, run_through
 from sirl.training.progress import Stage
 from sirl.training.setup import adapter, common_arguments
@@ -28,7 +29,7 @@ def imitate(course: Course) -> Any:
             "raise train.group, or see whether the prompts' labels are right",
         )
     trainer = SFTTrainer(
-        model=copy.deepcopy(lm.model),
+        model=policy_of(lm, config),
         args=SFTConfig(
             **common_arguments(lm, config, course.run.checkpoint, course.seed),
             **dealt(config, replies=1),
