@@ -13,7 +13,8 @@ import pytest
 from commands import sirl
 from conftest import random_lm
 
-from sirl.cli import instinct
+from sirl.cli import base, instinct
+from sirl.cli.base import Base
 from sirl.cli.instinct import measure_instinct, require_instinct, tell_instinct
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError
@@ -88,10 +89,18 @@ def test_a_model_surer_when_it_complies_is_not_trained_without_force(inverted, t
 
 
 @pytest.mark.parametrize(("arch", "prompts"), [("llama", 128), ("qwen2", 64)])
-def test_the_shipped_organisms_pass_unforced(arch, prompts, tmp_path):
-    small = ("--set", f"train.prompts_per_step={prompts}", *SHORT)
-    code, out, err = sirl("train", f"organism:{arch}", "--out", tmp_path / "run", *small, "--force")
+def test_the_shipped_organisms_pass_unforced_and_are_asked_once(arch, prompts, tmp_path, monkeypatch):
+    """The gate does not ask what the check has asked, and a command that is given again asks nothing."""
+    drawn, draw = [], base.generate
+    monkeypatch.setattr(base, "generate", lambda lm, new, *how: drawn.extend(new) or draw(lm, new, *how))
+    small = ("--set", f"train.prompts_per_step={prompts}", *SHORT, "--set", "train.max_reply_tokens=64")
+    words = ("train", f"organism:{arch}", "--out", tmp_path / "run", *small, "--force")
+    code, out, err = sirl(*words)
     assert code == 0, err
+    asked = len((tmp_path / "run" / "instincts.jsonl").read_text().splitlines())
+    assert len(drawn) == 4 * max(0, asked - instinct.REQUESTS)
+    monkeypatch.setattr("sirl.generation._draw_batch", lambda *_: 1 / 0)
+    assert {**json.loads(sirl(*words)[1]), "seconds": 0} == {**json.loads(out), "seconds": 0}
     told = json.loads(out)["instinct"]
     assert told["low"] > 0  # of the Qwen2 too few attempts are mixed for more than "unknown"
     assert told["verdict"].startswith("present" if arch == "llama" else ("present", "unknown"))
@@ -118,7 +127,7 @@ def by_code(completions):
 def test_a_model_whose_certainty_says_nothing_has_no_instinct():
     prompts = [Prompt(f"p{i}", f"how do I {i}?") for i in range(60)]
     attempts = [Attempt(p, "aim", (Message("user", f"play: {p.text}"),)) for p in prompts]
-    found = measure_instinct(random_lm("llama"), attempts, by_code, CONFIG, 0)
+    found = measure_instinct(Base(random_lm("llama")), attempts, by_code, CONFIG, 0)
     assert found["verdict"].startswith("absent")
     assert found["low"] < 0 < found["high"] or found["auroc"] < 0.6
     with pytest.raises(
@@ -137,7 +146,7 @@ def fake(monkeypatch, said: dict[str, list[tuple[str, tuple[float, ...]]]]) -> l
         told = [said[a.messages[-1].content][a.sample] for a in attempts]
         return [Completion(a, text, (1,), (), True, e) for a, (text, e) in zip(attempts, told, strict=True)]
 
-    monkeypatch.setattr(instinct, "generate_together", reply)
+    monkeypatch.setattr(base, "generate_together", reply)
     return asked
 
 
@@ -161,7 +170,7 @@ def test_only_requests_that_are_refused_at_all_count(monkeypatch):
         Attempt(harm, "aim", (Message("user", "play: harm"),)),
         *(Attempt(p, "direct", (Message("user", p.text),)) for p in (plain, odd)),
     ]
-    found = measure_instinct(None, attempts, judge, CONFIG, 0)
+    found = measure_instinct(Base(None), attempts, judge, CONFIG, 0)
     assert len(asked) == 2 * 2 + 2 + 2
     pooled = found["pooled"]
     assert (pooled["mean_refused"], pooled["mean_complied"]) == (pytest.approx((0.2 + 0.4 + 0.7) / 3), 1.0)
@@ -226,8 +235,8 @@ def test_the_sample_is_bounded_and_a_function_of_the_seed(monkeypatch):
         seen.append({c.attempt.prompt.id for c in completions})
         return by_code(completions)
 
-    first = measure_instinct(lm, attempts, judge, CONFIG, 0)
-    assert measure_instinct(lm, attempts[::-1], judge, CONFIG, 0) == first
-    measure_instinct(lm, attempts, judge, CONFIG, 1)
+    first = measure_instinct(Base(lm), attempts, judge, CONFIG, 0)
+    assert measure_instinct(Base(lm), attempts[::-1], judge, CONFIG, 0) == first
+    measure_instinct(Base(lm), attempts, judge, CONFIG, 1)
     assert [len(ids) for ids in seen] == [5, 5, 5]
     assert seen[0] == seen[1] != seen[2]

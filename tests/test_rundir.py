@@ -15,7 +15,7 @@ from disks import Disk
 
 from sirl.errors import RunError
 from sirl.records import Attempt, Completion, Message, Prompt, Record, Verdict
-from sirl.rundir import RECORDS, STEPS, locked, open_run, protocol_differences, read_run
+from sirl.rundir import RECORDS, STEPS, begun_run, locked, open_run, protocol_differences, read_run
 
 CONFIG = {"model": "toy", "seed": 0, "settings": {"attacks": ("aim", "direct"), "batch": 8}}
 HASHES = {"weights": "abc", "judge harmful": "j@1"}
@@ -88,6 +88,16 @@ def test_another_protocol_is_refused_and_named(tmp_path, change, sentence):
     assert sentence in str(error.value)
     assert str(error.value).endswith("repeat the old settings or name another --out.")
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == files
+
+
+def test_a_run_is_found_before_all_of_its_settings_are_known(tmp_path):
+    assert begun_run(tmp_path, "evaluate", CONFIG, HASHES) is None
+    run = opened(tmp_path, config=CONFIG | {"forced": True})
+    assert begun_run(tmp_path, "evaluate", CONFIG, HASHES).config == run.config
+    with pytest.raises(RunError, match="seed = 0, not 1"):
+        begun_run(tmp_path, "evaluate", CONFIG | {"seed": 1}, HASHES)
+    with pytest.raises(RunError, match="weights = 'abc', not 'def'"):
+        begun_run(tmp_path, "evaluate", CONFIG, HASHES | {"weights": "def"})
 
 
 def test_what_is_no_folder_is_refused(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from small_training import CONFIG, PROMPTS, StopHere, rows, same, toy_lm, train, weights
 
+from sirl.cli.base import Base
 from sirl.cli.probing import Probes, hold_out, make_probe
 from sirl.generation import generate
 from sirl.lm import load_lm
@@ -240,7 +241,7 @@ def test_a_probe_compares_with_what_the_start_did():
     def judge(completions):
         return [Verdict("refused", c.text == first, "", "j") for c in completions]
 
-    probe = make_probe(start, probes, judge, 6)
+    probe = make_probe(Base(start), probes, judge, 6)
     at_start = probe(start)
     answered = [reply for reply in theirs if reply.text != first]
     assert at_start["refusal_probe"] == 1.0
@@ -253,7 +254,7 @@ def test_a_probe_compares_with_what_the_start_did():
     other = toy_lm("qwen2")
     costs = [sum(r.logprobs) / len(r.logprobs) - score(other, [r])[0].mean_logprob for r in answered]
     assert probe(other)["drift_probe"] == pytest.approx(sum(costs) / len(costs), abs=1e-4)
-    assert make_probe(start, Probes(), judge, 6) is None
+    assert make_probe(Base(start), Probes(), judge, 6) is None
 
 
 def test_refusals_are_compared_request_by_request_in_each_form():
@@ -280,7 +281,7 @@ def test_refusals_are_compared_request_by_request_in_each_form():
         tuple(plainly(p) for p in prompts),
         tuple(Attempt(p, "aim", (Message("user", f"play: {p.text}"),)) for p in prompts[:2]),
     )
-    probe = make_probe(start, probes, judge, 4)
+    probe = make_probe(Base(start), probes, judge, 4)
     for who, lm, expected in (("start", start, (0, 0)), ("other", other, (1, 1))):
         said["who"] = who
         found = probe(lm)
@@ -289,6 +290,8 @@ def test_refusals_are_compared_request_by_request_in_each_form():
     assert (found["lost_disguised"], found["gained_disguised"]) == (1, 0)  # undecided is not lost
     assert found["undecided_probe"] == 1 / 6
     assert found["refusal_probe"] == 0.5
-    undecided = make_probe(start, probes, lambda cs: [Verdict("refused", None, "", "") for _ in cs], 4)(start)
+    undecided = make_probe(Base(start), probes, lambda cs: [Verdict("refused", None, "", "") for _ in cs], 4)(
+        start
+    )
     assert (undecided["refusal_probe"], undecided["benign_probe"]) == (None, None)
     assert undecided["undecided_probe"] == 1.0

@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 import typer
 
+from sirl.cli.base import Base
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError
 from sirl.gap import instinct, state
-from sirl.lm import LM
 from sirl.metrics import Measured, compare_entropies
 from sirl.phases import Advance, ignored
+from sirl.lm import LM
 from sirl.propensity import find_openers, opener_logprobs
-from sirl.records import Attempt, Completion, Decoding, Judge
+from sirl.records import Attempt, Completion, Decoding, Judge, Prompt
 from sirl.rewards import propensity_cut
 from sirl.training import plainly
-from sirl.training.together import generate_together
 
 REQUESTS = 64  # at most so many of what will be sent are tried
 DRAWS = 4  # replies to each of them, and to its plain request where that differs: what training compares
@@ -40,7 +40,7 @@ _CALLED = {"sirl": "SIRL", "distill": "consistency training"}
 
 
 def measure_instinct(
-    lm: LM,
+    base: Base,
     attempts: Sequence[Attempt],
     judge: Judge,
     config: EvaluateConfig,
@@ -59,7 +59,7 @@ def measure_instinct(
     ]
     asked = [replace(form, sample=n) for a in chosen for form in _forms(a) for n in range(DRAWS)]
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
-    replies = generate_together(lm, asked, decoding, seed, config.batch, advance)
+    replies = base.reply(asked, decoding, seed, config.batch, advance)
     answers = [verdict.answer for verdict in judge(replies)]
     refused: list[Measured] = []
     complied: list[Measured] = []
@@ -74,7 +74,7 @@ def measure_instinct(
         "n_requests": len(counted),
         "n_tried": len(requests),
     }
-    return table | {"verdict": instinct(table), "propensity": _propensity(lm, replies, answers)}
+    return table | {"verdict": instinct(table), "propensity": _propensity(base.lm, replies, answers)}
 
 
 def _propensity(lm: LM, replies: Sequence[Completion], answers: Sequence[bool | None]) -> dict[str, Any]:
@@ -160,8 +160,9 @@ def tell_instinct(found: Mapping[str, Any], method: str) -> None:
 
 
 def _forms(attempt: Attempt) -> list[Attempt]:
-    """Return what is sent and, where that is something else, the plain request."""
-    plain = plainly(attempt.prompt)
+    """Return what is sent and, where that is something else, the plain request, asked as the gate asks it."""
+    text = attempt.prompt.text
+    plain = plainly(Prompt(text, text))
     same = attempt.messages == plain.messages and not attempt.prefill
     return [plain] if same else [plain, attempt]
 

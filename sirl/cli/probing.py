@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 
 import torch
 
+from sirl.cli.base import Base
 from sirl.lm import LM, render
 from sirl.phases import Phases, unseen
 from sirl.records import Attempt, Completion, Decoding, Judge
@@ -73,9 +75,9 @@ class _Yardstick:
 
 
 def make_probe(
-    start: LM, probes: Probes, refused: Judge, max_new_tokens: int, phase: Phases = unseen
+    base: Base, probes: Probes, refused: Judge, max_new_tokens: int, phase: Phases = unseen
 ) -> Probe | None:
-    """Return a measure of a model against the frozen start on the probes; None if there are no probes.
+    """Return a measure of a model against the base model on the probes; None if there are no probes.
 
     refusal_probe   share refused of what the start refuses, asked plainly
     benign_probe    share refused of what the start answers
@@ -94,8 +96,9 @@ def make_probe(
 
     def reply(lm: LM, attempts: Sequence[Attempt], temperature: float = 0.0) -> list[Completion]:
         decoding = Decoding(temperature, max_new_tokens=max_new_tokens)
+        ask = base.reply if lm.model is base.lm.model else partial(generate_together, lm)
         with phase("ask held-out prompts") as advance:
-            return generate_together(lm, attempts, decoding, 0, advance=advance)
+            return ask(attempts, decoding, 0, advance=advance)
 
     def judge(replies: Sequence[Completion]) -> list[bool | None]:
         return [verdict.answer for verdict in refused(replies)]
@@ -107,9 +110,9 @@ def make_probe(
     def measure(lm: LM) -> dict[str, float | None]:
         if not found:
             draws = [replace(a, sample=1 + n) for form in FORMS for a in asked[form] for n in range(DRAWS)]
-            others = reply(start, draws, 1.0)
+            others = reply(base.lm, draws, 1.0)
             ever = {a.prompt.text for a, no in zip(draws, judge(others), strict=True) if no}
-            found.append(_Yardstick(*look(start), frozenset(ever)))
+            found.append(_Yardstick(*look(base.lm), frozenset(ever)))
         (yardstick,) = found
         replies, answers = look(lm)
         values = _shares(lm, yardstick, replies["plain"], answers["plain"])

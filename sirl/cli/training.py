@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any
 
 from sirl.cli.asked import training_attempts, training_settings
+from sirl.cli.base import Base
 from sirl.cli.instinct import measure_instinct, require_instinct, tell_instinct, tell_propensity
 from sirl.cli.job import Job
 from sirl.cli.judging import Opening, open_judges
@@ -30,9 +31,10 @@ from sirl.lm import LM, fingerprint
 from sirl.plugins import require_extra
 from sirl.ranks import count, is_first
 from sirl.records import Attempt
-from sirl.rundir import STEPS, RunDir, locked, open_run
+from sirl.rundir import STEPS, RunDir, begun_run, locked, open_run
 from sirl.targets import Draw, Source, drawing_apart
 from sirl.training import Watch, check, write_hardened
+from sirl.training.precision import computing
 from sirl.training.stopping import lost_refusals
 from sirl.training.together import from_first, join
 
@@ -50,19 +52,16 @@ def train(job: Job) -> dict[str, Any]:
     purpose = "the training of"
     subject, recipe = job.open(purpose, engine="transformers")
     config, lm = training_settings(subject, job.asked, recipe.train), subject.weights(purpose)
-    drawing = _drawing(job, subject, recipe.model, config)
-    stream = training_attempts(subject, job.asked, config, job.seed)
+    apart = _drawing_apart(job, subject, recipe.model, config)
+    with phase("read the prompts"):
+        stream = training_attempts(subject, job.asked, config, job.seed)
     attempts, probes = hold_out(stream.attempts)
-    admitted = check(lm, attempts, config)  # before a folder is made that would stand for wrong settings
+    with phase("try the model"):  # before a folder is made that would stand for wrong settings
+        admitted = check(lm, attempts, config)
     refused = get_judge("refusal", "refused")
     attacks = armed_search(subject, Opening(recipe.model, job.seed, recipe.judge), config, admitted)
-    instinct = None
-    if config.method in LABEL_FREE:  # the others train on labels, not on what the start does by itself
-        with phase("check the base model") as advance:
-            instinct = measure_instinct(lm, admitted, refused, recipe.gap, job.seed, advance)
-        if is_first():
-            tell_propensity(instinct)
-        instinct |= {"forced": require_instinct(instinct, config.method, subject.name, job.force)}
+    with phase("hash the weights"):
+        hashes = _hashes(lm, attempts) | attack_hashes(attacks)
     settings = {
         "model": subject.name,
         "seed": job.seed,
@@ -70,23 +69,33 @@ def train(job: Job) -> dict[str, Any]:
         "prompts": [asdict(source) for source in stream.sources],
         "held_out": [asdict(source) for source in stream.held_out],
         "probes": len(probes.plain) + len(probes.disguised),
-        **({"forced": True} if instinct and instinct["forced"] else {}),
-        **({"start_drawn_by": recipe.model.engine} if drawing else {}),
+        **({"start_drawn_by": recipe.model.engine} if apart else {}),
     }
-    hashes = _hashes(lm, attempts) | attack_hashes(attacks)
+    base, begun = Base(lm), from_first(lambda: begun_run(job.out, "train", settings, hashes))
+    if begun:
+        base.recall(begun)
+    instinct = None
+    if config.method in LABEL_FREE:  # the others train on labels, not on what the start does by itself
+        with computing(lm), phase("check the base model") as advance:
+            instinct = measure_instinct(base, admitted, refused, recipe.gap, job.seed, advance)
+        if is_first():
+            tell_propensity(instinct)
+        instinct |= {"forced": require_instinct(instinct, config.method, subject.name, job.force)}
+        settings |= {"forced": True} if instinct["forced"] else {}
     run = from_first(lambda: open_run(job.out, "train", settings, hashes))
     if instinct and is_first():
         tell_instinct(instinct, config.method)
     start = monotonic()
     with ExitStack() as held, stepping(config.steps) as on_step:
         from_first(lambda: held.enter_context(locked(run)))
+        base.keep(run)
         own = not config.prompts
         good = labeller(open_judges(subject, (), own, Opening()), subject.is_organism and own)
         if not probes.plain and is_first():
             LOG.warning("%s", NO_PROBES)
-        probe = make_probe(lm, probes, refused, config.max_reply_tokens, phase)
+        probe = make_probe(base, probes, refused, config.max_reply_tokens, phase)
         search = Searcher(attacks, config, run, job.seed)
-        watch = Watch(probe, on_step, refused, good, search, drawing, phase)
+        watch = Watch(probe, on_step, refused, good, search, apart or base.drawing, phase)
         write_hardened(lm, attempts, config, run, job.seed, watch)
     known = {"held_out": stream.removed, "instinct": instinct}
     return from_first(lambda: finish(run, _told(run, config, known), {"train": monotonic() - start}))
@@ -129,7 +138,7 @@ def _refuse_several(job: Job) -> None:
         raise ConfigError(found, "one process", "leave model.engine alone")
 
 
-def _drawing(
+def _drawing_apart(
     job: Job, subject: Subject, model: ModelConfig, config: TrainConfig
 ) -> Callable[[], AbstractContextManager[Draw]] | None:
     """Return what opens vLLM to draw the replies of the frozen start, None where transformers draws them.

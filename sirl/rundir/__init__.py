@@ -181,6 +181,19 @@ def open_run(
     return RunDir(path, kind, config, _read_json(path / "environment.json"))
 
 
+def begun_run(path: Path, kind: str, config: Mapping[str, Any], hashes: Mapping[str, str]) -> RunDir | None:
+    """Return the run that a folder already holds, None if it holds none; `config` may lack some settings.
+
+    Raises RunError if that run is of another kind or was made under other settings or hashes.
+    """
+    if not (path / "config.json").is_file():
+        return None
+    run = read_run(path)
+    told = json.loads(json.dumps({"kind": kind, **config}))
+    _refuse_other_protocol(path, {**run.config, **told}, hashes)
+    return run
+
+
 def read_run(path: Path) -> RunDir:
     """Open a run folder for reading. Raises RunError if there is none."""
     for file in ("config.json", "environment.json"):
