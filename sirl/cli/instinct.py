@@ -25,9 +25,9 @@ from sirl.cli.base import Base
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError
 from sirl.gap import instinct, state
+from sirl.lm import LM
 from sirl.metrics import Measured, compare_entropies
 from sirl.phases import Advance, ignored
-from sirl.lm import LM
 from sirl.propensity import find_openers, opener_logprobs
 from sirl.records import Attempt, Completion, Decoding, Judge, Prompt
 from sirl.rewards import propensity_cut
