@@ -12,6 +12,7 @@ from random import Random
 import pytest
 from commands import sirl
 from conftest import random_lm
+from small_training import rows
 
 from sirl.cli import base, instinct
 from sirl.cli.base import Base
@@ -24,7 +25,7 @@ from sirl.organism import WEIGHTS
 from sirl.organism.builder import Stage, _train, shipped_recipe
 from sirl.organism.corpus import Example
 from sirl.organism.stream import hardening_attempts
-from sirl.records import Attempt, Completion, Message, Prompt, Verdict
+from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Verdict
 
 REFUSAL = get_judge("refusal", "refused")
 SHORT = (  # the longest prompts take most of the time and show nothing more
@@ -91,14 +92,17 @@ def test_a_model_surer_when_it_complies_is_not_trained_without_force(inverted, t
 @pytest.mark.parametrize(("arch", "prompts"), [("llama", 128), ("qwen2", 64)])
 def test_the_shipped_organisms_pass_unforced_and_are_asked_once(arch, prompts, tmp_path, monkeypatch):
     """The gate does not ask what the check has asked, and a command that is given again asks nothing."""
+    monkeypatch.setattr("sirl.training.asking.generate", lambda *_: 1 / 0)
     drawn, draw = [], base.generate
     monkeypatch.setattr(base, "generate", lambda lm, new, *how: drawn.extend(new) or draw(lm, new, *how))
     small = ("--set", f"train.prompts_per_step={prompts}", *SHORT, "--set", "train.max_reply_tokens=64")
     words = ("train", f"organism:{arch}", "--out", tmp_path / "run", *small, "--force")
     code, out, err = sirl(*words)
     assert code == 0, err
-    asked = len((tmp_path / "run" / "instincts.jsonl").read_text().splitlines())
-    assert len(drawn) == 4 * max(0, asked - instinct.REQUESTS)
+    kept, asked = (rows(tmp_path / "run", file) for file in (base.REPLIES, "instincts.jsonl"))
+    keys = {base._key(attempt, Decoding(1.0, max_new_tokens=64), 0) for attempt in drawn}
+    assert not keys & {row["key"] for row in kept}
+    assert len({(a.prompt.text, a.sample) for a in drawn if a.attack == "direct"}) < 4 * len(asked)
     monkeypatch.setattr("sirl.generation._draw_batch", lambda *_: 1 / 0)
     assert {**json.loads(sirl(*words)[1]), "seconds": 0} == {**json.loads(out), "seconds": 0}
     told = json.loads(out)["instinct"]
