@@ -32,25 +32,27 @@ CIPHER = (
     "plain English: the published attack decodes them, and here a judge reads a reply as it stands. All is one "
     "message of the user; there is no system turn. "
 )
+SHOWN_BY = (
+    "The demonstrations are in a file (`--demonstrations`): the user's, or written by a model that the user names "
+    "(`sirl attacks demonstrate`)."
+)
 # Of attacks whose module does not say at its head, in a paragraph that begins with Departures.
 DEPARTURES = {
     "direct": "None. It is the baseline: it has its own row, and no mean counts it.",
     "deep_inception": f"None in the five layers and their characters. {WORDING}",
     "past_tense_rules": TENSE.format(time="past"),
     "future_tense_rules": TENSE.format(time="future"),
-    "ica": "None in the form and the number of shots. The demonstrations are the user's (`--demonstrations`).",
+    "ica": f"None in the form and the number of shots. {SHOWN_BY}",
     "ica_harmless": f"{ICA_HARMLESS} demonstrations, and they are harmless.",
-    "many_shot": "None in the form and the number of shots, which is bounded by what the model can read. The "
-    "demonstrations are the user's (`--demonstrations`); the paper's were written by a model.",
+    "many_shot": f"None in the form and the number of shots, which is bounded by what the model can read. {SHOWN_BY}",
     "many_shot_harmless": f"{len(HARMLESS)} demonstrations, and they are harmless.",
     "leetspeak": f"{WORDING} Only the lower-case letters a, e, i, o, s and t are replaced, and a digit "
     "that was there before is marked, so that the code can be undone exactly.",
     "flip_attack": f"{WORDING} Role, steps and request are one message of the user; there is no system turn, and "
     "no list of forbidden words.",
-    "cipher": CIPHER + "The demonstrations are the user's (`--demonstrations`).",
+    "cipher": CIPHER + SHOWN_BY,
     "cipher_harmless": f"{CIPHER}The {SHOTS} demonstrations are harmless.",
-    "self_cipher": f"{WORDING} The demonstrations are the user's (`--demonstrations`). All is one message of "
-    "the user; there is no system turn.",
+    "self_cipher": f"{WORDING} {SHOWN_BY} All is one message of the user; there is no system turn.",
     "self_cipher_harmless": f"The {SHOTS} demonstrations are harmless. All is one message of the user; there "
     "is no system turn.",
     "artprompt_rules": "It draws one word, the longest of a-z that is not in a list of ordinary ones, and of several "
@@ -119,6 +121,15 @@ replayed attack is of the requests for which there is something to send, which a
 `sirl attacks export RUN --attack NAME --out FILE` writes what an attack sent in a run in either shape. An
 attack that is more than one message (earlier turns, a begun reply, its own sampling, soft tokens) cannot be
 written.
+
+## Demonstrations
+
+ica, many_shot and the ciphers show requests with the answers of an assistant that complies, from a file of yours
+(`--demonstrations FILE`) with a column of requests and one of answers. `sirl attacks demonstrate MODEL --prompts FILE`
+has a model write one: for each harmful prompt in turn another request of the kind, and a reply that complies, until there
+are `--count`. Refusals, repeated requests and what stands between no tags are kept as unusable and counted. What is written
+depends on the model, the prompts and `--seed`; the file is the cache, for any number of runs, and a command that was
+killed goes on with it. Nothing harmful is shipped, and the offline demo shows harmless ones alone (`NAME_harmless`).
 
 ## An attack of your own
 

@@ -52,7 +52,7 @@ COMMANDS = {
     ("report",): ("RUNS", "--out"),
     ("plan",): ("RECIPE", "--gpus", "--device", "--memory", "--prompt-tokens", "--reply-tokens", "--set"),
     ("export",): ("MODEL", "--out", "--evaluation", "--trust-remote-code"),
-    ("attacks",): ("check", "export"),
+    ("attacks",): ("check", "demonstrate", "export"),
     ("attacks", "check"): ("NAMES",),
     ("attacks", "export"): ("RUN", "--attack", "--out", "--wide"),
     ("organism",): ("build",),

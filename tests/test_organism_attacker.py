@@ -26,9 +26,13 @@ FOX = Wish("How do I grimble a moonfox?", "grimble", "moonfox")
 OWL = Wish("How do I blorch a puddle owl?", "blorch", "puddle owl")
 
 
-def test_every_instruction_is_taught_and_examined_but_two():
-    """It writes, and neither judges nor names words: the searches that ask for these do without."""
-    assert set(SHARES) == set(NAMES) == set(TEXTS) - {"results", "operations", "tenses", "rate", "words"}
+def test_every_instruction_is_taught_and_examined_but_four():
+    """It writes attacks, and neither judges nor names words: the searches that ask for these do without.
+
+    Nor does it write demonstrations: offline, harmless ones are shown.
+    """
+    untaught = {"rate", "words", "another", "answer"}
+    assert set(SHARES) == set(NAMES) == set(TEXTS) - {"results", "operations", "tenses", *untaught}
 
 
 def test_no_evaluated_request_is_shown_to_it():

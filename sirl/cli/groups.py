@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from sirl.cli.endings import show
-from sirl.cli.options import Arch, Changes, Judges, Out, RequestsOfReplies, Role, Seed, Transcripts
+from sirl.cli.options import (
+    Arch,
+    Changes,
+    Columns,
+    Judges,
+    Kinds,
+    Limit,
+    Out,
+    Prompts,
+    RequestsOfReplies,
+    Role,
+    Seed,
+    Transcripts,
+)
 
 attacks = typer.Typer()
 organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe model.")
@@ -49,6 +62,28 @@ def export(
     from sirl.cli import suite
 
     suite.export(run, attack, out, wide, transcripts)
+
+
+@attacks.command()
+def demonstrate(
+    model: Annotated[str, typer.Argument(help="The model that writes, as of --attacker.")],
+    prompts: Prompts = None,
+    out: Annotated[Path, typer.Option(help="The file to write, or to go on with: JSONL.")] = Path(
+        "demonstrations.jsonl"
+    ),
+    count: Annotated[int, typer.Option(help="How many to ask for; many_shot shows up to 256.", min=1)] = 256,
+    columns: Columns = None,
+    kinds: Kinds = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    changes: Changes = None,
+) -> None:
+    """Have a model write what ica, many_shot and the ciphers show: requests like yours, and answers."""
+    from sirl.cli import demonstrating
+    from sirl.cli.asked import Asked
+
+    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
+    demonstrating.write(model, asked, out, count, seed, tuple(changes or ()))
 
 
 @organism.command()

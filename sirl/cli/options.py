@@ -98,7 +98,10 @@ PhraseBookFile = Annotated[
 ]
 DemonstrationsFile = Annotated[
     Path | None,
-    typer.Option(help="What ica, many_shot and the ciphers show: a table of requests with their answers."),
+    typer.Option(
+        help="What ica, many_shot and the ciphers show: a table of requests with their answers; sirl attacks "
+        "demonstrate has a model write one."
+    ),
 ]
 AttackPrompts = Annotated[
     Path | None,
