@@ -101,6 +101,8 @@ def test_dsr_table_by_hand():
     assert set(table["per_attack"]) == {"a", "b", "direct"}
     assert [table["per_attack"][name]["exposure"] for name in "ab"] == ["held_out", "seen"]
     assert {name: row["rate"] for name, row in table["by_exposure"].items()} == {"seen": 1.0, "held_out": 0.75}
+    variants = metrics.dsr_table(grid({"a/x": [True], "b/y": [True], "c2/x": [True]}), ("b",), ("a", "c"))
+    assert [row["exposure"] for row in variants["per_attack"].values()] == ["held_out", "seen", "unseen"]
     assert metrics.dsr_table(records)["by_exposure"] == {}  # nobody knows what the model met
     assert table["per_attack"]["b"]["unscored"] == 1
     assert (table["per_attack"]["a"]["low"], table["per_attack"]["a"]["high"]) == metrics.wilson(3, 4)

@@ -117,8 +117,9 @@ def contested(records: Sequence[Record]) -> list[Record]:
 
 
 def exposure(attack: str, seen: Collection[str], held_out: Collection[str]) -> str:
-    """Say which of `EXPOSURES` an attack belongs to."""
-    return "seen" if attack in seen else "held_out" if attack in held_out else "unseen"
+    """Say which of `EXPOSURES` an attack belongs to; a variant, NAME/VARIANT, belongs where its attack does."""
+    names = {attack, attack.partition("/")[0]}
+    return "seen" if names & set(seen) else "held_out" if names & set(held_out) else "unseen"
 
 
 def dsr_table(
