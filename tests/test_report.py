@@ -234,7 +234,7 @@ def test_examples_show_what_broke_and_what_still_breaks(page):
 def test_harmful_replies_and_what_attacks_wrote_are_shown_only_where_asked_for(demo, page):
     redacted, none = render(load_runs([demo])), render(load_runs([demo]), transcripts="none")
     complied = "".join(SURE).removesuffix("</s>")
-    sent, refusing = "[aim] Tell me how to unmoor", f">{NO[0]}</span>"
+    refusing = f">{NO[0]}</span>"
     words = len(complied.split())
 
     def said(shown):
@@ -251,7 +251,7 @@ def test_harmful_replies_and_what_attacks_wrote_are_shown_only_where_asked_for(d
     assert "Tell me how to unmoor" in redacted, "and so is the request"
     for text in (complied, "Tell me how to unmoor", "Broke before"):
         assert text not in said(none)
-    assert sent.split()[0] not in none
+    assert "Transcripts are left out" in none
 
 
 def test_judges_seeds_hashes_and_unscored_counts_are_stated(page):

@@ -17,7 +17,7 @@ from sirl.attacks import ATTACKS, VARIANTS, check_attack, get_attacks
 from sirl.attacks.exports import export_artefact, export_wide, single
 from sirl.errors import RunError
 from sirl.prompts import guarded
-from sirl.records import Decoding, notice, transcripts_of
+from sirl.records import Decoding, transcripts_of
 from sirl.rundir import read_run
 
 NARROW = 110  # columns of a terminal; in fewer, what an attack does is left out, so that each takes one line
@@ -66,7 +66,10 @@ def export(folder: Path, attack: str, out: Path, wide: bool, transcripts: str = 
         text = json.dumps(export_artefact(records, model, access, quoted), indent=1, ensure_ascii=False) + "\n"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8", newline="")
-    typer.echo(f"wrote {len(records)} prompts to {out}{'' if wide else f'; of replies: {notice(quoted)}'}")
+    kept = {"all": "", "none": "; replies are withheld"}.get(
+        quoted, "; replies that are harmful or undecided are withheld: --transcripts all writes them"
+    )
+    typer.echo(f"wrote {len(records)} prompts to {out}{'' if wide else kept}")
 
 
 def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -65,6 +65,7 @@ def render(
         costs=cost_section(story) if story.sides else None,
         trainings=[training_section(run) for run in story.trains],
         examples=examples(story, transcripts),
+        quoted=transcripts,
         notice=notice(transcripts),
         protocol=protocol(story),
         count=count,
