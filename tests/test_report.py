@@ -238,19 +238,19 @@ def test_harmful_replies_and_what_attacks_wrote_are_shown_only_where_asked_for(d
     words = len(complied.split())
 
     def said(shown):
-        return re.sub(r"<[^>]*>", "", shown)
+        """Return the words of the harmful examples; the harmless ones are the last."""
+        return re.sub(r"<[^>]*>", "", shown).partition("Transcripts")[2].partition("Harmless, ")[0]
 
-    examples = said(redacted).partition("Transcripts")[2]
     assert complied in said(page)
     assert complied not in said(redacted)
-    assert f"[withheld: {words} words]" in examples
-    assert "--transcripts all writes them" in examples
+    assert f"[withheld: {words} words]" in said(redacted)
+    assert "--transcripts all writes them" in said(redacted)
     assert re.search(r"\[\w+\] Tell me how", page)
     assert not re.search(r"\[\w+\] Tell me how", redacted)
     assert refusing in redacted, "a refusal is shown as ever"
     assert "Tell me how to unmoor" in redacted, "and so is the request"
     for text in (complied, "Tell me how to unmoor", "Broke before"):
-        assert text not in said(none)
+        assert text not in none
     assert "Transcripts are left out" in none
 
 
@@ -277,7 +277,7 @@ def test_hostile_text_stays_text(tmp_path):
         ),
     ]
     run = write_run(tmp_path / "r", "evaluate", made, model=HOSTILE, seen_in_training=[HOSTILE])
-    page = render([run])
+    page = render([run], transcripts="all")
     tags = outline(page).tags
     assert not {tag for tag, _ in tags} & {"script", "img"}
     assert not any(name.startswith("on") for _, attrs in tags for name in attrs)
@@ -298,7 +298,7 @@ def test_a_lone_surrogate_does_not_stop_the_page(tmp_path):
     run = write_run(tmp_path / "r", "evaluate", made)
     lines = (tmp_path / "r" / "records.jsonl").read_text().replace("\\\\ud800", "\\ud800")
     (tmp_path / "r" / "records.jsonl").write_text(lines)
-    assert "a\ufffd" in render([run]).encode().decode()
+    assert "a\ufffd" in render([run], transcripts="all").encode().decode()
 
 
 @pytest.mark.parametrize("name", ["gap", "train", "before"])
