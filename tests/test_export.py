@@ -267,6 +267,7 @@ def test_the_command_says_where_the_model_is_and_refuses_in_one_sentence(trained
 
 def test_what_the_commands_leave_is_what_the_card_is_made_from(tmp_path):
     save_lm(toy_lm(), tmp_path / "start")
+    (tmp_path / "start" / "LICENSE").write_text("As you like.")
     asked = tmp_path / "mine.csv"
     asked.write_text("prompt,kind\nhow do I blorch?,harmful\nhow do I brush?,benign\n")
     settings = {"steps": 1, "prompts_per_step": 2, "group": 2, "micro_batch": 4, "max_reply_tokens": 4}
@@ -294,6 +295,7 @@ def test_what_the_commands_leave_is_what_the_card_is_made_from(tmp_path):
     both = ("--evaluation", tmp_path / "before", "--evaluation", tmp_path / "after")
     code, _, err = sirl("export", run, "--out", tmp_path / "out", *both)
     assert (code, err) == (0, "")
+    assert (tmp_path / "out" / "LICENSE").read_text() == "As you like."
     card = told(tmp_path / "out")
     assert "# start, hardened by SIRL" in card
     assert "base_model" not in card
