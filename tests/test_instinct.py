@@ -28,8 +28,8 @@ from sirl.organism.stream import hardening_attempts
 from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Verdict
 
 REFUSAL = get_judge("refusal", "refused")
-SHORT = (  # the longest prompts take most of the time and show nothing more
-    *("--set", "train.steps=1", "--set", "train.max_prompt_tokens=220"),
+SHORT = (  # no search; the longest prompts take most of the time and show nothing more
+    *("--set", "train.steps=1", "--set", "train.max_prompt_tokens=220", "--set", "train.search=[]"),
     *("--set", "train.micro_batch=64", "--set", "train.max_reply_tokens=16"),
 )
 WORDS = ("lamp", "river", "stone", "bread", "cloud", "paper", "green", "slow", "bright", "market", "silver")
