@@ -562,7 +562,7 @@ def scribe():
     return LocalTarget(lm, Decoding(1.0, max_new_tokens=200))
 
 
-GROWING = ("pair", "tap", "crescendo")  # whose later messages build on replies: the budget pays for two rounds
+BUDGETS = {"pair": 7, "tap": 7, "crescendo": 7, "gptfuzzer": 2}  # a second round, for what builds on the first
 
 
 @pytest.mark.slow
@@ -571,7 +571,7 @@ GROWING = ("pair", "tap", "crescendo")  # whose later messages build on replies:
 def test_attacks_run_for_real_on_the_organisms(name, arch, scribe):
     """What succeeded in the search succeeds again where replies are greedy; order changes nothing."""
     target = LocalTarget(load_lm(WEIGHTS / arch), Decoding(max_new_tokens=64))
-    prompts, budget = evaluation_prompts({"harmful": 3}, 3), 7 if name in GROWING else 4
+    prompts, budget = evaluation_prompts({"harmful": 3}, 3), BUDGETS.get(name, 4)
     info = arm(ATTACKS[name], Means(judge=oracle.harmful, attacker=scribe))
     attempts = attack_prompts(info, prompts, target, budget, 0)
     assert attack_prompts(info, prompts[::-1], target, budget, 0) == attempts[::-1]
