@@ -17,10 +17,10 @@ from sirl.cli import progress
 from sirl.cli.progress import phase, stepping
 
 SETTINGS = (
-    *("--set", "train.steps=2", "--set", "train.prompts_per_step=64", "--set", "train.micro_batch=16"),
+    *("--set", "train.steps=2", "--set", "train.prompts_per_step=32", "--set", "train.micro_batch=16"),
     *("--set", "train.max_reply_tokens=16", "--set", "train.save_every=1", "--set", "train.search_prompts=1"),
     *("--set", "train.search_budget=1"),
-    *("--set", "gap.max_reply_tokens=16", "--set", "train.max_prompt_tokens=400"),
+    *("--set", "gap.max_reply_tokens=16", "--set", "train.max_prompt_tokens=220"),
 )
 
 
@@ -109,7 +109,7 @@ def test_training_without_a_terminal_is_never_silent_and_stdout_is_the_summarys(
     ):
         assert begun in lines, done.stderr
     assert any(line.startswith("check the base model: ") and line.endswith(" left") for line in lines)
-    assert any("prompts are left out: longer than train.max_prompt_tokens = 400" in line for line in lines)
+    assert any("prompts are left out: longer than train.max_prompt_tokens = 220" in line for line in lines)
     assert any("prompts are taught: " in line for line in lines)
 
 
