@@ -35,7 +35,8 @@ TrainPrompts = Annotated[
 DemoRecipe = Annotated[
     str,
     typer.Option(
-        "--recipe", help="A shipped recipe or a TOML file. Default: laptop; of the embedded model organism."
+        "--recipe",
+        help="A shipped recipe or a TOML file. Default: laptop; of the embedded model organism-demo.",
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Run folder: new, or to be continued.")]

@@ -22,6 +22,7 @@ ATTACKS = (
     "static,gcg,pair"  # of an organism: one search of each sort beside the fixed ones: all take many minutes
 )
 HARMFUL = 50  # requests an attack: a search that fails spends its whole budget on each
+OWN_RECIPE = "organism-demo"  # of an organism
 RECIPE = "laptop"  # of any other model
 QUICK_PROMPTS = 48  # of each set to train on, under --quick
 PUBLIC = (
@@ -47,6 +48,7 @@ def _embedded(job: Job, train_prompts: tuple[str, ...]) -> Demo:
         raise ConfigError(
             found, "them with --model MODEL: the embedded model has its own prompts", "leave them out"
         )
+    job = replace(job, recipe=job.recipe or OWN_RECIPE)
     return Demo(
         job.out,
         replace(job, sizes=GAP_SIZES, attacks="static"),
