@@ -22,8 +22,7 @@ from test_architecture import FLOORS, WITHOUT_TORCH
 from sirl import evaluation, evidence, gap, metrics
 from sirl.attacks import ATTACKS
 from sirl.cli import app
-from sirl.cli.cells import KIND, cells_of
-from sirl.cli.sources import FAMILIES
+from sirl.cli.sources import FAMILIES, HELD_OUT_FAMILIES
 from sirl.config import load_recipe
 from sirl.config.study import load_study
 from sirl.metrics import compare_entropies
@@ -31,7 +30,7 @@ from sirl.organism import contexts, corpus, stream
 from sirl.organism.builder import OrganismRecipe, shipped_recipe
 from sirl.organism.tokenizer import VOCABULARY
 from sirl.records import SLOT, Attempt, Message, Search, to_json
-from sirl.rundir import MEASURED, open_run, read_run
+from sirl.rundir import open_run
 from sirl.training.progress import _GATED, GRPO_COLUMNS
 from sirl.training.stopping import FORMS
 
@@ -217,14 +216,16 @@ def test_the_page_of_results_is_what_was_measured():
     assert written == script_of("make_results").page(), "run python docs/make_results.py"
 
 
-@pytest.mark.parametrize("folder", sorted((ROOT / "docs" / "measured").iterdir()), ids=lambda path: path.name)
-def test_what_was_measured_is_what_the_study_asks_for(folder):
-    assert folder.name in script_of("make_results").STUDIES
-    asked = {cell.path: {"kind": KIND, **cell.protocol()} for cell in cells_of(load_study(folder.name))}
-    kept = {path.parent.relative_to(folder) for path in folder.rglob(MEASURED)}
-    assert kept
-    for path in kept:
-        assert read_run(folder / path).config == json.loads(json.dumps(asked[path])), path
+def test_every_file_of_measured_cells_is_on_the_page():
+    script = script_of("make_results")
+    assert {path.stem for path in script.MEASURED.iterdir()} <= {*script.STUDIES}
+
+
+def test_the_study_of_methods_has_the_rates_that_its_trials_chose():
+    script, methods = script_of("make_results"), load_study("study-method").methods
+    trials = script.file_of(script.TRIALS)
+    chosen = script.choices(script.known(script.TRIALS, trials)) if trials.exists() else {}
+    assert {name: methods[name]["learning_rate"] for name in chosen} == chosen
 
 
 def test_attacks_that_search_state_their_departures():
@@ -327,9 +328,13 @@ def test_the_organisms_recipe_is_as_told():
     assert f"{100 * recipe.mix.caution:.0f} % are refused" in text
     assert ", ".join(f"{name} {share}" for name, share in corpus.ALIGNED.items()) in text
     assert ", ".join(stream.CONTEXTS) in text
-    assert [[name, ", ".join(attacks)] for name, attacks in FAMILIES.items()] == [
-        row for row in cells(page, 2) if row[0] in FAMILIES
+    families = FAMILIES | HELD_OUT_FAMILIES
+    assert [[name, ", ".join(attacks)] for name, attacks in families.items()] == [
+        row for row in cells(page, 2) if row[0] in families
     ]
+    named = [attack for attacks in families.values() for attack in attacks]
+    assert len(named) == len(set(named))
+    assert set(named) <= ATTACKS.keys()
     assert f"BPE of {VOCABULARY:,} tokens" in text
     assert f"{recipe.layers} layers of width {recipe.hidden}" in text
     assert f"{len(contexts.sections())} kinds of context" in text
@@ -345,12 +350,18 @@ def keys(value: Any) -> Any:
     """Return the tree of keys; the rows of a table by attack, category or source stand for one another."""
     if not isinstance(value, dict):
         return None
-    tables = ("per_attack", "by_category", "by_source", "dsr_by_budget")
+    tables = ("per_attack", "by_exposure", "by_category", "by_source", "dsr_by_budget")
     return {k: keys(next(iter(v.values())) if k in tables and v else v) for k, v in value.items()}
 
 
 def work(records: list[Any]) -> dict[str, Any]:
-    return {"model": "m", "seed": 0, **evaluation.summarise(records), **UNSCORED, "seconds": {"evaluate": 0.0}}
+    return {
+        "model": "m",
+        "seed": 0,
+        **evaluation.summarise(records, ["aim"]),
+        **UNSCORED,
+        "seconds": {"evaluate": 0.0},
+    }
 
 
 def test_the_documented_summaries_have_the_keys_of_the_real_ones():

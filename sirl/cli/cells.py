@@ -168,8 +168,16 @@ def outcome(cell: Cell, out: Path) -> dict[str, Any]:
     """Return what is known of a cell: where it is, its state, why it failed, its numbers by step."""
     path = out / cell.path
     run = read_run(path) if (path / "config.json").exists() else None
-    rows = sorted(run.rows(MEASURED), key=lambda row: row["step"]) if run else []
-    summary = run.summary() if run else {}
+    return _outcome(cell, run.rows(MEASURED), run.summary()) if run else missing(cell)
+
+
+def missing(cell: Cell) -> dict[str, Any]:
+    """Return the outcome of a cell of which nothing is known."""
+    return _outcome(cell, (), {})
+
+
+def _outcome(cell: Cell, found: Sequence[dict[str, Any]], summary: Mapping[str, Any]) -> dict[str, Any]:
+    rows = sorted(found, key=lambda row: row["step"])
     failed = summary.get("failed", "")
     state: State = "failed" if failed else "done" if summary else "partly" if rows else "missing"
     model = without_logins(cell.model)
