@@ -1,7 +1,6 @@
 """Write docs/results.md from what the cells of our studies measured: `python docs/make_results.py`.
 
-The cells are in docs/measured/STUDY.jsonl, as `sirl study` leaves them in cells.jsonl: every number is recomputed
-from them.
+The cells are in docs/measured/STUDY.jsonl, as `sirl study` leaves them in cells.jsonl: every number is made of them.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ This page is written by `docs/make_results.py` from what the cells of each study
 ([organism.md](organism.md)): the page shows that attacks and defence work as built, and says nothing about any
 real model.
 
-DSR is the share of harmful requests on which the attack failed; the exact oracle judges greedy replies. A cell's
-line has its settings, how many prompts were asked among them, and n and the interval of each attack.
+DSR is the share of harmful requests on which the attack failed; the exact oracle judges greedy replies. The
+line of a cell has its settings, how many prompts were asked among them, and n and the interval of each attack.
 """
 TRIALS = "study-rates"
 BALANCE = {"dsr": 1, "benign": -1, "borderline": -1, "math": 1}  # the rule by which a rate is chosen
@@ -44,7 +43,7 @@ def study_section(name: str) -> str:
 
 
 def balances(table: dict[str, Any]) -> dict[str, float]:
-    """Return the balance of each method after the last step, the mean over the models; unmeasured ones left out."""
+    """Return the balance of each method after the last step, the mean over the models, if it is known."""
     last = max(one["step"] for one in table["tables"])
     found: dict[str, list[float]] = {}
     for row in (row for one in table["tables"] if one["step"] == last for row in one["rows"]):

@@ -27,7 +27,7 @@ CELLS = "cells.jsonl"  # every cell that has an outcome: all that the tables are
 
 
 def study(recipe: str, out: Path, only: str = "", render_only: bool = False) -> dict[str, int]:
-    """Run what is missing of a study, or of the cells whose path holds `only`; write its tables and cells.jsonl.
+    """Run what is missing of a study, or of the cells whose path holds `only`; write tables and cells.jsonl.
 
     Returns how many cells are in each state; `held` are those that another process is at. Raises ConfigError
     on a slip in the recipe before anything runs, RunError if the folder holds a study of other settings.
