@@ -1,6 +1,7 @@
 """Write docs/results.md from what the cells of our studies measured: `python docs/make_results.py`.
 
-The cells are in docs/measured/STUDY.jsonl, as `sirl study` leaves them in cells.jsonl: every number is made of them.
+The cells are in docs/measured/STUDY.jsonl, as `sirl study` leaves them in cells.jsonl, and every number is made of
+them.
 """
 
 from __future__ import annotations

@@ -291,6 +291,7 @@ OUT_OF_RANGE = {
     "train.group": ("1", "0"),
     "train.temperature": ("0", "-1", "5.1", "nan", "inf"),
     "train.learning_rate": ("0", "1", "-1e-6", "nan"),
+    "train.schedule": ("linear", "''"),
     "train.kl": ("-0.1", "nan", "inf"),
     "train.clip": ("0", "1", "nan"),
     "train.lora_rank": ("-1",),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
 from small_training import CONFIG, PROMPTS, StopHere, rows, same, stop_at, toy_lm, weights
 
+from sirl import training
 from sirl.config import load_recipe
+from sirl.config.train import SCHEDULES
 from sirl.errors import ConfigError, DataError
 from sirl.generation import generate
 from sirl.lm import render
@@ -84,6 +87,18 @@ def test_conduct_under_a_disguise_becomes_that_on_the_plain_request(tmp_path, ar
 def test_what_comes_plain_teaches_nothing_new(tmp_path):
     run(tmp_path / "run", PLAIN, steps=1)
     assert rows(tmp_path / "run")[0]["divergence"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_rate_falls_where_the_settings_say_so_and_nowhere_else(tmp_path):
+    taught = {
+        (schedule, steps): weights(run(tmp_path / f"{schedule}-{steps}", schedule=schedule, steps=steps))
+        for schedule in SCHEDULES
+        for steps in (1, 2)
+    }
+    assert same(taught["constant", 1], taught["cosine", 1])  # a cosine begins at the whole rate
+    assert not same(taught["constant", 2], taught["cosine", 2])
+    said = [path.name for path in Path(training.__file__).parent.rglob("*.py") if "lr_sch" in path.read_text()]
+    assert said == ["setup.py"]  # for all methods, and no method says another
 
 
 def test_labels_are_not_read(tmp_path, unbroken):
