@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from commands import sirl
 
+from sirl import __version__
 from sirl.cli import cells, work
 from sirl.cli.cells import KIND, Cell, cells_of, model_at, outcome
 from sirl.cli.sources import open_subject
+from sirl.cli.studies import CELLS, known
 from sirl.config import RECIPES, ModelConfig
 from sirl.config.study import StudyConfig, load_study
-from sirl.errors import ConfigError, RunError
+from sirl.errors import ConfigError, DataError, RunError
 from sirl.organism import WEIGHTS
 from sirl.rundir import locked, open_run
 
@@ -323,9 +325,30 @@ def test_the_start_is_measured_once_and_stands_in_each_table(done):
 
 def test_a_finished_study_is_not_done_again(done):
     recipe, out, summary = done
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.jsonl")}
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/**/*.jsonl")}
     assert sirl("study", recipe, "--out", out)[1] == summary
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.jsonl")} == before
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/**/*.jsonl")} == before
+
+
+def test_one_file_of_cells_is_the_whole_study(done, tmp_path):
+    recipe, out, _ = done
+    lines = (out / CELLS).read_text().splitlines()
+    assert [json.loads(line)["versions"]["sirl"] for line in lines] == [__version__] * 4
+    assert known(str(recipe), out / CELLS)["tables"] == read(out)["tables"]
+    part = tmp_path / "part.jsonl"
+    part.write_text("\n".join(lines[:2]))
+    assert [cell["state"] for cell in known(str(recipe), part)["cells"]] == [
+        "done",
+        "done",
+        "missing",
+        "missing",
+    ]
+    for change, sentence in (
+        (("harmful = 2", "harmful = 3"), "other settings"),
+        (("seeds = [0]", "seeds = [5]"), "a cell of"),
+    ):
+        with pytest.raises(DataError, match=sentence):
+            known(str(written(tmp_path, RECIPE.replace(*change))), out / CELLS)
 
 
 def test_a_cell_that_another_process_holds_is_left_to_it(done, tmp_path):
