@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from commands import sirl
 
-from sirl import __version__
 from sirl.cli import cells, work
 from sirl.cli.cells import KIND, Cell, cells_of, model_at, outcome
 from sirl.cli.sources import open_subject
@@ -333,16 +332,12 @@ def test_a_finished_study_is_not_done_again(done):
 def test_one_file_of_cells_is_the_whole_study(done, tmp_path):
     recipe, out, _ = done
     lines = (out / CELLS).read_text().splitlines()
-    assert [json.loads(line)["versions"]["sirl"] for line in lines] == [__version__] * 4
+    assert [{"sirl", "torch"} <= json.loads(line)["versions"].keys() for line in lines] == [True] * 4
     assert known(str(recipe), out / CELLS)["tables"] == read(out)["tables"]
     part = tmp_path / "part.jsonl"
     part.write_text("\n".join(lines[:2]))
-    assert [cell["state"] for cell in known(str(recipe), part)["cells"]] == [
-        "done",
-        "done",
-        "missing",
-        "missing",
-    ]
+    states = [cell["state"] for cell in known(str(recipe), part)["cells"]]
+    assert states == ["done", "done", "missing", "missing"]
     for change, sentence in (
         (("harmful = 2", "harmful = 3"), "other settings"),
         (("seeds = [0]", "seeds = [5]"), "a cell of"),
