@@ -134,7 +134,9 @@ def test_a_finding_that_is_no_text_is_refused(tmp_path):
 
 
 def test_a_search_needs_a_gate_and_a_searcher(tmp_path):
-    with pytest.raises(ConfigError, match=r"train.search = .*; expected \(\) unless train.gate is start or propensity"):
+    with pytest.raises(
+        ConfigError, match=r"train.search = .*; expected \(\) unless train.gate is start or propensity"
+    ):
         TrainConfig(search=("aim",))
     with pytest.raises(ConfigError, match="nobody searches"):
         searched(tmp_path / "run", None)
