@@ -16,7 +16,7 @@ from sirl.report.trust import judged_by
 from sirl.report.wording import UNKNOWN, change_text, dot_row, left_out, share
 
 _COLUMNS = 3  # of charts, on a wide screen
-HELD_OUT = "Of families held out of training, the model’s making and the choice of settings"
+HELD_OUT = "Of families held out of training, the model’s making and the trials of settings"
 
 
 def attack_section(story: Story) -> dict[str, Any]:

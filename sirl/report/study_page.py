@@ -20,7 +20,7 @@ from sirl.report.wording import MISSING, count, number, percent
 EXPOSED = {
     "seen": "Seen in training, they or their kind",
     "unseen": "Unseen in training",
-    "held_out": "Held out, whole families that neither training nor the choice of settings met",
+    "held_out": "Held out, whole families that training did not meet and the trials of settings did not score",
 }
 CURVES = (("dsr", "DSR", "after"), ("borderline", "borderline", "before"), ("distinct", "distinct", "third"))
 
