@@ -381,7 +381,7 @@ def trained(folder, model, labels, *words):
 @pytest.mark.parametrize(
     "words",
     [
-        ("--method", "distill"),
+        ("--method", "distill", "--set", "train.gate=none"),
         ("--method", "sirl", "--set", "train.gate=none"),
         ("--method", "sirl", "--set", "train.gate=start", "--set", "train.anchors=1"),
     ],

@@ -155,7 +155,7 @@ GAP_SCHEMA = {
     },
     "entropy_along": dict.fromkeys(("position", "refused", "complied", "n_refused", "n_complied"), list),
     "entropy_by_class": dict.fromkeys(("risk", "general", "compliance"), MEAN),
-    "judges": dict.fromkeys(("harmful", "refused"), str),
+    "judges": dict.fromkeys(("correct", "harmful", "refused"), str),
     "unscored": UNSCORED,
     "incomplete": bool,
     "seconds": {"gap": float},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import re
 import runpy
 import shutil
 import subprocess
@@ -62,7 +63,7 @@ def test_quickstart(tmp_path, capsys):
     assert "before mean DSR" in said
     assert "after mean DSR" in said
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "Before and after hardening" in page
+    assert re.search(r'<h1 class="judged \w+">Jailbreak success', page)
     assert (tmp_path / "train" / "model" / "model.safetensors").is_file()
 
 
