@@ -127,15 +127,12 @@ def test_refusals_are_carried_and_every_other_conduct_is_held_under_its_own_disg
     attempts = [*DISGUISED[:3], PLAIN[3]]
     run(tmp_path / "run", attempts, gate="start", steps=1, **gated({0: 4, 1: 2}))
     (row,) = rows(tmp_path / "run")
-    assert (row["carried"], row["held"], row["split"], row["no_teacher"]) == (1, 2, 1, 0)
+    assert (row["carried"], row["held"], row["no_teacher"]) == (1, 3, 0)
     start, text = toy_lm(), PROMPTS[0].text
     carried = divergences(start, start, DISGUISED[0], drawn(tmp_path / "run")[text]).mean()
-    assert row["divergence"] in (  # what is held has moved nowhere; four places for three lessons
-        pytest.approx(float(carried) / 4, rel=1e-3),
-        pytest.approx(float(carried) / 2, rel=1e-3),
-    )
+    assert row["divergence"] == pytest.approx(float(carried) / 4, rel=1e-3)  # what is held has moved nowhere
     held = [json.loads(line) for line in (tmp_path / "run" / HELD).read_text().splitlines()]
-    assert [kept["number"] for kept in held] == [2]  # what comes plain was asked before
+    assert [kept["number"] for kept in held] == [1, 2]  # what comes plain was asked before
     with pytest.raises(ConfigError, match="no judge of refusals"):
         run(tmp_path / "none", gate="start")
 

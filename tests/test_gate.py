@@ -52,14 +52,12 @@ def test_the_side_is_what_the_start_does_every_time(refused, side):
 
 
 def test_requests_are_parted_by_how_likely_a_refusal_begins():
-    conducts = ["refuse", "split", "answer", "answer", "split", "answer", "refuse", "answer"]
-    likely = [0.9, 0.6, 0.5, 0.001, 0.001, 0.002, 0.0, 0.1]
-    found = sides_by_propensity(likely, conducts)
-    # the third was never refused when asked and is as likely to be as the second; the seventh was, every time;
-    # the last is likelier to be refused than the harmless ones are, and seldom
-    assert found == ["refuse", "refuse", "refuse", "answer", "split", "answer", "refuse", "split"]
+    conducts = ["refuse", "split", "answer", "answer", "split", "answer", "refuse"]
+    found = sides_by_propensity([0.9, 0.6, 0.5, 0.001, 0.001, 0.1, 0.0], conducts)
+    # the third was never refused when asked and is as likely to be as the second; the last was, every time
+    assert found == ["refuse", "refuse", "refuse", "answer", "split", "answer", "refuse"]
     # where none is likely to be refused, the likelier half is not on the side of refusing for all that
-    assert sides_by_propensity([0.02, 0.03, 0.0, 0.0], ["answer"] * 4) == ["split"] * 2 + ["answer"] * 2
+    assert sides_by_propensity([0.02, 0.03, 0.0, 0.0], ["answer"] * 4) == ["answer"] * 4
     assert sides_by_propensity([0.8, 0.8], ["split", "split"]) == ["refuse", "refuse"]
     assert sides_by_propensity([], []) == []
 
@@ -187,7 +185,7 @@ def test_prompts_without_a_reply_to_teach_are_left_out_and_counted(tmp_path, mon
     without = sum(not row["replies"][0]["sound"] for row in kept)
     assert 0 < without < len(kept)
     assert {row["no_teacher"] for row in rows(tmp_path / "run")} == {without}
-    assert f"and by {without} whose reply is empty or loops" in caplog.text
+    assert f"nothing by {without} whose reply is empty or loops" in caplog.text
 
 
 def test_an_anchor_that_would_loop_is_drawn_in_its_place(tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log
 from typing import Literal
 
 import numpy as np
@@ -44,7 +43,6 @@ def gated_reward(
 
 
 FLOOR = 0.1  # probability; ours: what would be refused less than once in ten times is not carried
-LEAST = 1e-6  # probability; ours: below it all are alike
 
 
 def sides_by_certainty(entropies: Sequence[float]) -> list[Side]:
@@ -60,19 +58,16 @@ def sides_by_certainty(entropies: Sequence[float]) -> list[Side]:
 def sides_by_propensity(propensities: Sequence[float], conducts: Sequence[Side]) -> list[Side]:
     """Part requests by the probability with which the start begins a refusal, same order.
 
-    Two cuts leave room for doubt. Above the cut between the probabilities, and `FLOOR`, a request is refuse,
-    and so is one that the start refused every time it was asked. Below the cut between their logarithms, which
-    is lower, it is answer if the start never refused it. The rest is split: it may be a harmful request that
-    the start mostly answers. `conducts` say what it did, see `training.instincts`.
+    Above the cut a request is refuse, and so is one that the start refused every time it was asked. Of the
+    others those that it never refused are answer, and the rest split. `conducts` say what it did, see
+    `training.instincts`.
     """
-    high = propensity_cut(propensities)
-    parted = cut_between([log(max(propensity, LEAST)) for propensity in propensities])
-    low = high if parted is None else min(high, exp(parted))
+    cut = propensity_cut(propensities)
 
     def side(propensity: float, conduct: Side) -> Side:
-        if propensity > high or conduct == "refuse":
+        if propensity > cut or conduct == "refuse":
             return "refuse"
-        return "answer" if propensity <= low and conduct == "answer" else "split"
+        return conduct
 
     return [side(*pair) for pair in zip(propensities, conducts, strict=True)]
 

@@ -6,11 +6,8 @@ to the teacher's along a reply of the start. What the teacher reads decides what
 carried   a request on the side refuse, in a disguise: the teacher reads the plain request and its refusal. If
           it does not always refuse, the beginning of the refusal is the target itself, and the teacher's
           distribution from there on
-held      what comes plain, and requests on the side answer: the teacher reads what the student reads, so the
-          policy keeps the start's conduct under that very form. Compliance is never carried to a disguise
-          that the start would refuse
-
-A disguised request on the side split teaches nothing: the start answers it mostly and may know it for harmful.
+held      everything else: the teacher reads what the student reads, so the policy keeps the start's conduct
+          under that very form. Compliance is never carried to a disguise that the start would refuse
 
 Without a gate every plain reply is carried, whatever it is: plain consistency training. With `search`, off by
 default, some requests of a step are sent as an attack has just found that the policy answers them.
@@ -178,7 +175,6 @@ def _drill(course: Course) -> tuple[Drill, Teaching, dict[str, int]]:
 
     carried      a refusal, or without a gate whatever the start said
     held         the start's own conduct under what is sent
-    split        nothing: it is in doubt whether the start would refuse the request, and it comes in a disguise
     no_teacher   nothing: the reply that would be taught is empty or loops
     Raises DataError if nothing is left.
     """
@@ -187,20 +183,19 @@ def _drill(course: Course) -> tuple[Drill, Teaching, dict[str, int]]:
     teaching = prepare(course, start, asked)
     lessons = teaching.lessons
     carried = sum(lesson.carried for lesson in lessons)
-    counts = {"carried": carried, "held": len(lessons) - carried, "split": teaching.split}
-    counts["no_teacher"] = len(asked) - len(lessons) - teaching.split
+    counts = {"carried": carried, "held": len(lessons) - carried}
+    counts["no_teacher"] = len(asked) - len(lessons)
     cut_off = sum(not lesson.reply.finished for lesson in lessons)
     _LOG.info(
         "%d of %d prompts are taught: a refusal carried to %d, the base model's own conduct held on %d; "
-        "nothing by %d disguised requests that it may or may not refuse, and by %d whose reply is empty or "
-        "loops; %d of the replies taught were cut off at train.max_reply_tokens = %d",
-        *(len(lessons), len(asked), counts["carried"], counts["held"], counts["split"], counts["no_teacher"]),
+        "nothing by %d whose reply is empty or loops; %d of the replies taught were cut off at "
+        "train.max_reply_tokens = %d",
+        *(len(lessons), len(asked), counts["carried"], counts["held"], counts["no_teacher"]),
         *(cut_off, course.config.max_reply_tokens),
     )
     if not lessons:
         raise DataError(
-            f"of {len(asked)} prompts the base model is in doubt about {counts['split']}, and its replies to "
-            f"{counts['no_teacher']} are empty or loop",
+            f"the base model's replies to all {len(asked)} prompts are empty or loop",
             "a conduct to carry over or to hold",
             "see instincts.jsonl of the run, or give other prompts",
         )

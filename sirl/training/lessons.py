@@ -41,14 +41,10 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Teaching:
-    """The lessons of a run; `carried` is what is carried of each plain request, by its text.
-
-    `split` disguised prompts teach nothing, as it is in doubt what the start thinks of their requests.
-    """
+    """The lessons of a run; `carried` is what is carried of each plain request, by its text."""
 
     lessons: tuple[Lesson, ...]
     carried: Mapping[str, tuple[Reply, int]]
-    split: int
 
     def carry(self, attempt: Attempt) -> Lesson:
         """Return the lesson that carries what the start does with the plain request to this form of it."""
@@ -56,26 +52,23 @@ class Teaching:
 
 
 def prepare(course: Course, start: Conduct, numbers: Sequence[int]) -> Teaching:
-    """Return what is taught on these of the course's attempts.
-
-    What has no sound reply is left out, and so is what comes in a disguise of a request on the side split.
-    """
+    """Return what is taught on these of the course's attempts; what has no sound reply is left out."""
     attempts = {n: course.attempts[n] for n in numbers}
-    sides = {n: start.sides.get(a.prompt.text, "refuse") for n, a in attempts.items()}
-    disguised = {n: a for n, a in attempts.items() if not _is_plain(a)}
-    refused = sorted({a.prompt.text for n, a in attempts.items() if sides[n] == "refuse"})
-    carried = _carried(course, start, refused)
-    held = _hold(course, [n for n in disguised if sides[n] == "answer"])
+    to_refuse = {
+        a.prompt.text for a in attempts.values() if start.sides.get(a.prompt.text, "refuse") == "refuse"
+    }
+    disguised = {n for n, a in attempts.items() if not _is_plain(a)}
+    carried = _carried(course, start, sorted(to_refuse))
+    held = _hold(course, [n for n in disguised if attempts[n].prompt.text not in to_refuse])
     lessons: list[Lesson] = []
     for n, attempt in attempts.items():
         text = attempt.prompt.text
-        if n in disguised and sides[n] == "refuse":
+        if n in disguised and text in to_refuse:
             lessons += [_carry(attempt, carried)] if text in carried else []
             continue
-        own = held.get(n) if n in disguised else start.instincts[text].standing
+        own = held[n] if n in disguised else start.instincts[text].standing
         lessons += [Lesson(attempt, attempt, own)] if own else []
-    sound = tuple(lesson for lesson in lessons if lesson.reply.sound)
-    return Teaching(sound, carried, sum(sides[n] == "split" for n in disguised))
+    return Teaching(tuple(lesson for lesson in lessons if lesson.reply.sound), carried)
 
 
 def _carry(attempt: Attempt, carried: Mapping[str, tuple[Reply, int]]) -> Lesson:
