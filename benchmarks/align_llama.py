@@ -2,7 +2,7 @@
 
     python benchmarks/align_llama.py MODEL --harmful ADVBENCH.csv --plain INSTRUCTIONS.json --out FOLDER
 
-MODEL is SmolLM2-135M-Instruct, a Llama with real pre-training, small enough to train on two cores, which refuses
+MODEL is SmolLM2-135M-Instruct, a Llama with real pre-training, small enough for two cores, which refuses
 about 2 % of plain harmful requests. This makes a model that refuses them, as alignment does: refusals in many
 wordings of ours to some harmful requests, and its own answers to plain instructions. No disguise is shown to
 it, so what it does under a disguise is what it carries over by itself. These labels are used for this birth
