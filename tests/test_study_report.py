@@ -232,6 +232,6 @@ def test_attacks_are_named_by_what_met_them_and_what_was_tuned_against_them(tabl
     told = "Tuned by looking at these attacks. the rate: aim, ica."
     for page in (markdown(table), render(table)):
         assert "Seen in training, they or their kind: aim." in page
-        assert re.search("Held out, .* met: ica", page)
+        assert re.search("Held out, .* did not score: ica", page)
         assert told in page
     assert "Tuned" not in markdown(tabulate(STUDY | {"tuned": {}}, CELLS))
