@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_training import CONFIG, PROMPTS, StopHere, rows, same, stop_at, toy_lm, weights
 
-from sirl import training
+from sirl import propensity, training
 from sirl.config import load_recipe
 from sirl.config.train import SCHEDULES
 from sirl.errors import ConfigError, DataError
@@ -137,19 +137,32 @@ def test_refusals_are_carried_and_every_other_conduct_is_held_under_its_own_disg
         run(tmp_path / "none", gate="start")
 
 
+@pytest.mark.parametrize("finishes", [True, False])
 def test_a_request_that_is_often_refused_is_carried_by_a_refusal_whose_beginning_is_the_target(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, finishes
 ):
-    often = {
-        p.text for p in PROMPTS[1:4]
-    }  # as the probability of its openers says; the last never was when asked
-    monkeypatch.setattr(
-        asking,
-        "opener_logprobs",
-        lambda lm, asked, *_, **__: [-0.1 if a.prompt.text in often else -9.0 for a in asked],
-    )
-    run(tmp_path / "run", gate="propensity", steps=1, prompts_per_step=6, **gated({0: 4, 1: 1, 2: 1}))
-    start, kept, values = toy_lm(), instincts(tmp_path / "run"), [0.0, 0.0]  # two are held
+    often = {p.text for p in PROMPTS[1:4]}  # as its openers' probability says; the last never was when asked
+    judged, read = gated({0: 4, 1: 1, 2: 1})["watch"].refused, []
+
+    def refused(replies):
+        """Judge the one reply that the model was made to begin: a refusal, or something else."""
+        return judged(replies) if len(replies) > 1 else [Verdict("refused", finishes, "", "")]
+
+    def openers(replies, answers):
+        read.extend(replies)
+        return propensity.find_openers(replies, answers)
+
+    def likely(lm, attempts, *_, **__):
+        return [-0.1 if a.prompt.text in often else -9.0 for a in attempts]
+
+    monkeypatch.setattr(asking, "find_openers", openers)
+    monkeypatch.setattr(asking, "opener_logprobs", likely)
+    six = {"steps": 1, "prompts_per_step": 6, "gate_samples": 4}
+    run(tmp_path / "run", gate="propensity", watch=Watch(refused=refused), **six)
+    start, kept = toy_lm(), instincts(tmp_path / "run")
+    # Openers are told by how surely they are said, so entropies must come with the replies.
+    assert [r.entropies for r in read] == [r.entropies for own in kept.values() for r in own.replies]
+    values = [0.0, 0.0]  # two are held
     for attempt in DISGUISED[:3]:
         own = kept[attempt.prompt.text]
         reply = list(own.refusal.token_ids)
@@ -162,9 +175,10 @@ def test_a_request_that_is_often_refused_is_carried_by_a_refusal_whose_beginning
             value = torch.cat([surprise_T[:LONGEST], value[LONGEST:]])
         values.append(float(value.mean()))
     (row,) = rows(tmp_path / "run")
-    assert (row["carried"], row["held"]) == (4, 2)
-    finished = 6 * row["divergence"] - sum(values)  # the fourth: a refusal that the model was made to begin
-    assert finished > values[-1] / 10
+    # The fourth is carried if what the model was made to begin is a refusal, and else teaches nothing.
+    assert (row["carried"], row["held"], row["no_teacher"]) == (3 + finishes, 2, 1 - finishes)
+    if finishes:
+        assert 6 * row["divergence"] - sum(values) > values[-1] / 10
 
 
 def test_a_start_that_refuses_nothing_has_nothing_to_carry(tmp_path):

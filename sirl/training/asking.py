@@ -76,7 +76,8 @@ def _openers(lm: LM, instincts: Mapping[str, Instinct]) -> tuple[Opener, ...]:
             reply.token_ids,
             pieces(lm, reply.token_ids),
             reply.finished,
-            logprobs=reply.logprobs,
+            reply.entropies,
+            reply.logprobs,
         )
         for text, reply in drawn
     ]

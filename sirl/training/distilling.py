@@ -175,7 +175,7 @@ def _drill(course: Course) -> tuple[Drill, Teaching, dict[str, int]]:
 
     carried      a refusal, or without a gate whatever the start said
     held         the start's own conduct under what is sent
-    no_teacher   nothing: the reply that would be taught is empty or loops
+    no_teacher   nothing: no reply is sound, or a refusal that it was made to begin turned into something else
     Raises DataError if nothing is left.
     """
     start = ask_start(course)
@@ -188,19 +188,24 @@ def _drill(course: Course) -> tuple[Drill, Teaching, dict[str, int]]:
     cut_off = sum(not lesson.reply.finished for lesson in lessons)
     _LOG.info(
         "%d of %d prompts are taught: a refusal carried to %d, the base model's own conduct held on %d; "
-        "nothing by %d whose reply is empty or loops; %d of the replies taught were cut off at "
+        "nothing by %d without a sound reply to teach; %d of the replies taught were cut off at "
         "train.max_reply_tokens = %d",
         *(len(lessons), len(asked), counts["carried"], counts["held"], counts["no_teacher"]),
         *(cut_off, course.config.max_reply_tokens),
     )
     if not lessons:
         raise DataError(
-            f"the base model's replies to all {len(asked)} prompts are empty or loop",
+            f"the base model has no sound reply to any of {len(asked)} prompts: they are empty or loop",
             "a conduct to carry over or to hold",
             "see instincts.jsonl of the run, or give other prompts",
         )
     sent = tuple(lesson.sent for lesson in lessons)
-    return Drill(sent, course.seed, start.instincts, start.sides, start.judge, course.search), teaching, counts
+    # A search goes for requests to refuse; of one without a refusal to carry, what it finds teaches nothing.
+    carries = {
+        text: side if side != "refuse" or text in teaching.carried else "split"
+        for text, side in start.sides.items()
+    }
+    return Drill(sent, course.seed, start.instincts, carries, start.judge, course.search), teaching, counts
 
 
 def _numbers(rows: Sequence[Row], config: TrainConfig, seed: int) -> Dataset:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from sirl.propensity import LONGEST, Opener
+from sirl.propensity import LONGEST
 from sirl.ranks import is_first
-from sirl.records import Attempt, Prompt
+from sirl.records import Attempt, Completion, Decoding, Prompt
 from sirl.training.asking import Conduct, asking
 from sirl.training.course import Course
 from sirl.training.disguises import plainly
@@ -92,33 +92,37 @@ def _carried(course: Course, start: Conduct, texts: Sequence[str]) -> dict[str, 
             found[text] = (reply, LONGEST if wavers else 0)
         elif wavers:
             silent.append(text)
-    return found | _begun(course, silent, start.openers)
+    return found | _begun(course, silent, start)
 
 
-def _begun(course: Course, texts: Sequence[str], openers: Sequence[Opener]) -> dict[str, tuple[Reply, int]]:
+def _begun(course: Course, texts: Sequence[str], start: Conduct) -> dict[str, tuple[Reply, int]]:
     """Return what the start says to each plain request once its reply begins with its commonest opener.
 
     For requests that it is inclined to refuse and did not refuse when it was asked: the rest is its own words.
+    What does not refuse all the same is left out: an opener may go on to an answer.
     """
     if not texts:
         return {}
-    opener = openers[0]
-    attempts = [replace(plainly(Prompt(text, text)), prefill=opener.text) for text in texts]
-    with asking(course, None, "let the base model finish refusals") as how:
-        replies = read_replies(how, attempts)
+    opener = start.openers[0]
     nothing = (0.0,) * len(opener.token_ids)  # entropies and log-probs of what was not drawn: never read
-    return {
-        text: (
-            replace(
-                reply,
-                token_ids=opener.token_ids + reply.token_ids,
-                entropies=nothing + reply.entropies,
-                logprobs=nothing + reply.logprobs,
-            ),
-            LONGEST,
-        )
-        for text, reply in zip(texts, replies, strict=True)
-    }
+    with asking(course, start.judge, "let the base model finish refusals") as how:
+
+        def draw(attempts: Sequence[Attempt], decoding: Decoding, seed: int) -> list[Completion]:
+            begun = [replace(attempt, prefill=opener.text) for attempt in attempts]
+            return [
+                replace(
+                    reply,
+                    attempt=attempt,
+                    text=opener.text + reply.text,
+                    token_ids=opener.token_ids + reply.token_ids,
+                    entropies=nothing + (reply.entropies or ()),
+                    logprobs=nothing + (reply.logprobs or ()),
+                )
+                for attempt, reply in zip(attempts, how.draw(begun, decoding, seed), strict=True)
+            ]
+
+        replies = read_replies(replace(how, draw=draw), [plainly(Prompt(text, text)) for text in texts])
+    return {text: (reply, LONGEST) for text, reply in zip(texts, replies, strict=True) if reply.refused}
 
 
 def _hold(course: Course, numbers: Sequence[int]) -> dict[int, Reply]:
