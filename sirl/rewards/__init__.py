@@ -7,7 +7,6 @@ never sees the question, its kind or its answer.
 from sirl.rewards.gate import (
     Consistency,
     Side,
-    cut_between,
     gated_reward,
     propensity_cut,
     sides_by_certainty,
@@ -25,7 +24,6 @@ __all__ = [
     "Scored",
     "Scorer",
     "Side",
-    "cut_between",
     "divided_by_side",
     "find_reward",
     "gated_reward",

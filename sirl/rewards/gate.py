@@ -31,7 +31,7 @@ def gated_reward(
     refuse   the reward itself: certainty carries the refusal to every disguise of the request
     answer   0 for a reply that answers, minus the penalty for one that refuses or cannot be judged (None), the
              bonus for an anchor, which is the start's own answer: what drifts from it is drawn back
-    split    0: nothing is taught where the start itself is of two minds
+    split    0: nothing is taught where it is in doubt what the start does
     `refused` and `anchored` are read where the side is answer only.
     """
     answering = [
