@@ -22,7 +22,7 @@ from sirl.errors import DataError
 from sirl.lm import LM, left_pad, pieces, render, reply_text
 from sirl.lm.abilities import abilities
 from sirl.lm.decoder import Decoder
-from sirl.lm.limits import unsendable
+from sirl.lm.limits import require_finite, unsendable
 from sirl.lm.passes import batches, decode_from, inputs
 from sirl.records import Attempt, Completion, Decoding, Rows
 
@@ -63,8 +63,8 @@ def draw(lm: LM, attempts: Sequence[Attempt], decoding: Decoding, seed: int, bat
     """Draw the tokens of each reply, same order, without turning them into text.
 
     Rows that share a decoding are batched by prompt length, `batch` at a time. A reply ends, unfinished, where
-    the model's positions do. Raises DataError on a prompt that the model cannot read, ConfigError on a model
-    whose replies cannot be drawn and scored alike.
+    the model's positions do. Raises DataError on a prompt that the model cannot read and on logits that are NaN
+    or infinite, ConfigError on a model whose replies cannot be drawn and scored alike.
     """
     rows = render(lm, attempts)
     for attempt, row in zip(attempts, rows, strict=True):
@@ -130,7 +130,9 @@ def _draw_batch(
             decoder.keep(chosen)
             alive_B, token_B = alive_B[chosen], token_B[chosen]
         decoder.feed(token_B)
-    return _gather(rows, [tokens, entropies, logprobs], torch.cat(owners).tolist(), set(lm.stop_ids))
+    found = [torch.cat(column).tolist() for column in (tokens, entropies, logprobs)]
+    require_finite(found[1], lm.name)
+    return _gather(rows, found, torch.cat(owners).tolist(), set(lm.stop_ids))
 
 
 def _read(lm: LM, rows: Sequence[Sequence[int]], attempts: Sequence[Attempt]) -> tuple[Decoder, Tensor]:
@@ -159,10 +161,10 @@ def _room(lm: LM, row: Sequence[int]) -> int:
 
 
 def _gather(
-    rows: Sequence[Sequence[int]], columns: list[list[Tensor]], owners: list[int], stops: set[int]
+    rows: Sequence[Sequence[int]], columns: Sequence[Sequence[float]], owners: list[int], stops: set[int]
 ) -> list[Draw]:
     """Hand the tokens, in drawing order, back to the rows that own them."""
-    tokens, entropies, logprobs = (torch.cat(column).tolist() for column in columns)
+    tokens, entropies, logprobs = columns
     mine: list[list[int]] = [[] for _ in rows]
     for place, owner in enumerate(owners):
         mine[owner].append(place)

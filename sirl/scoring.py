@@ -21,7 +21,7 @@ from sirl.errors import DataError
 from sirl.lm import LM, encode, left_pad, render, slots_of
 from sirl.lm.abilities import abilities
 from sirl.lm.fit import Fit, fitted
-from sirl.lm.limits import unreadable
+from sirl.lm.limits import require_finite, unreadable
 from sirl.lm.passes import inputs, last_logits, last_states
 from sirl.records import Attempt, Completion, Rows, Score
 
@@ -46,10 +46,12 @@ def teacher_forced(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (entropy_T, logprob_T) of each reply's tokens after its prompt, same order, float32 nats.
 
-    `attempts` are needed where prompts hold soft vectors.
+    `attempts` are needed where prompts hold soft vectors. Raises DataError on logits that are NaN or infinite.
     """
     for logits_TV, ids_T in _reply_logits(lm, prompts, replies, batch, attempts):
-        yield token_entropy(logits_TV), token_logprob(logits_TV, ids_T)
+        entropy_T = token_entropy(logits_TV)
+        require_finite(entropy_T.tolist(), lm.name)
+        yield entropy_T, token_logprob(logits_TV, ids_T)
 
 
 def certainties(lm: LM, prompts: Rows, replies: Rows, batch: int = 32) -> Iterator[Tensor]:

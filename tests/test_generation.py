@@ -7,6 +7,7 @@ from conftest import attempts, random_lm
 
 from sirl import generation
 from sirl.entropy import token_entropy
+from sirl.errors import DataError
 from sirl.generation import draw, generate, pick
 from sirl.lm import render
 from sirl.records import Attempt, Decoding, Message, Prompt
@@ -178,3 +179,26 @@ def test_draws_that_say_the_same_are_read_once_and_are_those_drawn_alone(lm, mon
     assert [c.token_ids for c in together] == [c.token_ids for c in alone]
     for a, b in zip(together, alone, strict=True):
         assert a.entropies == pytest.approx(b.entropies, abs=1e-4)
+
+
+def test_logits_that_are_no_numbers_stop_whatever_reads_them():
+    """From the first token on, and where only what is drawn after a few tokens overflows."""
+    damaged = random_lm("llama")
+    drawn = generate(random_lm("llama"), attempts(["a"]), SAMPLED, seed=1)
+    damaged.base.get_output_embeddings().weight.data[5] = float("nan")
+    with pytest.raises(DataError, match="NaN or infinite"):
+        generate(damaged, attempts(["a"]), SAMPLED, seed=1)
+    with pytest.raises(DataError, match="NaN or infinite"):
+        score(damaged, drawn)
+    later, seen = random_lm("llama"), []
+    generate(later, attempts(["a"]), SAMPLED, seed=1)  # what it can do has been found out
+
+    def overflow(module, given, logits):
+        seen.append(logits)
+        return logits * float("inf") if len(seen) > 3 else logits
+
+    later.base.get_output_embeddings().register_forward_hook(overflow)
+    for greedy in (Decoding(max_new_tokens=8), SAMPLED):
+        seen.clear()
+        with pytest.raises(DataError, match="NaN or infinite"):
+            generate(later, attempts(["a"]), greedy, seed=1)

@@ -19,9 +19,11 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from sirl.entropy import token_entropy
 from sirl.errors import ConfigError, SirlError
 from sirl.lm import LM, left_pad
 from sirl.lm.decoder import Abilities, Decoder, Read, places
+from sirl.lm.limits import require_finite
 
 _CLOSE = 2e-3  # of float32 logits: those that agree were seen within 4e-4, others beyond 8e-3 (docs/log.md)
 _CLOSE_IN_HALF = 0.1  # of half-precision logits: rounding alone moves them by some percent
@@ -62,6 +64,8 @@ def _try(lm: LM) -> Abilities:
     rows = _sample(lm)
     try:
         truths = [_plain(lm, {"input_ids": torch.tensor([row], device=lm.device)}) for row in rows]
+        for true_TV in truths:
+            require_finite(token_entropy(true_TV).tolist(), lm.name)
         _check_causal(lm, rows, truths)
         table = lm.model.get_input_embeddings()
         vectors = _agreed(

@@ -1,9 +1,14 @@
-"""What a model cannot be sent: a prompt too long, of tokens it does not know, or changed by its template."""
+"""What a model cannot be sent: a prompt too long, of tokens it does not know, or changed by its template.
+
+And what it must not answer with: logits that are no numbers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import isfinite
 
+from sirl.errors import DataError
 from sirl.lm import LM, templated
 from sirl.lm.content import altered
 from sirl.records import Attempt
@@ -23,3 +28,13 @@ def unreadable(lm: LM, row: Sequence[int]) -> str:
         token = lm.tokenizer.convert_ids_to_tokens(beyond)
         return f"the prompt holds token {beyond} ({token!r}) and the model has embeddings for {lm.rows} tokens"
     return ""
+
+
+def require_finite(values: Iterable[float], name: str) -> None:
+    """Raise DataError if an entropy is no finite number: then the model's logits held NaN or infinity."""
+    if not all(map(isfinite, values)):
+        raise DataError(
+            f"{name} gave logits that are NaN or infinite",
+            "finite numbers",
+            "load it in bfloat16 or float32 if it ran in float16, or check its weights: they may be damaged",
+        )

@@ -1,0 +1,205 @@
+"""Kill -9 at random moments: does a continued run end as an unbroken one? `make torture`.
+
+Each command is run once unbroken, then again and again in new folders, killed at a random moment of its work and
+repeated, until it has been killed so many times. Compared with the unbroken run: every line of its JSON Lines
+files, its summary and its weights. Seconds are left out, as they are measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STUDY = """
+[study]
+recipe = "organism"
+models = ["organism:llama"]
+seeds = [0]
+steps = [0, 3]
+reference = "distill"
+[study.evaluate]
+attacks = ["direct", "aim"]
+[study.sizes]
+harmful = 4
+benign = 4
+open = 2
+borderline = 4
+math = 4
+code = 2
+chat = 2
+[study.train]
+steps = 3
+prompts_per_step = 4
+save_every = 1
+search = []
+max_reply_tokens = 24
+limit = 40
+refusal_budget = 1.0
+diversity_budget = 1.0
+allow_less_safe = true
+[methods.distill]
+method = "distill"
+"""
+SMALL = ["steps=4", "prompts_per_step=4", "save_every=1", "limit=40", "max_reply_tokens=24", "search=[]"]
+SMALL += ["refusal_budget=1.0", "diversity_budget=1.0", "allow_less_safe=true"]
+MEASURED = "seconds"  # the one thing that differs between two runs
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one command: kills, folders finished, and the rows that were lost, doubled or changed."""
+
+    command: str
+    unbroken: float  # seconds
+    kills: int
+    folders: int
+    lost: int
+    doubled: int
+    other: tuple[str, ...]  # files that differ in another way
+
+
+def main() -> None:
+    """Torture the commands named, print a table and write it as JSON; exit code 1 if anything was lost."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("commands", nargs="*", default=list(COMMANDS), help=", ".join(COMMANDS))
+    parser.add_argument("--kills", type=int, default=50, help="of each command")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/torture"))
+    given = parser.parse_args()
+    found = []
+    for name in given.commands:
+        home = given.out / name
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        found.append(torture(name, COMMANDS[name], home, given.kills, random.Random(given.seed)))
+        print(*vars_of(found[-1]).items(), flush=True)
+    (given.out / "torture.json").write_text(json.dumps([vars_of(one) for one in found], indent=1) + "\n")
+    sys.exit(any(one.lost or one.doubled or one.other for one in found))
+
+
+def torture(
+    name: str, words: Callable[[Path], list[str]], home: Path, kills: int, dice: random.Random
+) -> Outcome:
+    """Kill a command so many times in all, and compare each folder that it finishes with the unbroken one."""
+    begun = time.monotonic()
+    run(words(home / "unbroken"))
+    took = time.monotonic() - begun
+    wanted = contents(home / "unbroken")
+    starting = min(took / 3, startup())
+    killed, folders, lost, doubled, other = 0, 0, 0, 0, []
+    while killed < kills:
+        out = home / f"broken-{folders}"
+        command = words(out)
+        while killed < kills and not run(command, kill_after=dice.uniform(starting, took)):
+            killed += 1
+        run(command)
+        folders += 1
+        for file, rows in contents(out).items() | {(f, ()) for f in wanted.keys() - contents(out).keys()}:
+            missing, extra = Counter(wanted.get(file, ())) - Counter(rows), Counter(rows) - Counter(
+                wanted.get(file, ())
+            )
+            twice = sum(n for row, n in extra.items() if row in wanted.get(file, ()))
+            lost += max(0, missing.total() - extra.total() + twice)
+            doubled += twice
+            other += [f"{out.name}/{file}"] if missing or extra else []
+        shutil.rmtree(out)
+        print(f"  {name}: {killed} of {kills} kills, {folders} folders", flush=True)
+    return Outcome(name, round(took, 1), killed, folders, lost, doubled, tuple(other))
+
+
+def run(words: list[str], kill_after: float | None = None) -> bool:
+    """Run a command to its end, or kill it after some seconds; return whether it ended by itself."""
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        try:
+            _, told = process.communicate(timeout=kill_after)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            return False
+    if process.returncode:
+        raise SystemExit(f"{' '.join(words)} ended with {process.returncode}: {told.decode()[-2000:]}")
+    return True
+
+
+def startup() -> float:
+    """Return how many seconds the command takes to start: a kill before that kills nothing."""
+    begun = time.monotonic()
+    subprocess.run([*SIRL, "evaluate", "--help"], check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - begun
+
+
+def contents(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Return what a run folder holds by file: lines without their seconds, and hashes of weights."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix == ".jsonl":
+            found[name] = tuple(map(_untimed, path.read_text(encoding="utf-8").splitlines()))
+        elif path.name in ("summary.json", "config.json") and "model" not in path.parts:
+            found[name] = (_untimed(path.read_text(encoding="utf-8")),)
+        elif path.suffix == ".safetensors":
+            found[name] = (hashlib.sha256(path.read_bytes()).hexdigest(),)
+    return found
+
+
+def _untimed(line: str) -> str:
+    return json.dumps(_without_seconds(json.loads(line)), sort_keys=True)
+
+
+def _without_seconds(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_seconds(v) for k, v in value.items() if k != MEASURED}
+    return [_without_seconds(v) for v in value] if isinstance(value, list) else value
+
+
+def vars_of(one: Outcome) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in Outcome.__slots__}
+
+
+def _train(recipe: str) -> Callable[[Path], list[str]]:
+    settings = [word for one in SMALL for word in ("--set", f"train.{one}")]
+    return lambda out: [*SIRL, "train", "organism:llama", "--recipe", recipe, *settings, "--force", "--out", str(out)]
+
+
+def _evaluate(out: Path) -> list[str]:
+    words = ["evaluate", "organism:llama", "--attacks", "direct,aim,best_of_n,pair,random_search", "--limit", "4"]
+    return [*SIRL, *words, "--set", "evaluate.budget=6", "--set", "evaluate.batch=8", "--out", str(out)]
+
+
+def _judge(out: Path) -> list[str]:
+    """Judge a measured run again; the run to judge is made once."""
+    measured = out.parent / "measured"
+    if not (measured / "summary.json").exists():
+        run([*SIRL, "evaluate", "organism:llama", "--attacks", "static", "--limit", "8", "--out", str(measured)])
+    return [*SIRL, "judge", "run", str(measured), "--judge", "refusal", "--judge", "harm", "--out", str(out)]
+
+
+def _study(out: Path) -> list[str]:
+    recipe = out.parent / "study.toml"
+    recipe.write_text(STUDY)
+    return [*SIRL, "study", str(recipe), "--out", str(out)]
+
+
+SIRL = [sys.executable, "-m", "sirl"]
+COMMANDS: dict[str, Callable[[Path], list[str]]] = {
+    "distill": _train("organism"),
+    "sirl": _train("organism-gated"),
+    "evaluate": _evaluate,
+    "judge": _judge,
+    "study": _study,
+}
+
+if __name__ == "__main__":
+    main()
