@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-vllm test-inspect lint check setup clean
+.PHONY: demo test test-vllm test-inspect torture docs lint check setup clean
 
 demo: $(READY)
 	$(BIN)/sirl demo $(if $(MODEL),--model $(MODEL),--arch $(ARCH)) --seed $(SEED) --out $(OUT) $(ARGS)
@@ -32,6 +32,14 @@ test-vllm: .venv-vllm/.ready
 
 test-inspect: .venv-inspect/.ready
 	OMP_NUM_THREADS=1 .venv-inspect/bin/python -m pytest -q -m inspect tests/test_inspect.py
+
+# Kill -9 at 50 random moments of each command: about an hour on one core. docs/reliability.md has what came out.
+torture: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/torture.py
+
+# The documentation as a site: runs/site/index.html
+docs: .venv-docs/.ready
+	.venv-docs/bin/mkdocs build --strict --quiet
 
 setup: $(READY)
 
@@ -57,6 +65,12 @@ $(READY): pyproject.toml constraints.txt
 	  --requirement .venv-vllm/requirements.txt --editable '.[dev]'
 	touch $@
 
+.venv-docs/.ready: pyproject.toml constraints.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --constraint constraints.txt "mkdocs-material>=9.6,<10" \
+	  "mkdocstrings[python]>=1.0,<2"
+	touch $@
+
 .venv-inspect/.ready: pyproject.toml constraints.txt
 	test -x .venv-inspect/bin/python || $(PYTHON) -m venv .venv-inspect
 	.venv-inspect/bin/python -m pip install --quiet --constraint constraints.txt torch
@@ -64,4 +78,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-inspect demo runs
+	rm -rf $(VENV) .venv-vllm .venv-inspect .venv-docs demo runs
