@@ -123,6 +123,19 @@ def gated(refusals: dict[int, int]):
     return {"watch": Watch(refused=refused), "gate_samples": 4}
 
 
+def test_what_is_held_counts_as_often_as_is_asked_for(tmp_path):
+    """The first step moves the policy the same whatever the weight: nothing held has anything to hold yet."""
+    losses = {}
+    for weight in (0.0, 1.0, 4.0):
+        out, asked = tmp_path / str(weight), gated({0: 4, 1: 2})
+        run(out, [*DISGUISED[:3], PLAIN[3]], gate="start", steps=2, hold_weight=weight, **asked)
+        first, losses[weight] = (row["divergence"] for row in rows(out))
+        assert first == pytest.approx(rows(tmp_path / "0.0")[0]["divergence"], rel=1e-6)
+    held = losses[1.0] - losses[0.0]
+    assert held > 0
+    assert losses[4.0] - losses[0.0] == pytest.approx(4 * held, rel=5e-3)
+
+
 def test_refusals_are_carried_and_every_other_conduct_is_held_under_its_own_disguise(tmp_path):
     attempts = [*DISGUISED[:3], PLAIN[3]]
     run(tmp_path / "run", attempts, gate="start", steps=1, **gated({0: 4, 1: 2}))

@@ -19,13 +19,14 @@ _COUNTS = (
 _OF_REWARD = ("reward", "anchors", "penalty", "bonus")
 _OF_GATE = ("gate", "search")
 _OF_GRPO = ("scale_rewards", "kl", "clip")
+_OF_DISTILL = ("hold_weight",)
 LABEL_FREE = ("sirl", "distill")  # the other methods are baselines, which read labels
 UNREAD = {  # method: the settings that it does not read
-    "sirl": (),
+    "sirl": _OF_DISTILL,
     "distill": ("group", *_OF_REWARD, *_OF_GRPO),
-    "sft": (*_OF_GATE, *_OF_REWARD, *_OF_GRPO),
-    "dpo": (*_OF_GATE, *_OF_REWARD, *_OF_GRPO),
-    "reward_model": (*_OF_GATE, *_OF_REWARD),
+    "sft": (*_OF_GATE, *_OF_REWARD, *_OF_GRPO, *_OF_DISTILL),
+    "dpo": (*_OF_GATE, *_OF_REWARD, *_OF_GRPO, *_OF_DISTILL),
+    "reward_model": (*_OF_GATE, *_OF_REWARD, *_OF_DISTILL),
 }
 
 
@@ -58,6 +59,7 @@ class TrainConfig:
     anchors: int = 0  # replies of a group that are the frozen start's own to the plain request
     penalty: float = 0.5  # nats: what a refusal loses where the frozen start answers
     bonus: float = 0.0  # nats: what an anchor, the start's own answer, gains there
+    hold_weight: float = 4.0  # ours: what distill holds counts so many times what it carries to disguises
     disguises: tuple[str, ...] = ()  # ours: static attacks that part of the prompts come under
     disguised: float = (
         0.5  # share of the prompts that do; of an organism's own its world says, unless this is 0
@@ -113,7 +115,7 @@ class TrainConfig:
         )
         require(0 <= self.disguised <= 1, "train.disguised", self.disguised, "a share from 0 to 1")
         require(0 <= self.penalty < float("inf"), "train.penalty", self.penalty, "0 or more, and finite")
-        for name in ("bonus", "drift_budget"):
+        for name in ("bonus", "drift_budget", "hold_weight"):
             value = getattr(self, name)
             require(0 <= value < float("inf"), f"train.{name}", value, "0 or more, and finite")
         for name in ("refusal_budget", "diversity_budget"):

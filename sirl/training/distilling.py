@@ -7,7 +7,9 @@ carried   a request on the side refuse, in a disguise: the teacher reads the pla
           it does not always refuse, the beginning of the refusal is the target itself, and the teacher's
           distribution from there on
 held      everything else: the teacher reads what the student reads, so the policy keeps the start's conduct
-          under that very form. Compliance is never carried to a disguise that the start would refuse
+          under that very form. Compliance is never carried to a disguise that the start would refuse. At first
+          there is nothing to hold it by, as policy and start are one: refusing spreads to what is near, and is
+          taken back from there only later. So what is held counts `hold_weight` times as much
 
 Without a gate every plain reply is carried, whatever it is: plain consistency training. With `search`, off by
 default, some requests of a step are sent as an attack has just found that the policy answers them.
@@ -49,7 +51,8 @@ _LOG = logging.getLogger("sirl")
 IGNORED = -100  # the label of a token that no loss is taken on: transformers' own number
 TOGETHER = 2**24  # logits whose divergence is taken at once; it holds about 8 float32 values for each
 
-Row = Mapping[str, Any]  # tokens: sent, taught, reply; opening: how many of the reply are the target itself
+# Tokens: sent, taught, reply; opening: how many of the reply are the target itself; held: it is not carried.
+Row = Mapping[str, Any]
 
 
 class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped here
@@ -91,8 +94,9 @@ class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped h
     ) -> Any:
         """Return the mean over the rows of what KL(teacher || student) is at a token of the reply, nats.
 
-        Each reply counts once, so that a refusal or a sum of few words weighs as much as an essay. All
-        micro-batches of a step are of one size; the gradients of processes are averaged.
+        Each reply counts alike, so that a refusal or a sum of few words weighs as much as an essay; one that
+        is held counts `hold_weight` times. All micro-batches of a step are of one size; the gradients of
+        processes are averaged.
         """
         rows = [self.found.get(n, self.rows[n]) for n in inputs["number"].tolist()]
         inputs = _together(self.teacher, rows)
@@ -105,7 +109,8 @@ class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped h
             to_learn_BTV = _settled(to_learn_BTV, inputs["labels"][:, -length:], inputs["openings"])
         given_BTV = _tail(self.teacher, model, inputs["input_ids"], inputs["attention_mask"], length)
         loss_BT = divergences(to_learn_BTV, given_BTV) * taught_BS[:, -length:]
-        loss = (loss_BT.sum(-1) / taught_BS.sum(-1)).mean()
+        weight_B = torch.where(inputs["held"], self.config.hold_weight, 1.0)
+        loss = (weight_B * loss_BT.sum(-1) / taught_BS.sum(-1)).mean()
         return (loss, None) if return_outputs else loss
 
 
@@ -227,6 +232,7 @@ def _rows(lm: LM, lessons: Sequence[Lesson]) -> list[Row]:
             "taught": [*teacher, *lesson.reply.token_ids],
             "reply": lesson.reply.token_ids,
             "opening": lesson.opening,
+            "held": not lesson.carried,
         }
         for lesson, student, teacher in zip(lessons, sent, read, strict=True)
     ]
@@ -245,4 +251,5 @@ def _together(lm: LM, rows: Sequence[Row]) -> dict[str, Tensor]:
         "taught_ids": taught_BS,
         "taught_mask": taught_mask_BS,
         "openings": torch.tensor([row["opening"] for row in rows], device=lm.device),
+        "held": torch.tensor([row["held"] for row in rows], device=lm.device),
     }
