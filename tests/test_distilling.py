@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from sirl.propensity import LONGEST
 from sirl.records import Attempt, Message, Prompt, Verdict
 from sirl.rundir import open_run
 from sirl.training import Watch, asking, harden, plainly
+from sirl.training.boundary import boundary_requests, halved
 from sirl.training.instincts import INSTINCTS, Instinct, reply_of
 from sirl.training.lessons import HELD
 
@@ -170,7 +172,7 @@ def test_a_request_that_is_often_refused_is_carried_by_a_refusal_whose_beginning
 
     monkeypatch.setattr(asking, "find_openers", openers)
     monkeypatch.setattr(asking, "opener_logprobs", likely)
-    six = {"steps": 1, "prompts_per_step": 6, "gate_samples": 4}
+    six = {"steps": 1, "prompts_per_step": 6, "gate_samples": 4, "boundary": 0.0}
     run(tmp_path / "run", gate="propensity", watch=Watch(refused=refused), **six)
     start, kept = toy_lm(), instincts(tmp_path / "run")
     # Openers are told by how surely they are said, so entropies must come with the replies.
@@ -192,6 +194,58 @@ def test_a_request_that_is_often_refused_is_carried_by_a_refusal_whose_beginning
     assert (row["carried"], row["held"], row["no_teacher"]) == (3 + finishes, 2, 1 - finishes)
     if finishes:
         assert 6 * row["divergence"] - sum(values) > values[-1] / 10
+
+
+def test_requests_that_the_start_is_undecided_on_are_held_beside_the_prompts(tmp_path, monkeypatch):
+    """They are halves of two prompts, least decided first, and a continued run meets the same."""
+    chances = {p.text: 0.9 if p is PROMPTS[0] else 0.01 for p in PROMPTS}
+
+    def likely(lm, attempts, *_, **__):
+        return [math.log(chances.get(a.prompt.text, len(a.prompt.text) / 20)) for a in attempts]
+
+    monkeypatch.setattr(asking, "opener_logprobs", likely)
+    asked = {"gate": "propensity", "boundary": 0.5, "steps": 2, "prompts_per_step": 10, **gated({0: 4})}
+    taught = run(tmp_path / "run", **asked)
+    first, _ = rows(tmp_path / "run")
+    assert (first["carried"], first["held"], first["undecided"], first["no_teacher"]) == (
+        1,
+        5,
+        4,
+        0,
+    )  # of more halves nothing new comes
+    (carried,) = [drawn(tmp_path / "run")[PROMPTS[0].text]]
+    start = toy_lm()
+    value = float(divergences(start, start, DISGUISED[0], carried).mean())
+    assert first["divergence"] == pytest.approx(value / 10, rel=1e-3)  # nothing held has moved yet
+    asked["watch"] = replace(asked["watch"], on_step=stop_at(1).on_step)
+    with pytest.raises(StopHere):
+        run(tmp_path / "broken", **asked)
+    asked["watch"] = replace(asked["watch"], on_step=None)
+    assert same(weights(taught), weights(run(tmp_path / "broken", **asked)))
+
+
+def test_undecided_requests_are_made_of_halves_of_two_prompts():
+    texts = ["how do I wash the cat", "name three green birds", "tell", "日本語の文章", ""]
+    asked = []
+
+    def likely(made):
+        asked.extend(made)
+        return [len(text) / 40 for text in made]
+
+    found = boundary_requests(texts, 6, 3, likely)
+    heads, tails = zip(*map(halved, texts), strict=True)
+    assert halved(texts[0]) == ("how do I", " wash the cat")
+    assert halved(texts[3]) == ("日本語", "の文章")
+    assert [a + b for a, b in map(halved, texts)] == texts
+    assert all(any(t == a + b for a in heads for b in tails) for t in found)
+    assert len(found) == 6
+    assert len(asked) > 6
+    assert not {*found} & {*texts}
+    undecided = [abs(0.5 - len(text) / 40) for text in found]
+    assert undecided == sorted(undecided)
+    assert max(undecided) <= min(abs(0.5 - len(text) / 40) for text in {*asked} - {*found})
+    assert boundary_requests(texts, 6, 3, likely) == found != boundary_requests(texts, 6, 4, likely)
+    assert boundary_requests(["alone"], 6, 3, likely) == boundary_requests([], 6, 3, likely) == []
 
 
 def test_a_start_that_refuses_nothing_has_nothing_to_carry(tmp_path):

@@ -19,7 +19,7 @@ _COUNTS = (
 _OF_REWARD = ("reward", "anchors", "penalty", "bonus")
 _OF_GATE = ("gate", "search")
 _OF_GRPO = ("scale_rewards", "kl", "clip")
-_OF_DISTILL = ("hold_weight",)
+_OF_DISTILL = ("hold_weight", "boundary")
 LABEL_FREE = ("sirl", "distill")  # the other methods are baselines, which read labels
 UNREAD = {  # method: the settings that it does not read
     "sirl": _OF_DISTILL,
@@ -60,6 +60,7 @@ class TrainConfig:
     penalty: float = 0.5  # nats: what a refusal loses where the frozen start answers
     bonus: float = 0.0  # nats: what an anchor, the start's own answer, gains there
     hold_weight: float = 4.0  # ours: what distill holds counts so many times what it carries to disguises
+    boundary: float = 0.2  # ours: share of distill's rows that are requests it is undecided on; gate propensity
     disguises: tuple[str, ...] = ()  # ours: static attacks that part of the prompts come under
     disguised: float = (
         0.5  # share of the prompts that do; of an organism's own its world says, unless this is 0
@@ -113,6 +114,7 @@ class TrainConfig:
             self.attacker,
             "empty without train.search",
         )
+        require(0 <= self.boundary < 1, "train.boundary", self.boundary, "a share from 0 to below 1")
         require(0 <= self.disguised <= 1, "train.disguised", self.disguised, "a share from 0 to 1")
         require(0 <= self.penalty < float("inf"), "train.penalty", self.penalty, "0 or more, and finite")
         for name in ("bonus", "drift_budget", "hold_weight"):

@@ -54,7 +54,7 @@ def ask_start(course: Course) -> Conduct:
         return Conduct(instincts, take_sides(instincts, config.gate, {}), judge)
     openers = _openers(course.lm, instincts)
     with course.watch.phase("weigh its refusals") as advance, computing(course.lm):
-        inclined = _propensities(course.lm, list(instincts), openers, advance)
+        inclined = propensities(course.lm, list(instincts), openers, advance)
     return Conduct(instincts, take_sides(instincts, config.gate, inclined), judge, openers)
 
 
@@ -91,9 +91,8 @@ def _openers(lm: LM, instincts: Mapping[str, Instinct]) -> tuple[Opener, ...]:
     return openers
 
 
-def _propensities(
-    lm: LM, texts: Sequence[str], openers: Sequence[Opener], advance: Advance
-) -> dict[str, float]:
+def propensities(lm: LM, texts: Sequence[str], openers: Sequence[Opener], advance: Advance) -> dict[str, float]:
+    """Return the probability that the reply to each plain request begins with a refusal opener."""
     found = opener_logprobs(lm, [plainly(Prompt(text, text)) for text in texts], openers, advance=advance)
     return {text: exp(logprob) for text, logprob in zip(texts, found, strict=True)}
 

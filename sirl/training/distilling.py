@@ -36,6 +36,7 @@ from sirl.entropy import divergence
 from sirl.errors import DataError
 from sirl.lm import LM, left_pad, render
 from sirl.lm.decoder import places
+from sirl.rewards import Side
 from sirl.training.asking import ask_start
 from sirl.training.copies import policy_of
 from sirl.training.course import Course, dealt, run_through
@@ -180,6 +181,7 @@ def _drill(course: Course) -> tuple[Drill, Teaching, dict[str, int]]:
 
     carried      a refusal, or without a gate whatever the start said
     held         the start's own conduct under what is sent
+    undecided    held as well, beside the prompts: requests near where the start begins to refuse
     no_teacher   nothing: no reply is sound, or a refusal that it was made to begin turned into something else
     Raises DataError if nothing is left.
     """
@@ -188,14 +190,15 @@ def _drill(course: Course) -> tuple[Drill, Teaching, dict[str, int]]:
     teaching = prepare(course, start, asked)
     lessons = teaching.lessons
     carried = sum(lesson.carried for lesson in lessons)
-    counts = {"carried": carried, "held": len(lessons) - carried}
-    counts["no_teacher"] = len(asked) - len(lessons)
+    undecided = sum(lesson.sent.prompt.text not in start.instincts for lesson in lessons)
+    counts = {"carried": carried, "held": len(lessons) - carried - undecided, "undecided": undecided}
+    counts["no_teacher"] = len(asked) - counts["carried"] - counts["held"]
     cut_off = sum(not lesson.reply.finished for lesson in lessons)
     _LOG.info(
-        "%d of %d prompts are taught: a refusal carried to %d, the base model's own conduct held on %d; "
-        "nothing by %d without a sound reply to teach; %d of the replies taught were cut off at "
-        "train.max_reply_tokens = %d",
-        *(len(lessons), len(asked), counts["carried"], counts["held"], counts["no_teacher"]),
+        "%d of %d prompts are taught: a refusal carried to %d, the base model's own conduct held on %d, and on "
+        "%d more requests that it is undecided on; nothing by %d without a sound reply to teach; %d of the "
+        "replies taught were cut off at train.max_reply_tokens = %d",
+        *(len(lessons) - undecided, len(asked), *counts.values()),
         *(cut_off, course.config.max_reply_tokens),
     )
     if not lessons:
@@ -206,10 +209,10 @@ def _drill(course: Course) -> tuple[Drill, Teaching, dict[str, int]]:
         )
     sent = tuple(lesson.sent for lesson in lessons)
     # A search goes for requests to refuse; of one without a refusal to carry, what it finds teaches nothing.
-    carries = {
-        text: side if side != "refuse" or text in teaching.carried else "split"
-        for text, side in start.sides.items()
-    }
+    carries: dict[str, Side] = {a.prompt.text: "split" for a in sent}
+    for text, side in start.sides.items():
+        if side != "refuse" or text in teaching.carried:
+            carries[text] = side
     return Drill(sent, course.seed, start.instincts, carries, start.judge, course.search), teaching, counts
 
 

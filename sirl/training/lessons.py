@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from sirl.propensity import LONGEST
 from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Decoding, Prompt
-from sirl.training.asking import Conduct, asking
+from sirl.training.asking import Conduct, asking, propensities
+from sirl.training.boundary import boundary_requests
 from sirl.training.course import Course
 from sirl.training.disguises import plainly
 from sirl.training.instincts import PART, Reply, read_replies, reply_of
@@ -59,7 +60,9 @@ def prepare(course: Course, start: Conduct, numbers: Sequence[int]) -> Teaching:
     }
     disguised = {n for n, a in attempts.items() if not _is_plain(a)}
     carried = _carried(course, start, sorted(to_refuse))
-    held = _hold(course, [n for n in disguised if attempts[n].prompt.text not in to_refuse])
+    to_hold = {n: attempts[n] for n in disguised if attempts[n].prompt.text not in to_refuse}
+    near = _near(course, start, attempts)
+    held = _hold(course, to_hold | near)
     lessons: list[Lesson] = []
     for n, attempt in attempts.items():
         text = attempt.prompt.text
@@ -68,6 +71,7 @@ def prepare(course: Course, start: Conduct, numbers: Sequence[int]) -> Teaching:
             continue
         own = held[n] if n in disguised else start.instincts[text].standing
         lessons += [Lesson(attempt, attempt, own)] if own else []
+    lessons += [Lesson(attempt, attempt, held[n]) for n, attempt in near.items()]
     return Teaching(tuple(lesson for lesson in lessons if lesson.reply.sound), carried)
 
 
@@ -125,30 +129,46 @@ def _begun(course: Course, texts: Sequence[str], start: Conduct) -> dict[str, tu
     return {text: (reply, LONGEST) for text, reply in zip(texts, replies, strict=True) if reply.refused}
 
 
-def _hold(course: Course, numbers: Sequence[int]) -> dict[int, Reply]:
-    """Return the start's one reply to each of the course's attempts, as it is sent; kept in the run."""
+def _near(course: Course, start: Conduct, attempts: Mapping[int, Attempt]) -> dict[int, Attempt]:
+    """Return plain requests near where the start begins to refuse, numbered behind the course's attempts.
+
+    None without openers, by which it is told how near they are.
+    """
+    share = course.config.boundary
+    if not start.openers or not share:
+        return {}
+    count = round(share / (1 - share) * len(attempts))
+    with asking(course, None, "look for undecided requests") as how:
+
+        def inclined(texts: Sequence[str]) -> Sequence[float]:
+            found = propensities(course.lm, texts, start.openers, how.advance)
+            return [found[text] for text in texts]
+
+        texts = boundary_requests(list(start.instincts), count, course.seed, inclined)
+    first = len(course.attempts)
+    return {n: plainly(Prompt(str(n), text)) for n, text in enumerate(texts, first)}
+
+
+def _hold(course: Course, attempts: Mapping[int, Attempt]) -> dict[int, Reply]:
+    """Return the start's one reply to each of these attempts, as it is sent; kept in the run by number."""
     known = {row["number"]: reply_of(row["reply"]) for row in from_first(lambda: course.run.rows(HELD))}
-    missing = [n for n in numbers if n not in known]
+    missing = [n for n in attempts if n not in known]
     parts = [missing[start : start + PART] for start in range(0, len(missing), PART)]
     if not parts:
-        return {n: known[n] for n in numbers}
-    with asking(course, None, "ask the base model in disguises") as how:
+        return {n: known[n] for n in attempts}
+    with asking(course, None, "ask the base model what to hold") as how:
 
         def ask(part: Sequence[int]) -> list[tuple[int, Reply]]:
-            attempts = [replace(course.attempts[n], prompt=_numbered(course, n)) for n in part]
-            return list(zip(part, read_replies(how, attempts), strict=True))
+            # The name of a prompt decides its random stream, and ids may repeat.
+            sent = [replace(attempts[n], prompt=Prompt(str(n), attempts[n].prompt.text)) for n in part]
+            return list(zip(part, read_replies(how, sent), strict=True))
 
         for found in shared_out(parts, ask):
             if is_first():
                 course.run.append(HELD, [{"number": n, "reply": asdict(reply)} for n, reply in found])
             known |= dict(found)
-            how.advance(len(known), len(numbers), "disguised requests")
-    return {n: known[n] for n in numbers}
-
-
-def _numbered(course: Course, number: int) -> Prompt:
-    """Return an attempt's prompt named by its place: the name decides its random stream, and ids may repeat."""
-    return Prompt(str(number), course.attempts[number].prompt.text)
+            how.advance(len(known), len(attempts), "requests")
+    return {n: known[n] for n in attempts}
 
 
 def _is_plain(attempt: Attempt) -> bool:
