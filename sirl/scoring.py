@@ -111,17 +111,35 @@ def mean_logprobs(lm: LM, prompts: Rows, replies: Rows, owners: Sequence[str], f
     is -inf where the model cannot read prompt and reply: no attack can send that. Raises ValueError on a reply
     without tokens.
     """
+    return [mean for mean, _ in _scored(lm, prompts, replies, owners, fit)]
+
+
+@torch.inference_mode()
+def continuations(
+    lm: LM, attempts: Sequence[Attempt], texts: Sequence[str], fit: Fit
+) -> list[tuple[float, bool]]:
+    """Return the summed log-prob (nats) of each text as the reply's next words, and whether greedy says them.
+
+    -inf, and no, where the model cannot read prompt and text. Raises ValueError on a text without tokens.
+    """
+    replies, owners = encode(lm, texts), [attempt.prompt.id for attempt in attempts]
+    found = _scored(lm, render(lm, attempts), replies, owners, fit)
+    return [(mean * len(reply), greedy) for (mean, greedy), reply in zip(found, replies, strict=True)]
+
+
+def _scored(lm: LM, prompts: Rows, replies: Rows, owners: Sequence[str], fit: Fit) -> list[tuple[float, bool]]:
+    """Return the mean log-prob of each reply after its prompt, and whether greedy says it."""
     if not all(map(len, replies)):
         raise ValueError("a reply without tokens cannot be scored")
     rows = [[*prompt, *reply[:-1]] for prompt, reply in zip(prompts, replies, strict=True)]
     able = [i for i, row in enumerate(rows) if not unreadable(lm, row)]
     work = _Work(lm, [prompts[i] for i in able], [replies[i] for i in able])
-    found = dict(zip(able, _mean_logprobs(work, [owners[i] for i in able], fit), strict=True))
-    return [found.get(i, -math.inf) for i in range(len(prompts))]
+    found = dict(zip(able, _by_less(work, [owners[i] for i in able], fit), strict=True))
+    return [found.get(i, (-math.inf, False)) for i in range(len(prompts))]
 
 
-def _mean_logprobs(work: _Work, owners: Sequence[str], fit: Fit) -> list[float]:
-    """Return the mean log-prob of each reply of the work, by whichever way is less of it."""
+def _by_less(work: _Work, owners: Sequence[str], fit: Fit) -> list[tuple[float, bool]]:
+    """Score each reply of the work, by whichever way is less of it."""
     prompts, replies = work.prompts, work.replies
     families = list(_families(prompts, owners))
     saved = sum(int(f.agree.sum()) - len(f.head) for f in families)
@@ -134,7 +152,11 @@ def _mean_logprobs(work: _Work, owners: Sequence[str], fit: Fit) -> list[float]:
         order = sorted(range(len(families)), key=lambda i: lengths[i])
         blocks = fitted(fit, order, lengths, lambda block: _share(work, [families[i] for i in block], fit))
         runs = [run for _, found in blocks for run in found]
-    found = {i: float(x) for run, values_B in runs for i, x in zip(run, values_B, strict=True)}
+    found = {
+        i: (mean, bool(greedy))
+        for run, values_B2 in runs
+        for i, (mean, greedy) in zip(run, values_B2.tolist(), strict=True)
+    }
     return [found[i] for i in range(len(prompts))]
 
 
@@ -251,11 +273,16 @@ class _Work:
     def _means(
         self, run: Sequence[int], starts: Sequence[int], mask_BP: Tensor | None, cache: DynamicCache | None
     ) -> Tensor:
-        """Return the mean log-prob of each reply of the run; its last token is predicted and never read."""
+        """Return the mean log-prob of each reply of the run and 1 where it is greedy's: values_B2.
+
+        Its last token is predicted and never read.
+        """
         rows = [[*self.prompts[i][start:], *self.replies[i][:-1]] for i, start in zip(run, starts, strict=True)]
         ids_BS, mask_BS = left_pad(self.lm, rows)
         reply_BT, counts_BT = left_pad(self.lm, [self.replies[i] for i in run])
         whole_BS = mask_BS if mask_BP is None else torch.cat([mask_BP, mask_BS], dim=1)
         logits_BTV = last_logits(self.lm, {"input_ids": ids_BS}, whole_BS, reply_BT.shape[1], cache)
         logprob_BT = token_logprob(logits_BTV, reply_BT) * counts_BT
-        return (logprob_BT.sum(-1) / counts_BT.sum(-1)).cpu()
+        greedy_B = ((logits_BTV.argmax(-1) == reply_BT) | ~counts_BT).all(-1)
+        mean_B = logprob_BT.sum(-1) / counts_BT.sum(-1)
+        return torch.stack([mean_B, greedy_B.to(mean_B)], dim=-1).cpu()

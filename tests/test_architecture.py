@@ -40,6 +40,7 @@ FLOORS = {
     "propensity": 6,
     "evidence": 7,
     "gap": 8,
+    "skills": 8,
     "training": 8,
     "evaluation": 8,
     "report": 9,

@@ -16,7 +16,7 @@ import typer
 
 from sirl.cli import progress
 from sirl.cli.endings import conclude, conclude_training, end_demo, end_study
-from sirl.cli.groups import attacks, judge, organism
+from sirl.cli.groups import attacks, judge, organism, skills
 from sirl.cli.options import (
     AnyProtocol,
     Arch,
@@ -58,6 +58,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(organism, name="organism")
 app.add_typer(attacks, name="attacks")
 app.add_typer(judge, name="judge")
+app.command()(skills)
 
 
 @app.callback()

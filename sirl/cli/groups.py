@@ -1,4 +1,4 @@
-"""The commands that come in groups: sirl attacks, sirl organism, sirl judge. Thin, and a door, as `cli` is."""
+"""The commands that come in groups, and sirl skills, which needs an extra. Thin, and a door, as `cli` is."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ from typing import Annotated
 
 import typer
 
-from sirl.cli.endings import show
+from sirl.cli.endings import conclude, show
 from sirl.cli.options import (
+    AllowCode,
     Arch,
     Changes,
     Columns,
     Judges,
     Kinds,
     Limit,
+    LongestReply,
+    Model,
     Out,
     Prompts,
+    RecipeName,
     RequestsOfReplies,
     Role,
     Seed,
+    TaskFolders,
+    TaskLimit,
+    Tasks,
     Transcripts,
 )
 
@@ -142,3 +149,30 @@ def judge_run(
     from sirl.cli import judging
 
     show(judging.judge_run(run, judges or (), out, judging.opening_with(changes or (), seed, judges or ())))
+
+
+def skills(
+    model: Model,
+    out: Out,
+    tasks: Tasks = "offline",
+    include_path: TaskFolders = None,
+    limit: TaskLimit = None,
+    allow_code: AllowCode = False,
+    max_tokens: LongestReply = 0,
+    judge: Judges = None,
+    seed: Seed = 0,
+    recipe: RecipeName = "",
+    changes: Changes = None,
+) -> None:
+    """Measure skills by lm-evaluation-harness, and how much of a fall is refusals. Needs the extra skills."""
+    from sirl.cli.asked import Asked
+    from sirl.cli.job import Job
+    from sirl.plugins import load_extra
+
+    load_extra("lm_eval", "skills")
+    from sirl.cli import skilling
+
+    names = tuple(name.strip() for name in tasks.split(",") if name.strip())
+    wanted = skilling.Wanted(names, tuple(include_path or ()), allow_code, max_tokens)
+    job = Job(model, out, seed, recipe, tuple(changes or ()), Asked(limit=limit), judges=tuple(judge or ()))
+    conclude(skilling.skills(job, wanted))

@@ -162,3 +162,23 @@ Transcripts = Annotated[
 RequestsOfReplies = Annotated[
     str, typer.Option("--request-column", help="Column of the requests; the interval resamples them.")
 ]
+Tasks = Annotated[
+    str,
+    typer.Option(
+        help="Suites (offline, quick, paper), tasks or groups of lm-evaluation-harness, or of --include-path; "
+        "with commas."
+    ),
+]
+TaskFolders = Annotated[
+    list[Path] | None,
+    typer.Option("--include-path", help="A folder of task files of yours, as lm_eval takes it. Repeatable."),
+]
+TaskLimit = Annotated[int | None, typer.Option(help="Documents of each task, drawn by the seed.", min=1)]
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="Run the programs that the model writes, in a process without network, writing and children.",
+    ),
+]
+LongestReply = Annotated[int, typer.Option(help="Tokens of a reply at most; 0: as each task says.", min=0)]

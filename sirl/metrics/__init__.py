@@ -59,6 +59,7 @@ from sirl.metrics.rates import (
     withstood,
     worst_attack,
 )
+from sirl.metrics.skills import Graded, by_task, skill, skill_change, skill_changes
 
 __all__ = [
     "DIRECT",
@@ -68,12 +69,14 @@ __all__ = [
     "PRICE",
     "SAFE",
     "SHARE",
+    "Graded",
     "Measured",
     "agreement",
     "as_row",
     "attacked",
     "auroc",
     "budget_curve",
+    "by_task",
     "capability",
     "clustered_rate",
     "cohens_d",
@@ -114,6 +117,9 @@ __all__ = [
     "select",
     "share",
     "sign_flip_p",
+    "skill",
+    "skill_change",
+    "skill_changes",
     "split_draws",
     "successes",
     "t_interval",

@@ -2,7 +2,7 @@
 
     story        which run plays which part
     verdict      the sentence that the page opens with, by a stated rule
-    headline, gap, attacks, breakdowns, costs, training, transcripts, protocol
+    headline, gap, attacks, breakdowns, costs, skills, training, transcripts, protocol
                  the sections, figures from `metrics` and drawings from `charts`
     wording      numbers -> words
     pages        a template and its values -> the page; whatever a model wrote is escaped
@@ -28,6 +28,7 @@ from sirl.report.gap import gap_section
 from sirl.report.headline import headline
 from sirl.report.pages import fill
 from sirl.report.protocol import protocol
+from sirl.report.skills import skills_section
 from sirl.report.story import load_runs, model_of, tell
 from sirl.report.training import setback, training_section
 from sirl.report.transcripts import examples
@@ -43,8 +44,8 @@ def render(
 ) -> str:
     """Return the page about these runs as HTML; write it as UTF-8. `transcripts` says what is quoted of them.
 
-    Kinds gap, train and evaluate have their sections, in any combination; of evaluate at most two runs.
-    Raises RunError if there is nothing to show, if the evaluate runs do not make a pair, if they were made
+    Kinds gap, train, evaluate and skills have their sections, in any combination; of the last two at most two
+    runs each. Raises RunError if there is nothing to show, if runs do not make a pair, if they were made
     under different protocols (unless that is allowed: the page then opens by saying so), or on a damaged run.
     """
     story = tell(runs, allow_different_protocol)
@@ -63,6 +64,7 @@ def render(
         sources=source_section(story) if story.sides else None,
         budgets=budget_section(story),
         costs=cost_section(story) if story.sides else None,
+        skills=skills_section(story) if story.skills else None,
         trainings=[training_section(run) for run in story.trains],
         examples=examples(story, transcripts),
         quoted=transcripts,

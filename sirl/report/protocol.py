@@ -87,7 +87,7 @@ def _prompts(story: Story, index: int) -> list[dict[str, Any]]:
 
 def _name(story: Story, index: int) -> str:
     run = story.runs[index]
-    side = next((s for s in story.sides if s.run is run), None)
+    side = next((s for s in (*story.sides, *story.skills) if s.run is run), None)
     return (
         f"{run.path.name} ({side.label.lower()})"
         if side and side.label.lower() != run.path.name

@@ -37,7 +37,8 @@ class Story:
 
     `held_out` names those of families that nothing met, by every run that knows what was seen.
 
-    `differences` name what the two sides were measured differently by; empty unless that was allowed.
+    `skills` are the runs of tasks, one or a pair, each with its replies. `differences` name what the sides of a
+    pair were measured differently by; empty unless that was allowed.
     """
 
     gaps: tuple[Side, ...]
@@ -46,6 +47,7 @@ class Story:
     seen: frozenset[str] | None
     held_out: frozenset[str] = frozenset()
     differences: tuple[str, ...] = ()
+    skills: tuple[Side, ...] = ()
 
     def exposure(self, attack: str) -> str | None:
         """Say how far the making of the model met an attack; None: nobody knows."""
@@ -53,11 +55,11 @@ class Story:
 
     @property
     def measured(self) -> tuple[Side, ...]:
-        return (*self.gaps, *self.sides)
+        return (*self.gaps, *self.sides, *self.skills)
 
     @property
     def runs(self) -> tuple[RunDir, ...]:
-        return (*(g.run for g in self.gaps), *self.trains, *(s.run for s in self.sides))
+        return (*(g.run for g in self.gaps), *self.trains, *(s.run for s in (*self.sides, *self.skills)))
 
     @property
     def organism(self) -> bool:
@@ -78,7 +80,7 @@ def load_runs(paths: Sequence[str | Path]) -> list[RunDir]:
             raise RunError(
                 f"no run in {path}",
                 "a run folder, or a folder of run folders",
-                "give a folder that `sirl gap`, `train`, `evaluate` or `demo` wrote",
+                "give a folder that `sirl gap`, `train`, `evaluate`, `skills` or `demo` wrote",
             )
         for folder in folders:
             found.setdefault(folder.resolve(), read_run(folder))
@@ -91,24 +93,28 @@ def tell(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> Stor
     Raises RunError if there is nothing to show or too much to compare, if a run is but a shard, or if the two
     sides were made under different protocols and that is not allowed.
     """
-    parts = {kind: [run for run in runs if run.kind == kind] for kind in ("gap", "train", "evaluate")}
+    parts = {kind: [run for run in runs if run.kind == kind] for kind in ("gap", "train", "evaluate", "skills")}
     if not any(parts.values()):
         kinds = ", ".join(sorted({run.kind for run in runs})) or "no runs"
-        raise RunError(f"{kinds} to report on", "a gap, train or evaluate run", "name at least one run folder")
+        raise RunError(f"{kinds} to report on", "a gap, train, evaluate or skills run", "name at least one run folder")
     for run in runs:
         if run.config.get("shard"):
             found = f"{run.path} is shard {run.config['shard']} of a run"
             raise RunError(found, "a whole run", "put its shards together with sirl merge")
     named = [run.config.get("seen_in_training") or () for run in runs]
     apart = [frozenset(run.config.get("held_out_attacks", ())) for run in parts["evaluate"]]
-    sides = _sides(parts["evaluate"])
-    differences = protocol_differences(sides[0].run, sides[1].run) if len(sides) > 1 else []
-    if differences and not allow_different_protocol:
-        raise RunError(
-            f"{sides[0].run.path} and {sides[1].run.path} differ in {'; '.join(differences)}",
-            "two runs made under one protocol",
-            "repeat one with the other's settings, or compare all the same with --allow-different-protocol",
-        )
+    sides, skills = _sides(parts["evaluate"]), _sides(parts["skills"])
+    differences = []
+    for pair in (sides, skills):
+        if len(pair) > 1 and (found := protocol_differences(pair[0].run, pair[1].run)):
+            if not allow_different_protocol:
+                raise RunError(
+                    f"{pair[0].run.path} and {pair[1].run.path} differ in {'; '.join(found)}",
+                    "two runs made under one protocol",
+                    "repeat one with the other's settings, or compare all the same with "
+                    "--allow-different-protocol",
+                )
+            differences += found
     return Story(
         gaps=tuple(Side("one", run.path.name, run, tuple(run.records())) for run in parts["gap"]),
         trains=tuple(parts["train"]),
@@ -116,6 +122,7 @@ def tell(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> Stor
         seen=frozenset(name for names in named for name in names) or None,  # none named: not known
         held_out=frozenset.intersection(*apart) if apart else frozenset(),
         differences=tuple(differences),
+        skills=skills,
     )
 
 
@@ -127,7 +134,7 @@ def model_of(run: RunDir) -> str:
 def _sides(runs: Sequence[RunDir]) -> tuple[Side, ...]:
     if len(runs) > 2:
         raise RunError(
-            f"{len(runs)} evaluate runs ({', '.join(run.path.name for run in runs)})",
+            f"{len(runs)} {runs[0].kind} runs ({', '.join(run.path.name for run in runs)})",
             "one before and one after",
             "make one page for each pair",
         )
@@ -138,7 +145,7 @@ def _sides(runs: Sequence[RunDir]) -> tuple[Side, ...]:
         before, after = after, before
     if _role(before) and _role(before) == _role(after):
         raise RunError(
-            f"two evaluate runs with the role {_role(before)!r}", "one before and one after", "leave one out"
+            f"two {before.kind} runs with the role {_role(before)!r}", "one before and one after", "leave one out"
         )
     return (
         _side("before", "Before", before),

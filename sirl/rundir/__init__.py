@@ -6,6 +6,7 @@
     records.jsonl     one line of evidence an attempt (append-only)
     openers.jsonl     one line a refusal opener; of a gap run only (append-only)
     propensities.jsonl  one line a plain request, likewise (append-only)
+    scores.jsonl      one line a document of a task; of a skills run only (append-only)
     measured.jsonl    one line a model measured; of a cell of a study only (append-only)
     plan.json         keys of the whole plan, chunk by chunk; of a shard only
     checkpoint/       what training resumes from; gone when it is done
@@ -45,18 +46,18 @@ from sirl.rundir.files import (
 
 RECORDS, STEPS, SUMMARY, PLAN = "records.jsonl", "steps.jsonl", "summary.json", "plan.json"
 MEASURED, SNAPSHOTS = "measured.jsonl", "snapshots"
-OPENERS, PROPENSITIES = "openers.jsonl", "propensities.jsonl"
+OPENERS, PROPENSITIES, SCORES = "openers.jsonl", "propensities.jsonl", "scores.jsonl"
 # What two sides must share. The batch too: how many rows are drawn together rounds logits otherwise.
-_MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of", "batch")
+_MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of", "batch", "longest")
 # Beginnings of names of hashes, likewise; `request body` is what an endpoint's requests lack or add.
-_HASHED = ("prompts", "system", "chat_template", "request body", "attack ", "judge ")
+_HASHED = ("prompts", "system", "chat_template", "request body", "attack ", "judge ", "task ")
 _NO_TOKENS: Mapping[str, Any] = {"token_ids": (), "pieces": (), "entropies": None, "logprobs": None}
 _VERSIONED = ("sirl", "torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy")
 
 
 @dataclass(frozen=True, slots=True)
 class RunDir:
-    """A run folder on disk: its kind (gap, train, evaluate, study) and the protocol it was opened with."""
+    """A run folder on disk: its kind (gap, train, evaluate, skills, study) and the protocol of its start."""
 
     path: Path
     kind: str

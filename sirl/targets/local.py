@@ -59,6 +59,9 @@ class LocalTarget:
     def log_likelihood(self, attempts: Sequence[Attempt], beginnings: Sequence[str]) -> list[float]:
         return scoring.log_likelihood(self.lm, attempts, beginnings, self.fit)
 
+    def continuations(self, attempts: Sequence[Attempt], texts: Sequence[str]) -> list[tuple[float, bool]]:
+        return scoring.continuations(self.lm, attempts, texts, self.fit)
+
     def fingerprint(self) -> dict[str, str]:
         """Return short hashes of the weights and of the chat template."""
         return fingerprint(self.lm)

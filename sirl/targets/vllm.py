@@ -59,14 +59,25 @@ class VLLMTarget:
 
     def log_likelihood(self, attempts: Sequence[Attempt], beginnings: Sequence[str]) -> list[float]:
         """Return the mean log-prob (nats a token) of each beginning as the reply to its attempt, same order."""
-        said = encode(self.lm, beginnings)
+        return [_mean([token.logprob for token in said]) for said in self._said(attempts, beginnings)]
+
+    def continuations(self, attempts: Sequence[Attempt], texts: Sequence[str]) -> list[tuple[float, bool]]:
+        """Return the summed log-prob (nats) of each text as the reply's next words, and if greedy says them."""
+        return [
+            (sum(token.logprob for token in said), all(token.rank == 1 for token in said))
+            for said in self._said(attempts, texts)
+        ]
+
+    def _said(self, attempts: Sequence[Attempt], texts: Sequence[str]) -> list[list[Any]]:
+        """Return what the engine says of each token of each text as the reply: its log-prob and its rank."""
+        said = encode(self.lm, texts)
         rows = [[*row, *ids] for row, ids in zip(render(self.lm, attempts), said, strict=True)]
         if not all(said):
             raise ValueError("a reply without tokens cannot be scored")
         plan = load_extra("vllm", "vllm").SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)
         outputs = self._generate(rows, [plan] * len(rows))
         return [
-            _mean([at[token].logprob for at, token in zip(o.prompt_logprobs[-len(ids) :], ids, strict=True)])
+            [at[token] for at, token in zip(o.prompt_logprobs[-len(ids) :], ids, strict=True)]
             for o, ids in zip(outputs, said, strict=True)
         ]
 
