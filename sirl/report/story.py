@@ -96,7 +96,9 @@ def tell(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> Stor
     parts = {kind: [run for run in runs if run.kind == kind] for kind in ("gap", "train", "evaluate", "skills")}
     if not any(parts.values()):
         kinds = ", ".join(sorted({run.kind for run in runs})) or "no runs"
-        raise RunError(f"{kinds} to report on", "a gap, train, evaluate or skills run", "name at least one run folder")
+        raise RunError(
+            f"{kinds} to report on", "a gap, train, evaluate or skills run", "name at least one run folder"
+        )
     for run in runs:
         if run.config.get("shard"):
             found = f"{run.path} is shard {run.config['shard']} of a run"
@@ -145,7 +147,9 @@ def _sides(runs: Sequence[RunDir]) -> tuple[Side, ...]:
         before, after = after, before
     if _role(before) and _role(before) == _role(after):
         raise RunError(
-            f"two {before.kind} runs with the role {_role(before)!r}", "one before and one after", "leave one out"
+            f"two {before.kind} runs with the role {_role(before)!r}",
+            "one before and one after",
+            "leave one out",
         )
     return (
         _side("before", "Before", before),

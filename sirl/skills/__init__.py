@@ -5,7 +5,6 @@
     loading   names -> tasks with their requests, or why they cannot be measured here
     model     a target of ours as a model of the harness
     running   the loop: replies, scores, refusals, lines on disk
-    sandbox   runs a program that a model wrote; jail is its inside
 
 Needs the extra `skills`. Beside each score stands how the replies went: a model that refuses, or rambles until
 it is cut off, scores as one that knows nothing.

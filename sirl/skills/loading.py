@@ -24,7 +24,7 @@ from lm_eval.tasks import TaskManager
 
 from sirl.errors import DataError, SirlError, suggest
 from sirl.records import Attempt, Completion, Judge, Message, Prompt, Target
-from sirl.skills import jail
+from sirl.sandbox import jail
 from sirl.skills.model import SkillModel, scorer
 from sirl.skills.suites import ORIGINS, TASKS
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from datasets import Dataset
 
+from sirl import sandbox
 from sirl.plugins import require_extra
-from sirl.skills import sandbox
 
 Rows = dict[str, Dataset]
 
-_NUMBER = re.compile(r"\s*[$€£]?(-?[\d,]*\.?\d+)(?:[\s%a-zA-Z°²³]|$)")  # one number, with its unit or none
+_NUMBER = re.compile(r"\s*[$€£]?(-?[\d,]*\.?\d+)(?:[\s%]|$)")  # one number, with its unit or none
 _IN_REPLY = re.compile(r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
 _BLOCK = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 
@@ -102,7 +102,7 @@ def program(problem: dict[str, Any], reply: str) -> str:
 
 
 def pass_at_1(references: Sequence[str], predictions: Sequence[Sequence[str]], **_: Any) -> float:
-    """Score 1 if the program passes its tests, which are run apart, by `sirl.skills.sandbox`."""
+    """Score 1 if the program passes its tests, which are run apart, by `sirl.sandbox`."""
     return float(sandbox.run(f"{predictions[0][0]}\n\n{references[0]}") == "passed")
 
 

@@ -1,6 +1,6 @@
 """The inside of a sandbox: a script that runs one Python program where it can compute and do nothing else.
 
-`sandbox` starts it with the program on stdin. Before the program is run the process gives up, for good:
+`sirl.sandbox` starts it with the program on stdin. Before the program is run the process gives up, for good:
 
     the network, new processes, signals, writing, deleting, renaming files   by seccomp: only the system calls
                                                                              that computing needs are left

@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 
 from sirl.errors import ConfigError
-from sirl.skills import jail
+from sirl.sandbox import jail
 
 SECONDS = 5  # of the processor
-PATIENCE = 6  # times that many seconds of waiting: the machine may be busy
+PATIENCE = 10  # times that many seconds of waiting: the machine may be busy
 MEMORY = 1 << 30  # bytes of address space
 _PACKAGES = sysconfig.get_paths()["purelib"]
 _FEWER_THREADS = {"OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
