@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import pytest
 from commands import sirl
+from servers import chat, serving
 
 pytest.importorskip("lm_eval", reason="the extra skills is not installed: make test-skills")
 
@@ -152,13 +154,15 @@ def test_a_folder_of_ones_own_tasks_and_names_that_nobody_has(target, tmp_path):
         find_tasks(["sirl_mmlo"])
 
 
-def test_choices_by_likelihood_are_left_out_where_the_model_gives_none(target):
-    task = find_tasks(["sirl_mmlu"])["sirl_mmlu"][0]
-
-    class Replies:
-        name, access = "an endpoint", "black-box"
-
-    assert "log-probs" in prepare("sirl_mmlu", task, Replies(), 2, 0, False)
+def test_an_endpoint_is_asked_for_replies_and_what_compares_log_probs_is_left_out(tmp_path):
+    said = cycle(("I cannot help with that.", "So it is\n#### 7"))
+    with serving(lambda body, n: chat(next(said))) as server:
+        words = ("--tasks", "sirl_gsm8k,sirl_mmlu", "--limit", 6, "--out", tmp_path / "run")
+        code, out, _ = sirl("skills", f"{server.url}#toy", *words, "--set", "model.concurrency=1")
+    summary = json.loads(out)
+    assert (code, list(summary["skills"])) == (0, ["sirl_gsm8k"])
+    assert 0.3 < summary["skills"]["sirl_gsm8k"]["audit"]["refused"] < 0.7  # every other reply
+    assert "log-probs" in summary["left_out"]["sirl_mmlu"]
 
 
 def test_the_right_programs_pass_however_they_are_written_and_code_waits_for_leave(target):
