@@ -106,17 +106,17 @@ def tell(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> Stor
     named = [run.config.get("seen_in_training") or () for run in runs]
     apart = [frozenset(run.config.get("held_out_attacks", ())) for run in parts["evaluate"]]
     sides, skills = _sides(parts["evaluate"]), _sides(parts["skills"])
-    differences = []
+    differences: list[str] = []
     for pair in (sides, skills):
-        if len(pair) > 1 and (found := protocol_differences(pair[0].run, pair[1].run)):
+        if len(pair) > 1 and (told := protocol_differences(pair[0].run, pair[1].run)):
             if not allow_different_protocol:
                 raise RunError(
-                    f"{pair[0].run.path} and {pair[1].run.path} differ in {'; '.join(found)}",
+                    f"{pair[0].run.path} and {pair[1].run.path} differ in {'; '.join(told)}",
                     "two runs made under one protocol",
                     "repeat one with the other's settings, or compare all the same with "
                     "--allow-different-protocol",
                 )
-            differences += found
+            differences += told
     return Story(
         gaps=tuple(Side("one", run.path.name, run, tuple(run.records())) for run in parts["gap"]),
         trains=tuple(parts["train"]),
