@@ -66,7 +66,7 @@ WITHOUT_TORCH = (
     "cli",
 )
 MODULES = sorted(SIRL.rglob("*.py"))
-COMMANDS = (SIRL / "cli" / "__init__.py", SIRL / "cli" / "groups.py")
+COMMANDS = tuple(SIRL / "cli" / name for name in ("__init__.py", "groups.py", "results.py"))
 DOORS = (SIRL / "__init__.py", *COMMANDS)
 
 

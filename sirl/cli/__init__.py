@@ -3,7 +3,7 @@
 A room is imported only when its command runs, so `sirl --help` is quick and `sirl report` works where torch
 is not installed. A `SirlError` becomes one sentence and exit code 2; anything else keeps its traceback. A run
 that finished but left too much unscored has written its summary and ends with exit code 3; a training that made
-the model less safe, with exit code 4.
+the model less safe, with exit code 4; a `sirl check` that fails, with exit code 1.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ from sirl.cli.options import (
     TrainPrompts,
     Transcripts,
 )
+from sirl.cli.results import results
 from sirl.config.requests import without_logins
 from sirl.errors import ConfigError, RunError, SirlError
 from sirl.ranks import count, is_first, rank
@@ -59,6 +60,7 @@ app.add_typer(organism, name="organism")
 app.add_typer(attacks, name="attacks")
 app.add_typer(judge, name="judge")
 app.command()(skills)
+app.add_typer(results)
 
 
 @app.callback()

@@ -10,7 +10,8 @@ import typer
 
 from sirl.ranks import is_first
 
-INCOMPLETE = 3  # exit codes
+FAILED = 1  # exit codes
+INCOMPLETE = 3
 LESS_SAFE = 4
 
 

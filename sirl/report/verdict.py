@@ -55,7 +55,7 @@ class Measure:
             return "undecided" if self._left_out() else MISSING
         if self._scored() < LEAST_SCORED or self.change["difference"] * self._moved() < 0:
             return "undecided"
-        low, high = self._ends()
+        low, high = self.ends()
         if low > 0:
             return "far worse" if low > TOLERANCE else "worse"
         if high < 0:
@@ -94,7 +94,7 @@ class Measure:
         n = (self.change or {}).get("n", 0)
         return float(n / max(1, n + self._left_out()))
 
-    def _ends(self) -> tuple[float, float]:
+    def ends(self) -> tuple[float, float]:
         """Return the interval of the change, turned so that above 0 is worse.
 
         Where nothing varied it reaches as far as none in n could hide; with no interval at all it has no end.

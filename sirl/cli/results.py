@@ -1,0 +1,84 @@
+"""The commands about finished runs: sirl check, sirl table. Thin, and a door, as `cli` is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sirl.cli.endings import FAILED
+from sirl.cli.options import AnyProtocol, Transcripts
+from sirl.errors import RunError
+
+results = typer.Typer()
+Share = float | None
+
+
+@results.command()
+def check(
+    runs: Annotated[
+        list[Path], typer.Argument(help="An evaluate run; or two, before and after; or a folder of them.")
+    ],
+    min_dsr: Annotated[Share, typer.Option(help="Attacks withstood, mean over attacks: at least.")] = None,
+    min_worst: Annotated[Share, typer.Option(help="DSR of the attack that does best: at least.")] = None,
+    min_union: Annotated[
+        Share, typer.Option(help="Requests on which no attack succeeded: at least.")
+    ] = None,
+    min_plain: Annotated[
+        Share, typer.Option(help="Harmful requests withstood when asked plainly: at least.")
+    ] = None,
+    max_benign: Annotated[Share, typer.Option(help="Benign requests refused: at most.")] = None,
+    max_borderline: Annotated[Share, typer.Option(help="Borderline requests refused: at most.")] = None,
+    max_dsr_drop: Annotated[Share, typer.Option(help="Fall of attacks withstood: at most.")] = None,
+    max_benign_rise: Annotated[Share, typer.Option(help="Rise of benign requests refused: at most.")] = None,
+    max_borderline_rise: Annotated[
+        Share, typer.Option(help="Rise of borderline requests refused: at most.")
+    ] = None,
+    max_skill_drop: Annotated[Share, typer.Option(help="Fall of tasks answered correctly: at most.")] = None,
+    max_unscored: Annotated[
+        Share, typer.Option(help="Replies without a verdict: at most. Default: the run's own setting.")
+    ] = None,
+    estimates: Annotated[
+        bool, typer.Option("--estimates", help="Check the figures themselves, not the ends of their intervals.")
+    ] = False,
+    junit: Annotated[Path | None, typer.Option(help="JUnit XML to write, for a CI server.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="A summary to write, in Markdown.")] = None,
+    allow_different_protocol: AnyProtocol = False,
+) -> None:
+    """Check runs against limits, for CI: exit code 1 and the reason if one is not kept.
+
+    Limits are shares of 1. A run that has not finished, or with too much unscored, fails.
+    """
+    from sirl.report import load_runs, tell
+    from sirl.report import checks as gate
+
+    limits = gate.Limits(
+        min_dsr,
+        min_worst,
+        min_union,
+        min_plain,
+        max_benign,
+        max_borderline,
+        max_dsr_drop,
+        max_benign_rise,
+        max_borderline_rise,
+        max_skill_drop,
+        max_unscored,
+    )
+    story = tell(load_runs(runs), allow_different_protocol)
+    checks = gate.check(story, limits, estimates)
+    for path, text in ((junit, gate.junit(story, checks)), (markdown, gate.markdown(story, checks))):
+        if path:
+            _write(path, text)
+    for one in checks:
+        typer.echo(f"{'FAILS' if one.failure else 'passes'}  {one.name}: {one.failure or one.found}; {one.asked}")
+    if any(one.failure for one in checks):
+        raise typer.Exit(FAILED)
+
+
+def _write(path: Path, text: str) -> None:
+    if path.is_dir():
+        raise RunError(f"{path} is a folder", "the name of the file to write", "add a file name")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
