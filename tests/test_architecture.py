@@ -33,6 +33,7 @@ FLOORS = {
     "generation": 5,
     "scoring": 5,
     "shards": 5,
+    "tables": 5,
     "gradients": 5,
     "judges": 6,
     "attacks": 6,
@@ -63,6 +64,7 @@ WITHOUT_TORCH = (
     "attacks",
     "judges",
     "report",
+    "tables",
     "cli",
 )
 MODULES = sorted(SIRL.rglob("*.py"))

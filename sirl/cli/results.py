@@ -77,6 +77,22 @@ def check(
         raise typer.Exit(FAILED)
 
 
+@results.command()
+def table(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of gap or evaluate, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .csv or .parquet.")],
+    transcripts: Transcripts = "redacted",
+) -> None:
+    """Write the evidence of runs as a table, one row a reply and verdict: docs/tables.md."""
+    from sirl.records import notice, transcripts_of
+    from sirl.report import load_runs
+    from sirl.tables import write_table
+
+    quoted = transcripts_of(transcripts)
+    judged = [run for run in load_runs(runs) if run.kind != "train"] or load_runs(runs)
+    typer.echo(f"wrote {write_table(judged, out, quoted)} rows to {out}: {notice(quoted)}")
+
+
 def _write(path: Path, text: str) -> None:
     if path.is_dir():
         raise RunError(f"{path} is a folder", "the name of the file to write", "add a file name")

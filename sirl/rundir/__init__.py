@@ -115,6 +115,10 @@ class RunDir:
         """
         return list(self._records(from_json if tokens else _without_tokens))
 
+    def each_record(self) -> Iterator[Record]:
+        """Yield the evidence one record at a time, whole. Raises as `records`."""
+        return self._records(from_json)
+
     def with_tokens(self, records: Sequence[Record]) -> list[Record]:
         """Return records of this run that were read without tokens, same order, whole. Raises as `records`."""
         # As `append` writes it: a line that cannot hold one of the prompts is not read as JSON.
