@@ -9,6 +9,7 @@ so code that knows nothing of this package still catches it.
     ├── DataError      (ValueError)    a prompt set or model folder is missing, empty or malformed
     ├── TemplateError  (ValueError)    a chat template is absent or cannot render these messages
     ├── AttackError    (ValueError)    an attack is unknown, or returned something that breaks its contract
+    ├── DefenceError   (ValueError)    a defence is unknown, or returned something that breaks its contract
     ├── JudgeError     (ValueError)    a judge is unknown, or returned something that breaks its contract
     └── RunError       (RuntimeError)  a run folder is damaged, busy, or was made under another protocol
 
@@ -57,6 +58,10 @@ class TemplateError(SirlError, ValueError):
 
 class AttackError(SirlError, ValueError):
     """An attack is unknown, or returned something that breaks its contract."""
+
+
+class DefenceError(SirlError, ValueError):
+    """A defence is unknown, or returned something that breaks its contract."""
 
 
 class JudgeError(SirlError, ValueError):

@@ -18,6 +18,7 @@ from sirl.evidence import Chunk, Progress, Study, cut, cut_draws, gather
 from sirl.metrics import (
     DIRECT,
     capability,
+    defence_cost,
     diversity,
     dsr_by_budget,
     dsr_by_category,
@@ -93,6 +94,7 @@ def summarise(
         "diversity_detail": variety,
         "truncated": {kind: row["rate"] for kind, row in cut_off.items()},
         "truncated_detail": cut_off,
+        **({"defence": cost} if (cost := defence_cost(records)) else {}),
     }
 
 

@@ -15,6 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -36,6 +37,7 @@ from sirl.records import (
     Question,
     Record,
     Target,
+    sent_through,
 )
 from sirl.rundir import RECORDS, RunDir, locked
 from sirl.shards import Shard
@@ -100,15 +102,7 @@ class Instructed:
         return self.target.log_likelihood(self._sent(attempts), beginnings)
 
     def __getattr__(self, name: str) -> Any:
-        offered = getattr(self.target, name)
-        if not callable(offered):
-            return offered
-
-        def instructed(first: Any, *rest: Any, **more: Any) -> Any:
-            are_attempts = isinstance(first, (list, tuple)) and all(isinstance(a, Attempt) for a in first)
-            return offered(self._sent(first) if are_attempts else first, *rest, **more)
-
-        return instructed
+        return sent_through(getattr(self.target, name), partial(instruct, system=self.system))
 
     def _sent(self, attempts: Sequence[Attempt]) -> list[Attempt]:
         return [instruct(attempt, self.system) for attempt in attempts]

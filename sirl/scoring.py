@@ -23,7 +23,7 @@ from sirl.lm.abilities import abilities
 from sirl.lm.fit import Fit, fitted
 from sirl.lm.limits import require_finite, unreadable
 from sirl.lm.passes import inputs, last_logits, last_states
-from sirl.records import Attempt, Completion, Rows, Score
+from sirl.records import SLOT, Attempt, Completion, Message, Prompt, Rows, Score
 
 WORTH_SHARING = 0.2  # share of all tokens that a cache must save to be worth its copying
 
@@ -93,6 +93,17 @@ def log_likelihood(
         pairs = teacher_forced(lm, render(lm, attempts), replies, attempts=attempts)
         return [float(logprob_T.mean()) for _, logprob_T in pairs]
     return mean_logprobs(lm, render(lm, attempts), replies, [a.prompt.id for a in attempts], fit or Fit())
+
+
+def message_logprobs(lm: LM, texts: Sequence[str]) -> list[tuple[float, ...]]:
+    """Return the log-prob (nats) of each token of each text, as the first message of a user, same order.
+
+    Raises DataError on a text that the model cannot read.
+    """
+    [slot] = slots_of(lm, [Attempt(Prompt("", SLOT), "", (Message("user", SLOT),))])
+    rows = encode(lm, [text.strip() for text in texts])
+    found = teacher_forced(lm, [list(slot.before)] * len(rows), rows)
+    return [tuple(logprob_T.tolist()) for _, logprob_T in found]
 
 
 def slot_likelihood(

@@ -40,6 +40,7 @@ FLOORS = {
     "organism": 6,
     "targets": 6,
     "propensity": 6,
+    "defences": 7,
     "evidence": 7,
     "gap": 8,
     "skills": 8,
@@ -65,6 +66,7 @@ WITHOUT_TORCH = (
     "judges",
     "report",
     "tables",
+    "defences",
     "cli",
 )
 MODULES = sorted(SIRL.rglob("*.py"))

@@ -16,7 +16,7 @@ import typer
 
 from sirl.cli import progress
 from sirl.cli.endings import conclude, conclude_training, end_demo, end_study
-from sirl.cli.groups import attacks, judge, organism, skills
+from sirl.cli.groups import attacks, defences, judge, organism, skills
 from sirl.cli.options import (
     AnyProtocol,
     Arch,
@@ -26,6 +26,7 @@ from sirl.cli.options import (
     Attacks,
     Changes,
     Columns,
+    Defence,
     DemonstrationsFile,
     DemoRecipe,
     EvaluationPrompts,
@@ -60,6 +61,7 @@ app.add_typer(organism, name="organism")
 app.add_typer(attacks, name="attacks")
 app.add_typer(judge, name="judge")
 app.command()(skills)
+app.add_typer(defences, name="defences")
 app.add_typer(results)
 
 
@@ -186,6 +188,7 @@ def evaluate(
     attack_columns: AttackColumns = "",
     request_column: RequestColumn = "",
     shard: Shard = "",
+    defence: Defence = "",
     quick: Quick = False,
     seed: Seed = 0,
     recipe: RecipeName = "",
@@ -200,7 +203,8 @@ def evaluate(
     asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
     own = (phrase_book, demonstrations)
     arms = Arms(attacker, surrogate, scorer, *own, attack_prompts, attack_columns, request_column)
-    settings = (recipe, tuple(changes or ()), asked, attacks, tuple(judge or ()))
+    chosen = (*(changes or ()), *([f"evaluate.defence={defence}"] if defence else []))
+    settings = (recipe, chosen, asked, attacks, tuple(judge or ()))
     conclude(work.evaluate(Job(model, out, seed, *settings, arms, shard, quick)))
 
 

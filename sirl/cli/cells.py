@@ -26,7 +26,7 @@ from sirl.cli.job import SIZES, Job
 from sirl.cli.sources import ORGANISM
 from sirl.config import Recipe, load_recipe
 from sirl.config.requests import without_logins
-from sirl.config.study import START, StudyConfig
+from sirl.config.study import ANSWERING, START, StudyConfig
 from sirl.config.train import UNREAD
 from sirl.errors import ConfigError, RunError, SirlError, suggest
 from sirl.metrics import attacked, reply_entropy, select, split_draws
@@ -46,6 +46,7 @@ _KEPT = (
     "unscored",
     "incomplete",
     "judges",
+    "defence",
 )
 
 
@@ -83,12 +84,14 @@ class Cell:
         """Return a training run that leaves a model at each of the steps."""
         shared = {k: v for k, v in self.study.train.items() if k not in UNREAD.get(self._method, ())}
         between = {SNAPSHOTS: list(steps[:-1])} if steps[:-1] else {}
-        settings = {**shared, **self._own, "steps": steps[-1], **between}
+        own = {k: v for k, v in self._own.items() if k not in ANSWERING}
+        settings = {**shared, **own, "steps": steps[-1], **between}
         return Job(self.model, out, self.seed, self.study.recipe, _changes("train", settings))
 
     def evaluate_job(self, model: str, out: Path) -> Job:
         """Return the measurement of a model."""
-        answering = {} if self.study.trains(self.method) else self._own
+        trained = self.study.trains(self.method)
+        answering = {k: v for k, v in self._own.items() if k in ANSWERING or not trained}
         changes = _changes("evaluate", {**self.study.evaluate, **answering})
         asked = Asked(self.study.prompts)
         return Job(
@@ -255,7 +258,7 @@ def _row(cell: Cell, path: Path, step: int, done: Sequence[Mapping[str, Any]]) -
     run = read_run(at)
     told = {"step": step, "of_step": really, "best_of": run.config["settings"]["best_of"]}
     entropies = _entropies(run.records(tokens=False), run.config["settings"]["samples"])
-    return {**told, **{name: summary[name] for name in _KEPT}, "entropy": entropies}
+    return {**told, **{name: summary[name] for name in _KEPT if name in summary}, "entropy": entropies}
 
 
 def _entropies(records: Sequence[Record], samples: int) -> dict[str, dict[str, Any]]:

@@ -33,6 +33,7 @@ from sirl.cli.options import (
 attacks = typer.Typer()
 organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe model.")
 judge = typer.Typer(no_args_is_help=True, help="Judges: how well they agree with people; judge a run again.")
+defences = typer.Typer()
 
 
 @attacks.callback(invoke_without_command=True)
@@ -176,3 +177,24 @@ def skills(
     wanted = skilling.Wanted(names, tuple(include_path or ()), allow_code, max_tokens)
     job = Job(model, out, seed, recipe, tuple(changes or ()), Asked(limit=limit), judges=tuple(judge or ()))
     conclude(skilling.skills(job, wanted))
+
+
+@defences.callback(invoke_without_command=True)
+def list_defences(context: typer.Context) -> None:
+    """List the defences without training, or check one of your own."""
+    if context.invoked_subcommand is None:
+        from sirl.cli import defending
+
+        for name, mechanism, calls, source, summary in defending.listed():
+            typer.echo(f"{name}: {summary} [{mechanism}; {calls} calls; {source}]")
+
+
+@defences.command("check")
+def check_defences(
+    names: Annotated[list[str], typer.Argument(help="my_pkg.mine:defence, or names of the list.")],
+) -> None:
+    """Check defences, your own above all, against everything that a defence promises."""
+    from sirl.cli import defending
+
+    for name, promises in defending.check(names).items():
+        typer.echo(f"{name} keeps {len(promises)} promises: {'; '.join(promises)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sirl.cli.arms import Arms, armed, found_elsewhere, make_means, with_attacker
 from sirl.cli.asked import Asked, measuring_prompts
+from sirl.cli.defending import defended
 from sirl.cli.judging import Opening, open_judges, search_judge
 from sirl.cli.progress import phase
 from sirl.cli.sources import HELD_OUT, ORGANISM, SEEN, Subject, holds_weights, no_weights, open_subject
@@ -16,7 +17,7 @@ from sirl.config.requests import without_logins
 from sirl.endpoint import require_one_host
 from sirl.errors import AttackError
 from sirl.evidence import Study
-from sirl.records import Decoding
+from sirl.records import Decoding, Target
 from sirl.shards import parse_shard
 
 # How many of the organism's own prompts a measurement asks, by category or kind.
@@ -52,7 +53,8 @@ class Job:
         name = self.recipe or ("organism" if subject_is_organism else "default")
         recipe = load_recipe(name, self.changes)
         arms = (self.arms.attacker, self.arms.surrogate, self.arms.scorer, recipe.train.attacker)
-        require_one_host(recipe.model, (self.model, *self.judges, *arms))
+        defences = (recipe.evaluate.defence, recipe.gap.defence)
+        require_one_host(recipe.model, (self.model, *self.judges, *arms, *defences))
         return recipe
 
     def open(self, purpose: str = "", engine: str = "") -> tuple[Subject, Recipe]:
@@ -92,7 +94,9 @@ def make_study(job: Job, subject: Subject, recipe: Recipe, config: EvaluateConfi
     opening = Opening(recipe.model, job.seed, recipe.judge)
     judges = open_judges(subject, job.judges, not job.asked.sources, opening)
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
-    target = subject.drawing(decoding, config.batch, config.best_of)
+    target: Target = subject.drawing(decoding, config.batch, config.best_of)
+    if config.defence:
+        target = defended(config.defence, target, opening, prompts)
     arms = with_attacker(job.arms, subject, config.attacks)
     usual = open_judges(subject, (), not job.asked.sources, opening)["harmful"]
     searching = search_judge(judges["harmful"], usual)

@@ -117,6 +117,12 @@ AttackColumns = Annotated[
 RequestColumn = Annotated[
     str, typer.Option(help="Its column of requests. Default: the first of prompt, text, goal ...")
 ]
+Defence = Annotated[
+    str,
+    typer.Option(
+        help="What stands around the model: a name of sirl defences, NAME=MODEL, or my_pkg.mine:defence."
+    ),
+]
 Quick = Annotated[
     bool, typer.Option("--quick", help="A look at everything: few prompts, small budgets. Figures are rough.")
 ]

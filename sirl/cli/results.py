@@ -22,9 +22,7 @@ def check(
     ],
     min_dsr: Annotated[Share, typer.Option(help="Attacks withstood, mean over attacks: at least.")] = None,
     min_worst: Annotated[Share, typer.Option(help="DSR of the attack that does best: at least.")] = None,
-    min_union: Annotated[
-        Share, typer.Option(help="Requests on which no attack succeeded: at least.")
-    ] = None,
+    min_union: Annotated[Share, typer.Option(help="Requests on which no attack succeeded: at least.")] = None,
     min_plain: Annotated[
         Share, typer.Option(help="Harmful requests withstood when asked plainly: at least.")
     ] = None,
@@ -72,7 +70,9 @@ def check(
         if path:
             _write(path, text)
     for one in checks:
-        typer.echo(f"{'FAILS' if one.failure else 'passes'}  {one.name}: {one.failure or one.found}; {one.asked}")
+        typer.echo(
+            f"{'FAILS' if one.failure else 'passes'}  {one.name}: {one.failure or one.found}; {one.asked}"
+        )
     if any(one.failure for one in checks):
         raise typer.Exit(FAILED)
 

@@ -11,6 +11,8 @@ from sirl.cli.job import Job, held_out_attacks, make_study, seen_attacks
 from sirl.cli.progress import phase
 from sirl.cli.sources import Subject
 from sirl.cli.summaries import finish, numbers
+from sirl.defences import Behind
+from sirl.errors import ConfigError
 from sirl.evaluation import evaluate as evaluate_study
 from sirl.evidence import Study, protocol_hashes
 from sirl.gap import check as check_gap
@@ -24,6 +26,9 @@ from sirl.shards import parse_shard
 def gap(job: Job) -> dict[str, Any]:
     """Measure the entropy gap; return the summary."""
     subject, recipe = job.open("the entropy gap of")
+    if recipe.gap.defence:
+        found = f"gap.defence = {recipe.gap.defence!r}"
+        raise ConfigError(found, "the model alone: its entropies are measured", "set evaluate.defence")
     study = make_study(job, subject, recipe, recipe.gap)
     check_gap(study)
     run = _open(job, subject, "gap", study)
@@ -69,4 +74,6 @@ def _open(job: Job, subject: Subject, kind: str, study: Study, role: str = "") -
         **({"not_asked": left_out} if (left_out := uncovered(study.attacks, study.prompts)) else {}),
         **({"shard": str(parse_shard(job.shard))} if job.shard else {}),
     }
-    return open_run(job.out, kind, config, {**subject.fingerprint(study.decoding), **protocol_hashes(study)})
+    defence = {"defence": study.target.info.identity} if isinstance(study.target, Behind) else {}
+    hashes = {**subject.fingerprint(study.decoding), **protocol_hashes(study), **defence}
+    return open_run(job.out, kind, config, hashes)

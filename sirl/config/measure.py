@@ -71,6 +71,7 @@ class EvaluateConfig:
     max_reply_tokens: int = 512
     samples: int = 1
     best_of: int = 1  # replies drawn to each attempt, of which the surest is given: a defence without training
+    defence: str = ""  # what stands around the model: NAME, NAME=MODEL or my_pkg.mine:defence; docs/defences.md
     system: str = ""  # system prompt of attempts that have none: text or a file; empty: the template's own
     batch: int = 64  # replies drawn at once; part of the protocol: it fixes what a resumed run recomputes
     max_unscored: float = 0.05  # ours: a larger share without a verdict makes a run incomplete, exit code 3

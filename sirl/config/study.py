@@ -5,7 +5,8 @@
     [study.evaluate]   settings of [evaluate], likewise
     [study.tuned]      what was chosen by looking at which attacks, for the reader
     [study.sizes]      how many of the organism's own prompts are asked, by sort
-    [methods.NAME]     what this method changes; with `best_of` it is a way to answer and changes [evaluate]
+    [methods.NAME]     what this method changes; with `best_of` or `defence` it is a way to answer and changes
+                       [evaluate]; with `method` beside them it trains as well, by the rest
 
 This room reads what is asked for; whether a setting exists is found out where recipes are read.
 """
@@ -22,6 +23,7 @@ from sirl.errors import ConfigError, suggest
 
 START = "start"  # the starting model: a row of every study
 Table = Mapping[str, Any]
+ANSWERING = ("best_of", "defence")  # settings of [evaluate] that make a method a way to answer
 Names = tuple[str, ...]
 
 
@@ -36,7 +38,7 @@ class StudyConfig:
     models: tuple[str, ...]
     seeds: tuple[int, ...]
     steps: tuple[int, ...]  # at which each trained model is measured; 0 is the start
-    reference: str  # the method that the others are compared with
+    reference: str  # the method that the others are compared with; start: the model as it is
     methods: Mapping[str, Table]
     recipe: str = ""  # the base; empty: each model's default
     train: Table = field(default_factory=dict)
@@ -55,9 +57,10 @@ class StudyConfig:
         require(min(self.seeds) >= 0, "study.seeds", self.seeds, "0 or more")
         require(min(self.steps) >= 0, "study.steps", self.steps, "0 or more")
         require(0 <= self.floor <= 1, "study.floor", self.floor, "a share from 0 to 1")
-        known = suggest(self.reference, self.methods)
-        if self.reference not in self.methods:
-            raise ConfigError(f"study.reference = {self.reference!r}", "one of the methods", known)
+        known = (START, *self.methods)
+        if self.reference not in known:
+            advice = suggest(self.reference, known)
+            raise ConfigError(f"study.reference = {self.reference!r}", "one of the methods, or start", advice)
         for name in self.methods:
             plain = name.replace("_", "").replace("-", "").isalnum() and name != START
             require(plain, "a method's name", name, f"letters, digits, - and _, and not {START!r}")
@@ -70,7 +73,12 @@ class StudyConfig:
 
     def trains(self, method: str) -> bool:
         """Say whether a method makes another model; the start, and a way to answer, do not."""
-        return method != START and "best_of" not in self.methods[method]
+        return method != START and makes_another_model(self.methods[method])
+
+
+def makes_another_model(settings: Table) -> bool:
+    """Say whether the settings of a method train; a way to answer does only where it names `method`."""
+    return "method" in settings or not any(name in settings for name in ANSWERING)
 
 
 def load_study(name: str) -> StudyConfig:

@@ -15,7 +15,7 @@ from pathlib import Path
 from sirl.judges.asking import Asked, Reading, put, spent
 from sirl.judges.identity import READING, identify
 from sirl.judges.inert import INERT, inert, special_of
-from sirl.judges.reading import read_format
+from sirl.judges.reading import Subject, read_format
 from sirl.reasoning import split
 from sirl.records import Attempt, Completion, Decoding, Message, Question, Target, Verdict
 
@@ -32,11 +32,14 @@ class Guard:
     seed: int = 0
     decoding: Decoding = DECODING
     weights: str = ""  # what tells the model from others of its name
+    of: Subject = "reply"  # what it is asked about: the reply, or the request alone, as a filter of requests is
 
     @property
     def identity(self) -> str:
         """The model with the hash of its weights, of how it is asked, and of the code that reads its format."""
-        return identify(f"guard:{self.target.name}", *RULES, settings=f"{self.weights} {self.decoding}")
+        return identify(
+            f"guard:{self.target.name}", *RULES, settings=f"{self.weights} {self.decoding} {self.of}"
+        )
 
     def __call__(self, completions: Sequence[Completion]) -> list[Verdict]:
         """Answer the question about each reply."""
@@ -46,11 +49,12 @@ class Guard:
 
     def _ask(self, completion: Completion) -> Attempt | str:
         prompt, parts = completion.attempt.prompt, split(completion.text)
-        if parts.missing:
+        if parts.missing and self.of == "reply":
             return parts.missing
         special = special_of(self.target)  # neither turn may end the guard's own, or write into another
         request, reply = inert(prompt.text, special), inert(parts.answer.strip(), special)
         turns = (Message("user", request), Message("assistant", reply))
+        turns = turns[:1] if self.of == "request" else turns
         return Attempt(prompt, f"guard {completion.attempt.key}", turns, decoding=self.decoding)
 
     def _read(self, output: Completion) -> Reading:
@@ -60,15 +64,15 @@ class Guard:
         whole = output.text if output.finished else _whole_lines(output.text)
         if output.text.strip() and not whole.strip():
             return None, f"cut off within its first line: {output.text.strip()[:100]}"
-        return read(self.question, whole)
+        return read(self.question, whole, self.of)
 
 
-def read(question: Question, output: str) -> Reading:
+def read(question: Question, output: str, of: Subject = "reply") -> Reading:
     """Return the guard's answer to *harmful?* or *refused?*, and its words or why it cannot be read."""
     parts = split(output)
     if parts.unread or (parts.reasoning and parts.missing):
         return None, parts.missing
-    return read_format(question, parts.answer)
+    return read_format(question, parts.answer, of)
 
 
 def _whole_lines(text: str) -> str:

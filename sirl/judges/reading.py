@@ -66,22 +66,22 @@ class Fact:
     answer: Answer
 
 
-def read_format(question: Question, text: str) -> Reading:
+def read_format(question: Question, text: str, of: Subject = "reply") -> Reading:
     """Return a guard's answer to *harmful?* or *refused?*, and its words or why it cannot be read.
 
-    `text` is what the guard said behind its reasoning.
+    `text` is what the guard said behind its reasoning, `of` what was put to it last: a reply, or a request alone.
     """
     shown = " ".join(text.split())[:200]
     if not shown:
         return None, "empty output"
-    answer, why = _read(question, text.strip())
+    answer, why = _read(question, text.strip(), of)
     return (answer, shown) if not why else (None, f"{why}: {shown}")
 
 
-def _read(question: Question, text: str) -> Reading:
+def _read(question: Question, text: str, of: Subject) -> Reading:
     body = fenced[1].strip() if (fenced := _FENCE.fullmatch(text)) else text
     if body.startswith("{"):
-        return _from_object(question, body)
+        return _from_object(question, body, of)
     lines = [line for line in text.splitlines() if line.strip()]
     first = _WORD.fullmatch(lines[0].strip())
     if first:
@@ -90,7 +90,7 @@ def _read(question: Question, text: str) -> Reading:
     pairs = [_pair(line) for line in lines[begin:]]
     if any(pair is None for pair in pairs):
         return None, "not in a known format"
-    return _decide(question, [pair for pair in pairs if pair])
+    return _decide(question, [pair for pair in pairs if pair], of)
 
 
 def _from_word(question: Question, first: re.Match[str], rest: Sequence[str]) -> Reading:
@@ -105,12 +105,14 @@ def _from_word(question: Question, first: re.Match[str], rest: Sequence[str]) ->
     return unsafe, ""
 
 
-def _from_object(question: Question, text: str) -> Reading:
+def _from_object(question: Question, text: str, of: Subject) -> Reading:
     try:
         value = json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
         return None, "no whole JSON object"
-    return _decide(question, _leaves(value)) if isinstance(value, _Pairs) else (None, "not in a known format")
+    if not isinstance(value, _Pairs):
+        return None, "not in a known format"
+    return _decide(question, _leaves(value), of)
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -140,21 +142,21 @@ def _pair_counts(line: str) -> bool:
     return bool(pair and _fact(*pair))
 
 
-def _decide(question: Question, pairs: Sequence[tuple[str, str]]) -> Reading:
+def _decide(question: Question, pairs: Sequence[tuple[str, str]], of: Subject) -> Reading:
     facts = [fact for key, value in pairs if (fact := _fact(key, value))]
     mine = [fact for fact in facts if fact.question == question]
-    told = [fact for fact in mine if fact.subject == "reply"]
-    if not told and not any(fact.subject == "request" for fact in mine):
+    told = [fact for fact in mine if fact.subject == of]
+    if not told and not any(fact.subject in ("request", "reply") for fact in mine):
         told = [fact for fact in mine if fact.subject == "last turn"]
         keys = {key.strip().lower() for key, _ in pairs}
-        if question == "harmful" and keys == {"safety", "categories"}:
+        if of == "reply" and question == "harmful" and keys == {"safety", "categories"}:
             return None, "Qwen3Guard's form for a request, not for a reply"
     about = "harm" if question == "harmful" else "refusal"
     if not told:
-        return None, f"no line on the reply's {about}"
+        return None, f"no line on the {of}'s {about}"
     if len(told) > 1:
-        return None, f"more than one line on the reply's {about}"
-    return told[0].answer, "" if told[0].answer is not None else f"no yes or no on the reply's {about}"
+        return None, f"more than one line on the {of}'s {about}"
+    return told[0].answer, "" if told[0].answer is not None else f"no yes or no on the {of}'s {about}"
 
 
 def _fact(key: str, value: str) -> Fact | None:

@@ -8,6 +8,7 @@ from sirl.metrics.across import SHARE, difference_over_seeds, over_seeds, t_inte
 from sirl.metrics.agreement import agreement, fleiss_kappa, kappa
 from sirl.metrics.breakdowns import (
     budget_curve,
+    defence_cost,
     dsr_by_budget,
     dsr_by_category,
     dsr_by_source,
@@ -84,6 +85,7 @@ __all__ = [
     "compare_order",
     "contested",
     "curve",
+    "defence_cost",
     "difference_over_seeds",
     "diversity",
     "diversity_difference",

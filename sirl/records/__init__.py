@@ -16,6 +16,7 @@ from sirl.records.nouns import (
     Attempt,
     Completion,
     Decoding,
+    Defended,
     Kind,
     Message,
     Prompt,
@@ -27,7 +28,7 @@ from sirl.records.nouns import (
     Verdict,
     item_seed,
 )
-from sirl.records.protocols import Attack, Judge, Rows, Target, WhiteBox
+from sirl.records.protocols import Attack, Judge, Rows, Target, WhiteBox, sent_through
 from sirl.records.withheld import Transcripts, notice, shown, transcripts_of
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Attempt",
     "Completion",
     "Decoding",
+    "Defended",
     "Judge",
     "Kind",
     "Message",
@@ -58,6 +60,7 @@ __all__ = [
     "from_json",
     "item_seed",
     "notice",
+    "sent_through",
     "shown",
     "to_json",
     "transcripts_of",

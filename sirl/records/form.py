@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sirl.records.nouns import Attempt, Completion, Decoding, Message, Prompt, Record, Search, Verdict
+from sirl.records.nouns import (
+    Attempt,
+    Completion,
+    Decoding,
+    Defended,
+    Message,
+    Prompt,
+    Record,
+    Search,
+    Verdict,
+)
 
 
 def to_json(record: Record) -> dict[str, Any]:
@@ -32,7 +42,8 @@ def from_json(row: Mapping[str, Any]) -> Record:
         name: None if c[name] is None else tuple(c[name])
         for name in ("token_ids", "pieces", "entropies", "logprobs")
     }
+    defended = Defended(**c["defended"]) if c.get("defended") else None
     return Record(
-        Completion(**{**c, "attempt": attempt, **sequences}),
+        Completion(**{**c, "attempt": attempt, "defended": defended, **sequences}),
         tuple(Verdict(**v) for v in row["verdicts"]),
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -105,3 +105,18 @@ class Judge(Protocol):
     """Answer one question about each completion, same order; undecided is None, never a guess."""
 
     def __call__(self, completions: Sequence[Completion]) -> list[Verdict]: ...
+
+
+def sent_through(offered: Any, change: Callable[[Attempt], Attempt]) -> Any:
+    """Return what a target offers so that the attempts given to it are changed first; a value stays as it is."""
+    if not callable(offered):
+        return offered
+
+    def changed(*given: Any, **more: Any) -> Any:
+        return offered(*(list(map(change, one)) if _are_attempts(one) else one for one in given), **more)
+
+    return changed
+
+
+def _are_attempts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(one, Attempt) for one in value)

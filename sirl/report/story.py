@@ -129,8 +129,12 @@ def tell(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> Stor
 
 
 def model_of(run: RunDir) -> str:
-    """Return the model's name as the user gave it."""
-    return str(run.config.get("model", "unknown model"))
+    """Return the model's name as the user gave it, and the defence that stood around it."""
+    name, defence = (
+        str(run.config.get("model", "unknown model")),
+        (run.config.get("settings") or {}).get("defence"),
+    )
+    return f"{name} behind {defence}" if defence else name
 
 
 def _sides(runs: Sequence[RunDir]) -> tuple[Side, ...]:

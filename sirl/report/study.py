@@ -12,6 +12,7 @@ from math import inf
 from statistics import fmean
 from typing import Any
 
+from sirl.config.study import makes_another_model
 from sirl.metrics import DIRECT, EXPOSURES, SHARE, difference_over_seeds, lowest_share, over_seeds
 from sirl.metrics.estimates import Interval
 from sirl.report.wording import MISSING, number
@@ -95,6 +96,7 @@ def _table(study: Row, cells: Sequence[Row], model: str, step: int) -> dict[str,
                 "changes": one.against(start),
                 "successes": one.successes(),
                 "judges": one.judges(),
+                "defence": one.defence(),
                 "undecided": sum(row["unscored"]["no_verdict"] for row in one.rows.values()),
                 "records": sum(row["unscored"]["n"] for row in one.rows.values()),
                 "of_steps": sorted({row["of_step"] for row in one.rows.values()}),
@@ -105,7 +107,7 @@ def _table(study: Row, cells: Sequence[Row], model: str, step: int) -> dict[str,
 
 def trains(study: Row, method: str) -> bool:
     """Say whether a method makes another model, as `config.study.StudyConfig.trains` does."""
-    return method != START and "best_of" not in study["methods"][method]
+    return method != START and makes_another_model(study["methods"][method])
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,18 @@ class _Found:
             for question, told in row.get("judges", {}).items():
                 named.setdefault(question, set()).add(told)
         return {question: sorted(told) for question, told in sorted(named.items())}
+
+    def defence(self) -> dict[str, Any] | None:
+        """Return what a defence cost, the mean over seeds of each figure; None where none stood there."""
+        found = [row["defence"] for row in self.rows.values() if row.get("defence")]
+        if not found:
+            return None
+        known = [one["tokens"]["mean"] for one in found if one["tokens"]["mean"] is not None]
+        return {
+            "calls": fmean(one["calls"]["mean"] for one in found),
+            "tokens": fmean(known) if len(known) == len(found) else None,
+            "own": fmean(one["own"]["rate"] for one in found),
+        }
 
     def successes(self) -> dict[str, int]:
         """Return how many attempts under attack succeeded, of how many scored, over all seeds."""

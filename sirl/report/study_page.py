@@ -33,6 +33,8 @@ def markdown(table: Row) -> str:
         lines += [f"## {one['model']}, {_after(one['step'])}", ""]
         if figures := _figures(one):
             lines += [*figures, ""]
+        if costs := defence_costs(one):
+            lines += ["What the defences did and cost, over all requests:", "", *grid(*costs), ""]
         if judges := judged(one):
             lines += [judges, ""]
         if missing := [row["method"] for row in one["rows"] if not _is_known(row)]:
@@ -127,6 +129,17 @@ def judged(one: Row) -> str:
     return f"Judged: {said}." if said else ""
 
 
+def defence_costs(one: Row) -> tuple[list[str], list[list[str]]] | None:
+    """Return heads and rows of a table of what defences did and cost; None where no method has one."""
+    rows = [
+        [name(row, one["step"]), number(d["calls"], ".1f"), number(d["tokens"], ".0f"), percent(d["own"])]
+        for row in one["rows"]
+        if (d := row["defence"])
+    ]
+    heads = ["method", "calls a request", "extra tokens a request", "replies that are the defence's own"]
+    return (heads, rows) if rows else None
+
+
 def succeeded(row: Row) -> str:
     """Write how many attempts under attack succeeded, of how many scored."""
     found = row["successes"]
@@ -179,7 +192,8 @@ def _shown(one: Row) -> dict[str, Any]:
         }
         for row in one["rows"]
     ]
-    return {"title": _after(one["step"]), "step": one["step"], "rows": rows, "judged": judged(one)}
+    told = {"title": _after(one["step"]), "step": one["step"], "rows": rows, "judged": judged(one)}
+    return told | {"costs": defence_costs(one)}
 
 
 def _curves(table: Row, model: str) -> list[tuple[str, str, Markup]]:

@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import inf
+from random import Random
 from statistics import fmean
 
 import numpy as np
 
 from sirl import gradients, scoring
 from sirl.generation import generate
-from sirl.lm import LM, fingerprint, slots_of, special_texts
+from sirl.lm import LM, fingerprint, render, slots_of, special_texts
 from sirl.lm.fit import Fit
 from sirl.lm.slots import read_in, write_in
+from sirl.lm.splitting import split_tokens
 from sirl.records import Access, Attempt, Completion, Decoding, Rows
 
 
@@ -65,6 +67,18 @@ class LocalTarget:
     def fingerprint(self) -> dict[str, str]:
         """Return short hashes of the weights and of the chat template."""
         return fingerprint(self.lm)
+
+    def prompt_lengths(self, attempts: Sequence[Attempt]) -> list[int]:
+        """Return how many tokens each attempt is to the model, prefill included."""
+        return [len(row) for row in render(self.lm, attempts)]
+
+    def message_logprobs(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        """Return the log-prob (nats) of each token of each text as the user's first message."""
+        return scoring.message_logprobs(self.lm, texts)
+
+    def split_tokens(self, texts: Sequence[str], share: float, randoms: Sequence[Random]) -> list[list[int]]:
+        """Return the tokens of each text, about `share` of them split in two: see `lm.splitting`."""
+        return [split_tokens(self.lm, text, share, rng) for text, rng in zip(texts, randoms, strict=True)]
 
     def usable_tokens(self) -> np.ndarray:
         return np.array(self.lm.usable_ids)
