@@ -33,6 +33,7 @@ COLUMNS: dict[str, type] = {
     **{"temperature": float, "max_new_tokens": int},
     **{"search_kind": str, "budget": int, "queries": int, "passes": int, "search_won": bool},
     **{"reply": str, "reply_tokens": int, "finished": bool, "error": str, "blocked": bool},
+    **{"defence_did": str, "defence_calls": int, "defence_tokens": int},
     **{"mean_entropy": float, "mean_logprob": float},
     **{"question": str, "answer": bool, "judge": str, "evidence": str},
 }
@@ -89,6 +90,7 @@ def _rows(run: RunDir, record: Record, transcripts: Transcripts) -> Iterator[dic
     decoding, search = attempt.decoding, attempt.search
     samples = int((run.config.get("settings") or {}).get("samples", 1))
     _, extra = split_draws([record], samples)
+    defended = completion.defended
     row = {
         "run": run.path.resolve().name,
         "model": run.config.get("model"),
@@ -115,6 +117,9 @@ def _rows(run: RunDir, record: Record, transcripts: Transcripts) -> Iterator[dic
         "finished": completion.finished,
         "error": completion.error,
         "blocked": completion.blocked,
+        "defence_did": defended.did if defended else None,
+        "defence_calls": defended.calls if defended else None,
+        "defence_tokens": defended.tokens if defended else None,
         "mean_entropy": record.mean_entropy,
         "mean_logprob": sum(logprobs) / len(logprobs) if logprobs else None,
     }

@@ -65,7 +65,9 @@ def test_a_good_run_passes_and_a_bad_one_fails_with_its_reasons(runs, tmp_path):
 
 
 def test_a_limit_is_put_to_the_end_of_the_interval_that_is_worse(runs):
-    assert "above 1.0" in failures(runs["safe"], max_benign=0.01)["benign requests refused"].replace("\u00a0", " ")
+    assert "above 1.0" in failures(runs["safe"], max_benign=0.01)["benign requests refused"].replace(
+        "\u00a0", " "
+    )
     assert not failures(runs["safe"], max_benign=0.01, estimates=True)
     assert not failures(runs["safe"], min_worst=0.99, estimates=True)
     assert failures(runs["safe"], min_worst=0.99)
@@ -84,7 +86,8 @@ def test_a_change_is_of_the_pair_and_a_fall_of_skills_is_worse_than_a_rise(runs)
 def without_verdicts(records, chosen):
     """Return the records, those chosen without an answer."""
     return [
-        replace(r, verdicts=tuple(replace(v, answer=None) for v in r.verdicts)) if chosen(r) else r for r in records
+        replace(r, verdicts=tuple(replace(v, answer=None) for v in r.verdicts)) if chosen(r) else r
+        for r in records
     ]
 
 

@@ -28,6 +28,7 @@ RAN = {
     "custom_model",
     "custom_attack",
     "custom_judge",
+    "custom_defence",
     "custom_target",
     "train_model",
     "read_run",
@@ -107,6 +108,13 @@ def test_custom_attack_and_judge_by_the_command_line(tmp_path, prompts, monkeypa
     assert len(asked) == 4
     assert all("I teach a class" in r["completion"]["attempt"]["messages"][-1]["content"] for r in asked)
     assert {v["judge"].partition("@")[0] for r in asked for v in r["verdicts"]} >= {"steps"}
+
+
+def test_custom_defence(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    code, out, err = sirl("defences", "check", "examples.custom_defence:defence")
+    assert (code, err) == (0, "")
+    assert "keeps 6 promises" in out
 
 
 def test_what_ray_would_start_on_a_machine_parses():

@@ -1,4 +1,4 @@
-"""`sirl table`: one row a reply and verdict, as the page withholds, safe in a spreadsheet, and never all in memory."""
+"""`sirl table`: one row a reply and verdict, withheld as on the page, and never all in memory."""
 
 import csv
 import random
@@ -26,7 +26,9 @@ def run(tmp_path_factory):
     records = evaluation(random.Random(1), {"aim": 0.5}, count=3)
     for i, text in enumerate(HOSTILE):
         one = harmful(900 + i, "aim", i % 2 == 0, random.Random(i))
-        records.append(replace(one, completion=replace(one.completion, text=text.encode("utf-8", "replace").decode())))
+        records.append(
+            replace(one, completion=replace(one.completion, text=text.encode("utf-8", "replace").decode()))
+        )
     unjudged = harmful(990, "aim", True, random.Random(2))
     path = tmp_path_factory.mktemp("tables") / "run"
     write_run(path, "evaluate", [*records, replace(unjudged, verdicts=())], settings={"samples": 1})
@@ -62,12 +64,21 @@ def test_there_is_a_row_for_each_reply_and_verdict(run, tmp_path):
 def test_a_spreadsheet_computes_nothing_and_the_text_can_be_had_back(run, tmp_path):
     write_table([run], tmp_path / "t.csv", "all")
     table = read_csv(tmp_path / "t.csv")
-    assert not [cell for row in table for cell in row.values() if re.match(r"[=+@\t\r-]", cell) and not re.fullmatch(r"-?\d.*", cell)]
+    assert not [
+        cell
+        for row in table
+        for cell in row.values()
+        if re.match(r"[=+@\t\r-]", cell) and not re.fullmatch(r"-?\d.*", cell)
+    ]
     assert {unguarded(row["reply"]) for row in table} == {r.completion.text for r in run.records()}
 
 
 def test_three_sizes_withhold_what_the_page_withholds(run, tmp_path):
-    harm = {r.completion.text for r in run.records() if r.prompt.kind == "harmful" and r.answer("harmful") is not False}
+    harm = {
+        r.completion.text
+        for r in run.records()
+        if r.prompt.kind == "harmful" and r.answer("harmful") is not False
+    }
     harm -= {""}
     whole, redacted, figures = (list(rows([run], size)) for size in ("all", "redacted", "none"))
     replies = {row["reply"] for row in redacted if row["prompt_kind"] == "harmful"}
@@ -87,7 +98,12 @@ def test_a_large_run_does_not_fill_the_memory(tmp_path):
     one = harmful(0, "aim", False, random.Random(0))
     long = "x" * 100_000
     many = [
-        replace(one, completion=replace(one.completion, attempt=replace(one.attempt, prompt=Prompt(f"p{i}", "?", "harmful")), text=long))
+        replace(
+            one,
+            completion=replace(
+                one.completion, attempt=replace(one.attempt, prompt=Prompt(f"p{i}", "?", "harmful")), text=long
+            ),
+        )
         for i in range(120)
     ]  # 12 MB of text
     run = write_run(tmp_path / "run", "evaluate", many)
@@ -121,4 +137,6 @@ def test_the_schema_is_documented():
     text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| `(\w+)` \| (\w+) \|", text, re.MULTILINE)
     names = {str: "text", bool: "yes/no", int: "whole", float: "number"}
-    assert dict(re.findall(r"^\| `(\w+)` \| ([\w/]+) \|", text, re.MULTILINE)) == {k: names[v] for k, v in COLUMNS.items()}, told
+    assert dict(re.findall(r"^\| `(\w+)` \| ([\w/]+) \|", text, re.MULTILINE)) == {
+        k: names[v] for k, v in COLUMNS.items()
+    }, told

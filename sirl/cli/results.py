@@ -48,8 +48,8 @@ def check(
 
     Limits are shares of 1. A run that has not finished, or with too much unscored, fails.
     """
-    from sirl.report import load_runs, tell
     from sirl.report import checks as gate
+    from sirl.report import load_runs, tell
 
     limits = gate.Limits(
         min_dsr,

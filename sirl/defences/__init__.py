@@ -1,9 +1,9 @@
 """Defences around a model that is not trained: baselines to compare hardening with.
 
-The table below is the whole suite. A defence is a function, `sirl.defences.Defence`, and a user's own is named
-`my_pkg.mine:defence`. All wording is ours; the mechanisms are published, each line cites its source, and where it
-departs from that stands at the head of its module and in docs/defences.md. This room opens no model: what a defence
-needs comes as `Means`.
+The table below is the whole suite. A defence is a function, `sirl.defences.Defence`, and a user's own is
+named `my_pkg.mine:defence`. All wording is ours; the mechanisms are published, each line cites its source,
+and where it departs from that stands at the head of its module and in docs/defences.md. This room opens no
+model: what a defence needs comes as `Means`.
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ MODELS: Mapping[str, str] = {  # defence -> what its NAME=MODEL is
 
 
 def get_defence(words: str) -> tuple[DefenceInfo, str]:
-    """Return a defence and the words of its model, empty for none: `NAME`, `NAME=MODEL` or `my_pkg.mine:defence`.
+    """Return a defence and the words of its model, empty for none.
+
+    `words` are `NAME`, `NAME=MODEL` or `my_pkg.mine:defence`.
 
     Raises DefenceError on an unknown name, a module that cannot be imported, or a model for a defence without.
     """

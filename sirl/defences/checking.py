@@ -1,8 +1,8 @@
 """Check a defence against what every defence promises, whoever wrote it.
 
-Our tests put every line of the table through this, and `sirl defences check` a user's own. The model is a stand-in
-whose replies depend on what it is sent alone. This module refuses to know how a defence works and whether it is any
-good.
+Our tests put every line of the table through this, and `sirl defences check` a user's own. The model is a
+stand-in whose replies depend on what it is sent alone. This module refuses to know how a defence works and
+whether it is any good.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ATTEMPTS = (
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """A model that is none: what it says depends on what it is sent alone; one that is `failing` says nothing."""
+    """A model that is none: its words depend on what it is sent; one that is `failing` says nothing."""
 
     failing: bool = False
     name: str = "stand-in"
@@ -60,7 +60,7 @@ class StandIn:
         return Completion(attempt, text, (1, 2, 3), ("Take", " some", " steps."), finished=True)
 
     def log_likelihood(self, attempts: Sequence[Attempt], beginnings: Sequence[str]) -> list[float]:
-        return [-1.0 for _ in beginnings]
+        return [-1.0 for _ in zip(attempts, beginnings, strict=True)]
 
     def prompt_lengths(self, attempts: Sequence[Attempt]) -> list[int]:
         return [sum(len(message.content.split()) for message in a.messages) for a in attempts]

@@ -1,4 +1,4 @@
-"""What every defence must keep to, and the model as it stands behind one: run it, check it, count what it costs.
+"""What every defence must keep to, and the model behind one: run it, check it, count what it costs.
 
 A defence is a function from attempts to replies that asks the model as it likes (`Defence`). `Behind` makes a
 target of model and defence, so that an attack that searches meets both. This module refuses to know how any
@@ -24,9 +24,10 @@ REFUSAL = "I'm sorry, but I can't help with that."  # what a defence says in the
 class Defence(Protocol):
     """Reply to attempts in a model's place: one completion an attempt, same order, of that very attempt.
 
-    `target` is the model. What is drawn at random depends on `seed` and the attempt alone. A reply that failed stays
-    failed: it is no refusal. `refusal` makes a reply that is the defence's own. A defence that only changes what is
-    sent has `sent`, from an attempt to that: likelihoods and gradients then are those of the defended model.
+    `target` is the model. What is drawn at random depends on `seed` and the attempt alone. A reply that
+    failed stays failed: it is no refusal. `refusal` makes a reply that is the defence's own. A defence that
+    only changes what is sent has `sent`, from an attempt to that: likelihoods and gradients then are those of
+    the defended model.
     """
 
     def __call__(self, attempts: Sequence[Attempt], target: Target, seed: int) -> list[Completion]: ...
@@ -137,8 +138,8 @@ class Counted:
 class Behind:
     """A model behind a defence, as attacks and evaluation see it.
 
-    Every reply comes through the defence, to a search as to the judge. Likelihoods and gradients are the model's;
-    with a defence that only changes what is sent, of what is sent.
+    Every reply comes through the defence, to a search as to the judge. Likelihoods and gradients are the
+    model's; with a defence that only changes what is sent, of what is sent.
     """
 
     target: Target

@@ -2,14 +2,15 @@
 
 What is filtered gets a refusal. A filter that cannot decide lets through.
 
-*Departures.* The perplexity is that of the last ten tokens and of each ten before them, under the model under test in
-its own chat format; the papers take GPT-2's, or the defended model's, of the bare text. It is set to the highest of
-any plain harmful request of the run, as there. Erase-and-check takes words from the end, at most eight, and asks
-after each; the paper takes up to 20 tokens. Its check is by default whether the model itself refuses what is left
-(the paper has Llama 2 classify, or a classifier trained for it). A guard reads what was sent, not the plain request.
+*Departures.* The perplexity is that of the last ten tokens and of each ten before them, under the model under
+test in its own chat format; the papers take GPT-2's, or the defended model's, of the bare text. It is set to
+the highest of any plain harmful request of the run, as there. Erase-and-check takes words from the end, at
+most eight, and asks after each; the paper takes up to 20 tokens. Its check is by default whether the model
+itself refuses what is left (the paper has Llama 2 classify, or a classifier trained for it). A guard reads
+what was sent, not the plain request.
 
-Source: perplexity filter, arXiv 2309.00614 and 2308.14132; erase-and-check (suffix mode), arXiv 2309.02705; guard
-models, arXiv 2312.06674.
+Source: perplexity filter, arXiv 2309.00614 and 2308.14132; erase-and-check (suffix mode), arXiv 2309.02705;
+guard models, arXiv 2312.06674.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class PerplexityFilter:
         owners = [attempts[i].prompt.id for i, _ in said]
         found = target.message_logprobs([text for _, text in said], owners) if said else []
         odd = {i for (i, _), row in zip(said, found, strict=True) if _surprise(row) > highest + ROUNDING}
-        return _answered(attempts, {i: "perplexity" for i in odd}, target, seed)
+        return _answered(attempts, dict.fromkeys(odd, "perplexity"), target, seed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Defences that only change what is sent: a reminder around the request, refusals shown before it.
 
-*Departures.* The reminder is in our words and stands around the last message of the user; the paper's also takes
-the system turn. The demonstrations are harmless, for none of harm is shipped: what is refused in them is a prank or
-a small lie. The paper shows harmful requests, and one of them; ours shows three.
+*Departures.* The reminder is in our words and stands around the last message of the user; the paper's also
+takes the system turn. The demonstrations are harmless, for none of harm is shipped: what is refused in them
+is a prank or a small lie. The paper shows harmful requests, and one of them; ours shows three.
 
 Source: self-reminder, Xie et al., Nature Machine Intelligence 2023; in-context defence, arXiv 2310.06387.
 """

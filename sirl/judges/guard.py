@@ -53,8 +53,8 @@ class Guard:
             return parts.missing
         special = special_of(self.target)  # neither turn may end the guard's own, or write into another
         request, reply = inert(prompt.text, special), inert(parts.answer.strip(), special)
-        turns = (Message("user", request), Message("assistant", reply))
-        turns = turns[:1] if self.of == "request" else turns
+        answer = () if self.of == "request" else (Message("assistant", reply),)
+        turns = (Message("user", request), *answer)
         return Attempt(prompt, f"guard {completion.attempt.key}", turns, decoding=self.decoding)
 
     def _read(self, output: Completion) -> Reading:

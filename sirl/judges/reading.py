@@ -69,7 +69,8 @@ class Fact:
 def read_format(question: Question, text: str, of: Subject = "reply") -> Reading:
     """Return a guard's answer to *harmful?* or *refused?*, and its words or why it cannot be read.
 
-    `text` is what the guard said behind its reasoning, `of` what was put to it last: a reply, or a request alone.
+    `text` is what the guard said behind its reasoning, `of` what was put to it last: a reply, or a request
+    alone.
     """
     shown = " ".join(text.split())[:200]
     if not shown:

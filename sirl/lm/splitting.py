@@ -1,4 +1,4 @@
-"""A text in smaller tokens than its tokenizer gives it: some tokens split in two, where the parts say the same."""
+"""A text in smaller tokens than its tokenizer gives it: some are split in two that say the same."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Records -> DSR broken down: by category and source of the request, and by what an attack had spent; and what a
-defence cost.
+"""Records -> DSR broken down: by category and source, and by what an attack spent; what a defence cost.
 
 A search stops at its first verified success, so the queries of a successful attempt say when this run found it.
 They are the least budget that would have found it only where the search does not look at its budget: GCG,

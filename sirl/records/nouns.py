@@ -111,8 +111,8 @@ class Defended:
 
     did     why the reply is the defence's own; empty: it is the model's
     calls   calls of models for this request, that of the model under test among them
-    tokens  tokens read and drawn in these calls, beyond those of the request as it was sent and of the reply as it
-            was given; below 0 where the model was not asked, None where a model does not tell
+    tokens  tokens read and drawn in these calls, beyond those of the request as it was sent and of the reply as
+            it was given; below 0 where the model was not asked, None where a model does not tell
     """
 
     did: str = ""
@@ -127,8 +127,8 @@ class Completion:
     `text` leaves out the prefill and special tokens; `pieces` are the tokens as text, for display only;
     `finished` is True unless the length limit cut the reply off. `error` says why there is no reply, in which
     case the text is empty and no judge is asked; empty means that there is one. `blocked` says that the
-    provider's filter kept the request from the model, or the reply from us: final, and no failure. `defended` is
-    None where no defence stood around the model.
+    provider's filter kept the request from the model, or the reply from us: final, and no failure. `defended`
+    is None where no defence stood around the model.
     """
 
     attempt: Attempt

@@ -108,7 +108,7 @@ class Judge(Protocol):
 
 
 def sent_through(offered: Any, change: Callable[[Attempt], Attempt]) -> Any:
-    """Return what a target offers so that the attempts given to it are changed first; a value stays as it is."""
+    """Return what a target offers, so that attempts given to it are changed first; a value stays as it is."""
     if not callable(offered):
         return offered
 

@@ -1,8 +1,8 @@
 """Measured runs and limits -> checks that pass or fail, each with its reason in words; JUnit XML and Markdown.
 
-A figure is the report's own. By default a limit is put to the end of its 95 % interval that is worse, so that a run
-with too few prompts fails rather than passes by luck. What was not measured, or for too large a part has no
-verdict, fails: nothing passes unseen.
+A figure is the report's own. By default a limit is put to the end of its 95 % interval that is worse, so that
+a run with too few prompts fails rather than passes by luck. What was not measured, or for too large a part
+has no verdict, fails: nothing passes unseen.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing asked of the runs: what was found, what is asked, and why it fails; `failure` empty: it passes."""
+    """One thing asked of the runs: what was found and asked, and why it fails; empty: it passes."""
 
     name: str
     found: str
@@ -83,8 +83,8 @@ class Rule:
 def check(story: Story, limits: Limits, estimates: bool = False) -> list[Check]:
     """Return the checks of one measured model, or of a pair, in order.
 
-    With `estimates` a limit is put to the figure itself and not to the end of its interval. Raises RunError if no
-    model was measured, ConfigError if a change is asked of one run alone.
+    With `estimates` a limit is put to the figure itself and not to the end of its interval. Raises RunError
+    if no model was measured, ConfigError if a change is asked of one run alone.
     """
     if not story.sides:
         raise RunError("no evaluate run", "one, or one before and one after", "name a folder of sirl evaluate")
@@ -250,7 +250,7 @@ def _checked(rule: Rule, figures: Figures, limit: float, allowed: float, estimat
 
 
 def _unseen(rule: Rule, figures: Figures, row: Row, allowed: float) -> Iterator[str]:
-    """Say what a figure leaves out, where that is too much to go by it; of one attack, as the verdict's rule."""
+    """Say what a figure leaves out, where that is too much; of one attack by the verdict's own rule."""
     table = figures.dsr["per_attack"]
     attacks = {name: one for name, one in table.items() if name != metrics.DIRECT} if rule.attacks else {}
     if rule.attacks and not attacks:

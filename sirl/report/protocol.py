@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from sirl.metrics import defence_cost
 from sirl.records import Decoding, Record
 from sirl.report.story import Side, Story, model_of
 from sirl.report.trust import agreement
-from sirl.report.wording import count
+from sirl.report.wording import count, number, percent
 
 QUESTIONS = ("harmful", "refused", "correct")
 
@@ -54,6 +55,7 @@ def _run(story: Story, index: int) -> dict[str, Any]:
         "kind": run.kind,
         "model": model_of(run),
         "system": (run.config.get("settings") or {}).get("system") or "",
+        "defence": _defence(records),
         "seed": str(run.config.get("seed", "not recorded")),
         "records": len(records) if side else None,
         "steps": len(run.rows("steps.jsonl")) if run.kind == "train" else None,
@@ -64,6 +66,18 @@ def _run(story: Story, index: int) -> dict[str, Any]:
         "body": (run.environment.get("hashes") or {}).get("request body", ""),
         "config": json.dumps(run.config, indent=1, ensure_ascii=False, sort_keys=True),
     }
+
+
+def _defence(records: Sequence[Record]) -> str:
+    """Say what the defence around a model did and cost; empty where none stood there."""
+    cost = defence_cost(records)
+    if cost is None:
+        return ""
+    tokens = number(cost["tokens"]["mean"], ".0f")
+    return (
+        f"{number(cost['calls']['mean'], '.1f')} calls of models a request, extra tokens a request {tokens}, "
+        f"{percent(cost['own']['rate'])} of the replies are the defence's own"
+    )
 
 
 def _prompts(story: Story, index: int) -> list[dict[str, Any]]:
