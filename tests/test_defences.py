@@ -1,11 +1,17 @@
 """Defences: each keeps the contract, does what it is named for, and tells what it costs."""
 
+import json
 import random
+import re
 from dataclasses import dataclass, field, replace
 
 import pytest
+from commands import sirl
+from test_docs import ROOT
 
 from sirl.attacks import ATTACKS, attack_prompts
+from sirl.cli.cells import cells_of
+from sirl.config.study import load_study
 from sirl.defences import DEFENCES, DefenceInfo, Means, check_defence, defend, get_defence, refusal
 from sirl.defences.checking import ATTEMPTS, PROMISES, StandIn
 from sirl.defences.contract import REFUSAL
@@ -28,6 +34,8 @@ from sirl.records import (
     from_json,
     to_json,
 )
+from sirl.report import load_runs, render
+from sirl.rundir import read_run
 from sirl.targets import LocalTarget
 
 
@@ -299,3 +307,59 @@ def test_the_refusal_of_a_defence_is_one_to_every_judge():
     said = Completion(attempt("x"), REFUSAL, (), (), True)
     assert oracle.refused([said])[0].answer is True
     assert oracle.harmful([said])[0].answer is False
+
+
+def test_a_measurement_names_its_defence_everywhere(tmp_path):
+    words = ("--attacks", "direct,rot13", "--limit", 2, "--set", "evaluate.max_reply_tokens=16")
+    words += ("--set", "evaluate.max_unscored=1")
+    code, _, err = sirl("evaluate", "organism:llama", "--out", tmp_path / "before", *words)
+    assert code == 0, err
+    code, out, err = sirl(
+        "evaluate", "organism:llama", "--out", tmp_path / "after", *words, "--defence", "self_reminder"
+    )
+    assert code == 0, err
+    cost = json.loads(out)["defence"]
+    assert cost["calls"]["mean"] == 1
+    assert cost["tokens"]["mean"] > 20
+    run = read_run(tmp_path / "after")
+    assert run.environment["hashes"]["defence"].startswith("self_reminder@")
+    page = render(load_runs([tmp_path / "before", tmp_path / "after"]))
+    assert "organism:llama behind self_reminder" in page
+    assert "1.0 calls of models a request, extra tokens a request" in page
+    sent = {m.content for r in run.records() for m in r.attempt.messages}
+    assert not [text for text in sent if "Please remember" in text]  # the record has what the user sent
+
+
+def test_a_study_puts_a_defence_around_the_start_or_around_what_it_trained(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(
+        """
+        [study]
+        models = ["organism:llama"]
+        seeds = [0]
+        steps = [0, 2]
+        reference = "start"
+        [methods.reminded]
+        defence = "self_reminder"
+        [methods.both]
+        method = "distill"
+        defence = "self_reminder"
+        """
+    )
+    start, reminded, both = cells_of(load_study(str(path)))
+    for cell in (reminded, both):
+        assert cell.protocol()["evaluate"]["defence"] == "self_reminder"
+    assert "defence" not in start.protocol()["evaluate"]
+    assert (reminded.steps, reminded.courses) == ((0,), {})
+    assert both.courses == {"train": (2,)}
+    path.write_text(path.read_text().replace("self_reminder", "self_remind", 1))
+    with pytest.raises(DefenceError, match="did you mean self_reminder"):
+        cells_of(load_study(str(path)))[1].protocol()
+
+
+def test_the_page_of_defences_names_each_with_its_source_and_departures():
+    text = (ROOT / "docs" / "defences.md").read_text(encoding="utf-8")
+    table, _, departures = text.partition("## Departures")
+    for info in DEFENCES.values():
+        assert re.search(rf"^\| `{info.name}`.*{re.escape(info.source)}", table, re.MULTILINE)
+        assert re.search(rf"^\| .*`{info.name}`", departures, re.MULTILINE)

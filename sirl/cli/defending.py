@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 from sirl.attacks import WRITING
+from sirl.cli.arms import Armed
 from sirl.cli.judging import Opening, named_judges
 from sirl.cli.sources import open_target
 from sirl.defences import DEFENCES, MODELS, Behind, DefenceInfo, Means, check_defence, defend, get_defence
 from sirl.errors import DefenceError
+from sirl.judges import identify
 from sirl.judges.guard import Guard
 from sirl.records import Prompt, Target
 
@@ -25,7 +28,8 @@ def _means(info: DefenceInfo, model: str, opening: Opening) -> Means:
     """Open the model of a defence: one that writes, a guard of requests, or any judge of replies."""
     role = MODELS.get(info.name, "") if model else ""
     if role == "writer":
-        return Means(writer=open_target(model, opening.config, WRITING)[0])
+        target, told = open_target(model, opening.config, WRITING)
+        return Means(writer=cast(Target, Armed(target, identify(target.name, settings=told))))
     if role == "judge":
         return Means(judge=named_judges([f"harmful={model}"], None, opening)["harmful"])
     if role == "guard":

@@ -14,6 +14,7 @@ from sirl.cli.progress import phase
 from sirl.cli.sources import HELD_OUT, ORGANISM, SEEN, Subject, holds_weights, no_weights, open_subject
 from sirl.config import EvaluateConfig, Recipe, load_recipe, system_text
 from sirl.config.requests import without_logins
+from sirl.defences import get_defence
 from sirl.endpoint import require_one_host
 from sirl.errors import AttackError
 from sirl.evidence import Study
@@ -55,6 +56,8 @@ class Job:
         arms = (self.arms.attacker, self.arms.surrogate, self.arms.scorer, recipe.train.attacker)
         defences = (recipe.evaluate.defence, recipe.gap.defence)
         require_one_host(recipe.model, (self.model, *self.judges, *arms, *defences))
+        for defence in filter(None, defences):
+            get_defence(defence)  # a slip in its name costs no loading
         return recipe
 
     def open(self, purpose: str = "", engine: str = "") -> tuple[Subject, Recipe]:

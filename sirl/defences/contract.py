@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from sirl.attacks.hashing import settled
 from sirl.errors import DefenceError, StoppedError
-from sirl.judges import identify
+from sirl.judges import identify, judge_name
 from sirl.records import Access, Attempt, Completion, Defended, Judge, Target, sent_through
 
 REFUSAL = "I'm sorry, but I can't help with that."  # what a defence says in the model's place
@@ -59,7 +59,7 @@ class DefenceInfo:
         module = sys.modules.get(getattr(self.run, "__module__", ""))
         own = getattr(module, "__file__", None)
         ours = sorted(Path(__file__).parent.glob("*.py"))
-        settings = [(f.name, settled(getattr(self.run, f.name))) for f in _fields(self.run)]
+        settings = [(f.name, _settled(getattr(self.run, f.name))) for f in _fields(self.run) if f.compare]
         return identify(self.name, *ours, *([own] if own else []), settings=repr(settings))
 
 
@@ -241,6 +241,11 @@ def _counted(value: Any, ledger: Ledger) -> Any:
         return Counted(value, ledger)
     names = {f.name for f in _fields(value)}
     return replace(value, target=Counted(value.target, ledger)) if "target" in names else value
+
+
+def _settled(value: Any) -> Any:
+    """Return what stands for a setting from one process to the next; a judge is told with its hash."""
+    return judge_name(value) if callable(value) and not hasattr(value, "reply") else settled(value)
 
 
 def _fields(value: Any) -> tuple[Any, ...]:

@@ -81,6 +81,10 @@ class VLLMTarget:
             for o, ids in zip(outputs, said, strict=True)
         ]
 
+    def prompt_lengths(self, attempts: Sequence[Attempt]) -> list[int]:
+        """Return how many tokens each attempt is to the model, prefill included."""
+        return [len(row) for row in render(self.lm, attempts)]
+
     def fingerprint(self) -> dict[str, str]:
         """Return what tells this model and engine from others.
 
