@@ -11,7 +11,6 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ COLUMNS: dict[str, type] = {
 TEXTS = ("prompt", "messages", "prefill", "reply", "evidence")
 SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in COLUMNS.items()])
 FORMATS = (".csv", ".parquet")
-_BATCH = 1000  # rows written at once
+_BATCH, _TEXT = 10_000, 1_000_000  # rows, and characters of their texts, that are written at once
 
 
 def write_table(runs: Sequence[RunDir], out: Path, transcripts: Transcripts = "redacted") -> int:
@@ -155,8 +154,21 @@ def _write_csv(path: Path, table: Iterable[dict[str, Any]]) -> int:
 def _write_parquet(path: Path, table: Iterable[dict[str, Any]]) -> int:
     number = 0
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
-        left = iter(table)
-        while some := list(islice(left, _BATCH)):
+        for some in _batches(table):
             writer.write_batch(pa.RecordBatch.from_pylist(some, SCHEMA))
             number += len(some)
     return number
+
+
+def _batches(table: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Part rows so that no part holds more than `_BATCH` rows, or much more text than `_TEXT` characters."""
+    held: list[dict[str, Any]] = []
+    size = 0
+    for row in table:
+        held.append(row)
+        size += sum(len(row[name] or "") for name in TEXTS)
+        if len(held) == _BATCH or size > _TEXT:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held

@@ -9,6 +9,7 @@ from sirl.errors import (
     AttackError,
     ConfigError,
     DataError,
+    DefenceError,
     JudgeError,
     RunError,
     SirlError,
@@ -21,6 +22,7 @@ PARENTS = {
     DataError: ValueError,
     TemplateError: ValueError,
     AttackError: ValueError,
+    DefenceError: ValueError,
     JudgeError: ValueError,
     RunError: RuntimeError,
 }
