@@ -14,7 +14,7 @@ from sirl.cli.studies import known
 from sirl.report.study_page import markdown
 
 MEASURED = Path(__file__).with_name("measured")
-STUDIES = ("study-method", "study-rates", "study-rewards", "study-long", "study-guards")
+STUDIES = ("study-method", "study-rates", "study-rewards", "study-long", "study-guards", "study-defences")
 HEAD = """# Results
 
 This page is written by `docs/make_results.py` from what the cells of each study measured, which is kept in

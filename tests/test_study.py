@@ -16,7 +16,7 @@ from sirl.cli.cells import KIND, Cell, cells_of, model_at, outcome
 from sirl.cli.sources import open_subject
 from sirl.cli.studies import CELLS, known
 from sirl.config import RECIPES, ModelConfig
-from sirl.config.study import StudyConfig, load_study
+from sirl.config.study import START, StudyConfig, load_study
 from sirl.errors import ConfigError, DataError, RunError
 from sirl.organism import WEIGHTS
 from sirl.rundir import locked, open_run
@@ -95,7 +95,7 @@ def test_a_recipe_is_read(tmp_path):
     [
         (
             ('reference = "plain"', 'reference = "plian"'),
-            "'plian'; expected one of the methods; did you mean plain",
+            "'plian'; expected one of the methods, or start with step 0; did you mean plain",
         ),
         (("seeds = [0]", "seeds = [0, 0]"), "study.seeds = .* each once"),
         (("seeds = [0]", 'seeds = ["0"]'), "study.seeds = .* another type"),
@@ -136,7 +136,7 @@ def test_a_slip_in_a_setting_costs_no_run(tmp_path, change, sentence):
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("study-*.toml")), ids=lambda p: p.stem)
 def test_shipped_studies_are_studies(path):
     study = load_study(path.stem)
-    assert study.reference in study.methods
+    assert study.reference in {*study.methods, START}
     for cell in cells_of(study):
         assert cell.protocol()["seed"] == cell.seed
 

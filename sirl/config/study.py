@@ -57,10 +57,11 @@ class StudyConfig:
         require(min(self.seeds) >= 0, "study.seeds", self.seeds, "0 or more")
         require(min(self.steps) >= 0, "study.steps", self.steps, "0 or more")
         require(0 <= self.floor <= 1, "study.floor", self.floor, "a share from 0 to 1")
-        known = (START, *self.methods)
+        known = (*([START] if 0 in self.steps else []), *self.methods)
         if self.reference not in known:
             advice = suggest(self.reference, known)
-            raise ConfigError(f"study.reference = {self.reference!r}", "one of the methods, or start", advice)
+            expected = "one of the methods, or start with step 0"
+            raise ConfigError(f"study.reference = {self.reference!r}", expected, advice)
         for name in self.methods:
             plain = name.replace("_", "").replace("-", "").isalnum() and name != START
             require(plain, "a method's name", name, f"letters, digits, - and _, and not {START!r}")
