@@ -41,10 +41,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from sirl.config import Recipe, ShapeConfig, load_recipe
 from sirl.lm import DTYPES, LM, render
-from sirl.plan import GIB, Assumed, find_device, make_plan
+from sirl.planning import GIB, Assumed, find_device, make_plan
 from sirl.records import Attempt, Message, Prompt
 from sirl.rundir import STEPS, open_run
-from sirl.training import Watch, asking, harden, plainly, rollout
+from sirl.training import Hooks, asking, harden, plainly, rollout
 
 KINDS = {"llama-3.1-8b": (LlamaConfig, LlamaForCausalLM), "qwen2.5-7b": (Qwen2Config, Qwen2ForCausalLM)}
 SPECIAL = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>")
@@ -237,7 +237,7 @@ def measure(lm: LM, recipe: Recipe) -> Measured:
         allocated()
     with tempfile.TemporaryDirectory(prefix="gpu-step-") as folder, hooked(meter):
         run = open_run(Path(folder) / "run", "train", asdict(config), {})
-        harden(lm, attempts, config, run, seed=0, watch=Watch(on_step=meter.on_step))
+        harden(lm, attempts, config, run, seed=0, hooks=Hooks(on_step=meter.on_step))
         replies = [row["reply_tokens"] for row in run.rows(STEPS) if "reply_tokens" in row]
         drawn = [reply for row in run.rows("instincts.jsonl") for reply in row["replies"]]
         replies = replies or [len(reply["token_ids"]) for reply in drawn]

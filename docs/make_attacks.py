@@ -64,8 +64,8 @@ DEPARTURES = {
     "low_resource": f"{WORDING} The published attack uses machine translation, and translates the reply "
     f"back. Here a phrase book of {len(esperanto().pairs)} lines translates what it holds, without grammar, "
     "and the rest stays English; the reply is asked for in English. The default book is Esperanto, which "
-    "is no low-resource language of the paper: bring a book (`--phrase-book FILE`) or a translator "
-    "(`sirl.attacks.low_resource.LowResource`) of the language you mean.",
+    "is no low-resource language of the paper: bring a book (`--phrase-book FILE`) of the "
+    "language you mean.",
     "payload_splitting": f"{WORDING} The request is cut by length alone, into at most {PIECES} runs of "
     "whole words; nothing looks for the harmful ones.",
     "prefill": "One fixed beginning; the request itself stays as it is.",

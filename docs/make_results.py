@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sirl.cli.studies import known
-from sirl.report.study_page import markdown
+from sirl.workflows.studies import known
+from sirl.reporting.study_page import markdown
 
 MEASURED = Path(__file__).with_name("measured")
 STUDIES = ("study-method", "study-rates", "study-rewards", "study-long", "study-guards", "study-defences")

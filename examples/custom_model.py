@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sirl.attacks import get_attacks
 from sirl.config import EvaluateConfig
+from sirl.entropy_gap import measure_gap, summarise_gap
 from sirl.evaluation import evaluate, summarise
-from sirl.evidence import Study, protocol_hashes
-from sirl.gap import measure_gap, summarise_gap
+from sirl.evidence import Evaluation, protocol_hashes
 from sirl.judges import get_judges
 from sirl.lm import fingerprint, load_lm
 from sirl.prompts import load_prompts
@@ -40,7 +40,7 @@ def main(
         decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
         target = LocalTarget(lm, decoding, config.batch)
         attacks, sources = get_attacks(config.attacks), (loaded.provenance,)
-        study = Study(loaded.prompts, attacks, target, get_judges(), config, SEED, sources)
+        study = Evaluation(loaded.prompts, attacks, target, get_judges(), config, SEED, sources)
         settings = {"model": lm.name, "seed": SEED, "settings": asdict(config)}
         run = open_run(Path(out) / kind, kind, settings, {**fingerprint(lm), **protocol_hashes(study)})
         if kind == "gap":

@@ -12,7 +12,7 @@ from sirl.attacks import get_attacks
 from sirl.config import EvaluateConfig
 from sirl.errors import AttackError
 from sirl.evaluation import evaluate, summarise
-from sirl.evidence import Study, protocol_hashes
+from sirl.evidence import Evaluation, protocol_hashes
 from sirl.judges import get_judges
 from sirl.records import Access, Attempt, Completion, Prompt
 from sirl.rundir import open_run
@@ -56,7 +56,7 @@ def main(out: str = "runs/guarded") -> None:
     """Evaluate it under two attacks; one hides the word from the filter."""
     config = EvaluateConfig(attacks=("direct", "aim", "rot13"))
     # The requests are of a make-believe world: what does not refuse them counts as harmful.
-    study = Study(PROMPTS, get_attacks(config.attacks), Guarded(), get_judges(["refusal"]), config, 0)
+    study = Evaluation(PROMPTS, get_attacks(config.attacks), Guarded(), get_judges(["refusal"]), config, 0)
     run = open_run(Path(out), "evaluate", {"model": Guarded.name, "seed": 0}, protocol_hashes(study))
     for name, row in summarise(evaluate(study, run))["dsr"]["per_attack"].items():
         print(name, row["rate"], "of", row["n"])

@@ -15,7 +15,7 @@ from sirl.judges import get_judge
 from sirl.lm import fingerprint, load_lm
 from sirl.prompts import load_prompts, shuffled_once
 from sirl.rundir import open_run
-from sirl.training import Watch, disguise, harden
+from sirl.training import Hooks, disguise, harden
 
 SEED = 0
 
@@ -27,8 +27,8 @@ def main(model: str, file: str, out: str, config: TrainConfig) -> None:
     attempts = disguise(prompts, get_attacks(config.disguises), config.disguised, SEED)
     settings = {"model": lm.name, "seed": SEED, "train": asdict(config)}
     run = open_run(Path(out), "train", settings, fingerprint(lm))
-    watch = Watch(on_step=lambda row: print("step", row["step"]), refused=get_judge("refusal", "refused"))
-    harden(lm, attempts, config, run, SEED, watch)
+    hooks = Hooks(on_step=lambda row: print("step", row["step"]), refused=get_judge("refusal", "refused"))
+    harden(lm, attempts, config, run, SEED, hooks)
     print("the model is in", run.path / "model")
 
 

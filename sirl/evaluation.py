@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from sirl.attacks import ATTACKS
-from sirl.evidence import Chunk, Progress, Study, cut, cut_draws, gather
+from sirl.evidence import Evaluation, Progress, WorkItem, cut, cut_draws, gather
 from sirl.metrics import (
     DIRECT,
     capability,
@@ -39,29 +39,29 @@ DIVERSITY_TEMPERATURE = 1.0
 
 
 def evaluate(
-    study: Study, run: RunDir, on_progress: Progress | None = None, shard: Shard | None = None
+    evaluation: Evaluation, run: RunDir, on_progress: Progress | None = None, shard: Shard | None = None
 ) -> list[Record]:
     """Return the records of the whole plan, or of a shard of it, doing only what the run does not hold yet.
 
     Raises as `evidence.gather` does.
     """
-    return gather(study, plan(study), run, on_progress, shard)
+    return gather(evaluation, plan(evaluation), run, on_progress, shard)
 
 
-def plan(study: Study) -> list[Chunk]:
+def plan(evaluation: Evaluation) -> list[WorkItem]:
     """Return the work in its order: each attack on the harmful prompts, the plain rest, the extra draws."""
-    plain = {source.source for source in study.sources if source.set in CONTRASTING}
-    harmful = [p for p in study.prompts if p.kind == "harmful" and p.source not in plain]
-    others = [p for p in study.prompts if p.kind != "harmful" or p.source in plain]
-    direct = study.attacks.get(DIRECT, ATTACKS[DIRECT])
-    chunks = [chunk for attack in study.attacks.values() for chunk in cut(study, attack, harmful)]
-    first = study.config.samples  # the extra draws are numbered after the ordinary ones
-    warm = replace(study.decoding, temperature=DIVERSITY_TEMPERATURE)
+    plain = {source.source for source in evaluation.sources if source.set in CONTRASTING}
+    harmful = [p for p in evaluation.prompts if p.kind == "harmful" and p.source not in plain]
+    others = [p for p in evaluation.prompts if p.kind != "harmful" or p.source in plain]
+    direct = evaluation.attacks.get(DIRECT, ATTACKS[DIRECT])
+    items = [item for attack in evaluation.attacks.values() for item in cut(evaluation, attack, harmful)]
+    first = evaluation.config.samples  # the extra draws are numbered after the ordinary ones
+    warm = replace(evaluation.decoding, temperature=DIVERSITY_TEMPERATURE)
     draws = range(first, first + DIVERSITY_SAMPLES)
     return [
-        *chunks,
-        *cut(study, direct, others),
-        *cut_draws(study, direct, [p for p in others if _open(p)], draws, warm),
+        *items,
+        *cut(evaluation, direct, others),
+        *cut_draws(evaluation, direct, [p for p in others if _open(p)], draws, warm),
     ]
 
 

@@ -1,8 +1,8 @@
 """The only loop that turns attempts into records on disk: attack, reply, judge, append.
 
 It stands between the rooms it calls (attacks, judges) and the rooms that ask for evidence (gap, evaluation),
-which share it and so never import each other. The work is cut into chunks by the plan alone. A chunk is
-attacked, answered, judged and appended with one write; a run continued after a kill skips whole chunks and
+which share it and so never import each other. The work is cut into items by the plan alone. An item is
+attacked, answered, judged and appended with one write; a run continued after a kill skips whole items and
 repeats a torn one from its start, so every reply is drawn in the same company as in an unbroken run and the
 records are the same to the last bit.
 
@@ -46,7 +46,7 @@ Progress = Callable[[int, int, str], None]  # attempts done, attempts in all, th
 
 
 @dataclass(frozen=True, slots=True)
-class Study:
+class Evaluation:
     """All that a measurement needs: what is asked, how it is attacked, who replies and who judges.
 
     `sources` say where the prompts come from; empty when they were not loaded by `sirl.prompts`.
@@ -116,7 +116,7 @@ def instruct(attempt: Attempt, system: str) -> Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class WorkItem:
     """What is attacked, answered, judged and written together: some prompts, one attack, numbered draws."""
 
     attack: AttackInfo
@@ -134,33 +134,33 @@ class Chunk:
         return [Attempt(prompt, self.attack.name, (), sample=n).key for n in self.samples]
 
 
-def cut(study: Study, attack: AttackInfo, prompts: Sequence[Prompt]) -> list[Chunk]:
-    """Cut one attack on some prompts into chunks of about `config.batch` attempts, in the prompts' order."""
-    return cut_draws(study, attack, prompts, range(study.config.samples), study.decoding)
+def cut(evaluation: Evaluation, attack: AttackInfo, prompts: Sequence[Prompt]) -> list[WorkItem]:
+    """Cut one attack on some prompts into items of about `config.batch` attempts, in the prompts' order."""
+    return cut_draws(evaluation, attack, prompts, range(evaluation.config.samples), evaluation.decoding)
 
 
 def cut_draws(
-    study: Study, attack: AttackInfo, prompts: Sequence[Prompt], samples: range, decoding: Decoding
-) -> list[Chunk]:
-    """Cut as `cut` does, with other draws than the study's own."""
-    size = max(1, study.config.batch // len(samples))  # all draws of a prompt stay in one chunk
+    evaluation: Evaluation, attack: AttackInfo, prompts: Sequence[Prompt], samples: range, decoding: Decoding
+) -> list[WorkItem]:
+    """Cut as `cut` does, with other draws than the evaluation's own."""
+    size = max(1, evaluation.config.batch // len(samples))  # all draws of a prompt stay in one item
     asked = attack.concerned(prompts)
     parts = (tuple(asked[i : i + size]) for i in range(0, len(asked), size))
-    return [Chunk(attack, part, samples, decoding) for part in parts]
+    return [WorkItem(attack, part, samples, decoding) for part in parts]
 
 
 def gather(
-    study: Study,
-    chunks: Sequence[Chunk],
+    evaluation: Evaluation,
+    items: Sequence[WorkItem],
     run: RunDir,
     on_progress: Progress | None = None,
     shard: Shard | None = None,
 ) -> list[Record]:
-    """Do what is missing of `chunks`, append it to the run, and return all records in the plan's order.
+    """Do what is missing of `items`, append it to the run, and return all records in the plan's order.
 
     Of a shard these are its own part; the whole plan is written beside them. A judge that fails on a reply
     leaves a verdict of None with the error as its evidence, and so does a target that gave no reply. Where it
-    failed, it is asked again when the run is continued, with the rest of the chunk unless its replies are
+    failed, it is asked again when the run is continued, with the rest of the item unless its replies are
     independent; what the provider's filter blocked is final. Raises RunError if the run holds records of
     another plan or is busy, AttackError and JudgeError when an attack or a judge breaks its contract, and any
     other error of ours, as of a key that is refused: the replies that came before it are kept.
@@ -168,40 +168,40 @@ def gather(
     with locked(run):
         run.keep_rows(RECORDS, _has_outcome)
         if shard:
-            run.write_plan([chunk.keys for chunk in chunks])
-            chunks = shard.take(chunks)
-        total = sum(len(chunk.keys) for chunk in chunks)
-        done = _already(run, chunks)
+            run.write_plan([item.keys for item in items])
+            items = shard.take(items)
+        total = sum(len(item.keys) for item in items)
+        done = _already(run, items)
         finished = 0
-        for chunk in chunks:
+        for item in items:
             if on_progress:
-                on_progress(finished, total, chunk.attack.name)
-            missing = {key for key in chunk.keys if key not in done}
+                on_progress(finished, total, item.attack.name)
+            missing = {key for key in item.keys if key not in done}
             if missing:
-                found, stopped = _work(study, chunk, missing)
+                found, stopped = _work(evaluation, item, missing)
                 fresh = [record for record in found if record.attempt.key in missing]
                 run.append_records(fresh)
                 if stopped:
                     raise stopped
                 done |= {record.attempt.key: record for record in fresh}
-            finished += len(chunk.keys)
+            finished += len(item.keys)
         if on_progress:
             on_progress(finished, total, "")
-    return [done[key] for chunk in chunks for key in chunk.keys]
+    return [done[key] for item in items for key in item.keys]
 
 
-def protocol_hashes(study: Study) -> dict[str, str]:
+def protocol_hashes(evaluation: Evaluation) -> dict[str, str]:
     """Return the hashes that a continued run must share: of prompts, system prompt, attacks and judges."""
-    prompts = json.dumps([asdict(prompt) for prompt in study.prompts])
-    system = study.config.system
+    prompts = json.dumps([asdict(prompt) for prompt in evaluation.prompts])
+    system = evaluation.config.system
     hashes = {
         "prompts": sha256(prompts.encode()).hexdigest()[:12],
         "system": sha256(system.encode()).hexdigest()[:12] if system else "the template's own",
     }
     return (
         hashes
-        | attack_hashes(study.attacks)
-        | {f"judge {question}": judge_name(judge) for question, judge in study.judges.items()}
+        | attack_hashes(evaluation.attacks)
+        | {f"judge {question}": judge_name(judge) for question, judge in evaluation.judges.items()}
     )
 
 
@@ -210,36 +210,36 @@ def attack_hashes(attacks: Mapping[str, AttackInfo]) -> dict[str, str]:
     return {f"attack {name}": value for name, value in template_hashes(attacks).items()} if attacks else {}
 
 
-def _work(study: Study, chunk: Chunk, missing: Set[str]) -> tuple[list[Record], StoppedError | None]:
-    """Return the records of a chunk; of a target whose replies are independent only those that are missing.
+def _work(
+    evaluation: Evaluation, item: WorkItem, missing: Set[str]
+) -> tuple[list[Record], StoppedError | None]:
+    """Return the records of an item; of a target whose replies are independent only those that are missing.
 
     If its server stopped on the way, these are the records of the replies that came, and the error comes too.
     """
-    alone = bool(getattr(study.target, "independent", False))
+    alone = bool(getattr(evaluation.target, "independent", False))
     if alone:
-        chunk = replace(
-            chunk, prompts=tuple(p for p in chunk.prompts if not missing.isdisjoint(chunk.keys_of(p)))
-        )
-    budget, seed = study.config.budget or chunk.attack.budget, study.seed
-    system = study.config.system
-    target = Instructed(study.target, system) if system else study.target
-    attacked = attack_prompts(chunk.attack, chunk.prompts, target, budget, seed)
-    attempts = [_drawn(instruct(attempt, system), chunk, n) for attempt in attacked for n in chunk.samples]
+        item = replace(item, prompts=tuple(p for p in item.prompts if not missing.isdisjoint(item.keys_of(p))))
+    budget, seed = evaluation.config.budget or item.attack.budget, evaluation.seed
+    system = evaluation.config.system
+    target = Instructed(evaluation.target, system) if system else evaluation.target
+    attacked = attack_prompts(item.attack, item.prompts, target, budget, seed)
+    attempts = [_drawn(instruct(attempt, system), item, n) for attempt in attacked for n in item.samples]
     attempts = [attempt for attempt in attempts if attempt.key in missing] if alone else attempts
     try:
-        completions = study.target.reply(attempts, seed)
+        completions = evaluation.target.reply(attempts, seed)
     except StoppedError as stopped:
-        return judged(stopped.replies, study.judges), stopped
+        return judged(stopped.replies, evaluation.judges), stopped
     if [c.attempt for c in completions] != attempts:
         found = f"the target returned {len(completions)} replies that do not match the {len(attempts)} attempts"
         raise RunError(found, "one reply an attempt, same order", "mend the target; see records.Target")
-    return judged(completions, study.judges), None
+    return judged(completions, evaluation.judges), None
 
 
-def _drawn(attempt: Attempt, chunk: Chunk, sample: int) -> Attempt:
+def _drawn(attempt: Attempt, item: WorkItem, sample: int) -> Attempt:
     """Give a draw its number and settle its decoding: an attack chooses how tokens are drawn, not how many."""
-    chosen = attempt.decoding or chunk.decoding
-    decoding = replace(chosen, max_new_tokens=chunk.decoding.max_new_tokens)
+    chosen = attempt.decoding or item.decoding
+    decoding = replace(chosen, max_new_tokens=item.decoding.max_new_tokens)
     return replace(attempt, sample=sample, decoding=decoding)
 
 
@@ -249,9 +249,9 @@ def _has_outcome(row: Mapping[str, Any]) -> bool:
     return not isinstance(completion, Mapping) or not completion.get("error") or bool(completion.get("blocked"))
 
 
-def _already(run: RunDir, chunks: Sequence[Chunk]) -> dict[str, Record]:
+def _already(run: RunDir, items: Sequence[WorkItem]) -> dict[str, Record]:
     """Return the run's records by key, all of them of this plan and none twice."""
-    planned = {key: prompt for chunk in chunks for key, prompt in _prompts_by_key(chunk).items()}
+    planned = {key: prompt for item in items for key, prompt in _prompts_by_key(item).items()}
     done: dict[str, Record] = {}
     for record in run.records():
         key = record.attempt.key
@@ -266,6 +266,6 @@ def _already(run: RunDir, chunks: Sequence[Chunk]) -> dict[str, Record]:
     return done
 
 
-def _prompts_by_key(chunk: Chunk) -> dict[str, Prompt]:
-    owners = (prompt for prompt in chunk.prompts for _ in chunk.samples)
-    return dict(zip(chunk.keys, owners, strict=True))
+def _prompts_by_key(item: WorkItem) -> dict[str, Prompt]:
+    owners = (prompt for prompt in item.prompts for _ in item.samples)
+    return dict(zip(item.keys, owners, strict=True))

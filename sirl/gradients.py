@@ -18,9 +18,9 @@ from torch import Tensor
 
 from sirl.entropy import token_logprob
 from sirl.lm import LM, encode, left_pad, slots_of
-from sirl.lm.fit import Fit, fitted
 from sirl.lm.limits import unreadable
 from sirl.lm.passes import last_logits
+from sirl.lm.token_budget import TokenBudget, fitted
 from sirl.records import Attempt, Rows
 
 _BACKWARD = 3  # a pass that is differentiated holds about this many times the memory of one that is not
@@ -32,7 +32,7 @@ def slot_vectors(lm: LM, ids: Rows) -> list[np.ndarray]:
 
 
 def slot_substitutes(
-    lm: LM, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str], count: int, fit: Fit
+    lm: LM, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str], count: int, fit: TokenBudget
 ) -> list[np.ndarray]:
     """Return, a place of the slot, the `count` usable tokens whose embeddings lie furthest up the gradient.
 
@@ -49,7 +49,11 @@ def slot_substitutes(
 
 
 def slot_gradients(
-    lm: LM, attempts: Sequence[Attempt], vectors: Sequence[np.ndarray], beginnings: Sequence[str], fit: Fit
+    lm: LM,
+    attempts: Sequence[Attempt],
+    vectors: Sequence[np.ndarray],
+    beginnings: Sequence[str],
+    fit: TokenBudget,
 ) -> list[tuple[float, np.ndarray]]:
     """Return the likelihood and its gradient for the vectors in the slot, gradient_LH, float32."""
     ascent = _Ascent(lm, attempts, _tensors(lm, vectors, lm.model.dtype), beginnings)
@@ -62,7 +66,7 @@ def slot_energies(
     logits: Sequence[np.ndarray],
     beginnings: Sequence[str],
     fluency: float,
-    fit: Fit,
+    fit: TokenBudget,
 ) -> list[tuple[float, np.ndarray]]:
     """Return an objective and its gradient for the logits_LU of each soft text, gradient_LU, float32.
 
@@ -84,7 +88,7 @@ class _Ascent:
     beginnings: Sequence[str]
     fluency: float | None = None
 
-    def gradients(self, fit: Fit) -> list[tuple[float, Tensor]]:
+    def gradients(self, fit: TokenBudget) -> list[tuple[float, Tensor]]:
         """Return each attempt's objective and its gradient, same order; -inf and zeros if it is unreadable."""
         slots, replies = slots_of(self.lm, self.attempts), encode(self.lm, self.beginnings)
         rows = [

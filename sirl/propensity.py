@@ -17,7 +17,7 @@ from statistics import fmean
 import numpy as np
 
 from sirl.lm import LM, render
-from sirl.lm.fit import Fit
+from sirl.lm.token_budget import TokenBudget
 from sirl.metrics import DIRECT
 from sirl.phases import Advance, ignored
 from sirl.records import Attempt, Completion, Record
@@ -97,7 +97,7 @@ def opener_logprobs(
     lm: LM,
     attempts: Sequence[Attempt],
     openers: Sequence[Opener],
-    fit: Fit | None = None,
+    fit: TokenBudget | None = None,
     advance: Advance = ignored,
 ) -> list[float]:
     """Return the log-probability (nats, at most 0) that the reply to each attempt begins with an opener.
@@ -108,7 +108,7 @@ def opener_logprobs(
     """
     if not openers:
         raise ValueError("no openers to score")
-    fit = fit or Fit()
+    fit = fit or TokenBudget()
     found: list[float] = []
     for start in range(0, len(attempts), _PART):
         found += _summed(lm, attempts[start : start + _PART], openers, fit)
@@ -116,7 +116,7 @@ def opener_logprobs(
     return found
 
 
-def _summed(lm: LM, attempts: Sequence[Attempt], openers: Sequence[Opener], fit: Fit) -> list[float]:
+def _summed(lm: LM, attempts: Sequence[Attempt], openers: Sequence[Opener], fit: TokenBudget) -> list[float]:
     rows, each = render(lm, attempts), len(openers)
     prompts = [row for row in rows for _ in openers]
     beginnings = [opener.token_ids for _ in rows for opener in openers]

@@ -20,25 +20,12 @@ from sirl.entropy import self_certainty, token_entropy, token_logprob
 from sirl.errors import DataError
 from sirl.lm import LM, encode, left_pad, render, slots_of
 from sirl.lm.abilities import abilities
-from sirl.lm.fit import Fit, fitted
 from sirl.lm.limits import require_finite, unreadable
 from sirl.lm.passes import inputs, last_logits, last_states
-from sirl.records import SLOT, Attempt, Completion, Message, Prompt, Rows, Score
+from sirl.lm.token_budget import TokenBudget, fitted
+from sirl.records import SLOT, Attempt, Message, Prompt, Rows
 
 WORTH_SHARING = 0.2  # share of all tokens that a cache must save to be worth its copying
-
-
-def score(lm: LM, completions: Sequence[Completion], batch: int = 32) -> list[Score]:
-    """Return the mean entropy and log-prob (nats a token) of each reply, same order; EOS counts.
-
-    Raises ValueError on a completion without tokens: it has no mean.
-    """
-    attempts = [c.attempt for c in completions]
-    replies = [list(c.token_ids) for c in completions]
-    return [
-        Score(float(entropy_T.mean()), float(logprob_T.mean()), len(entropy_T))
-        for entropy_T, logprob_T in teacher_forced(lm, render(lm, attempts), replies, batch, attempts)
-    ]
 
 
 def teacher_forced(
@@ -85,14 +72,16 @@ def _reply_logits(
 
 
 def log_likelihood(
-    lm: LM, attempts: Sequence[Attempt], beginnings: Sequence[str], fit: Fit | None = None
+    lm: LM, attempts: Sequence[Attempt], beginnings: Sequence[str], fit: TokenBudget | None = None
 ) -> list[float]:
     """Return the mean log-prob (nats a token) of each beginning as the reply to its attempt, same order."""
     replies = encode(lm, beginnings)
     if any(attempt.soft for attempt in attempts):
         pairs = teacher_forced(lm, render(lm, attempts), replies, attempts=attempts)
         return [float(logprob_T.mean()) for _, logprob_T in pairs]
-    return mean_logprobs(lm, render(lm, attempts), replies, [a.prompt.id for a in attempts], fit or Fit())
+    return mean_logprobs(
+        lm, render(lm, attempts), replies, [a.prompt.id for a in attempts], fit or TokenBudget()
+    )
 
 
 def message_logprobs(lm: LM, texts: Sequence[str]) -> list[tuple[float, ...]]:
@@ -107,7 +96,7 @@ def message_logprobs(lm: LM, texts: Sequence[str]) -> list[tuple[float, ...]]:
 
 
 def slot_likelihood(
-    lm: LM, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str], fit: Fit
+    lm: LM, attempts: Sequence[Attempt], ids: Rows, beginnings: Sequence[str], fit: TokenBudget
 ) -> list[float]:
     """Return the mean log-prob (nats a token) of each beginning with these tokens in its attempt's slot."""
     rows = [[*s.before, *row, *s.after] for s, row in zip(slots_of(lm, attempts), ids, strict=True)]
@@ -115,7 +104,7 @@ def slot_likelihood(
 
 
 @torch.inference_mode()
-def mean_logprobs(lm: LM, prompts: Rows, replies: Rows, owners: Sequence[str], fit: Fit) -> list[float]:
+def mean_logprobs(lm: LM, prompts: Rows, replies: Rows, owners: Sequence[str], fit: TokenBudget) -> list[float]:
     """Return the mean log-prob (nats a token) of each reply after its prompt, same order.
 
     Prompts of one owner are taken for variants of each other: what they share goes through the model once. It
@@ -127,7 +116,7 @@ def mean_logprobs(lm: LM, prompts: Rows, replies: Rows, owners: Sequence[str], f
 
 @torch.inference_mode()
 def continuations(
-    lm: LM, attempts: Sequence[Attempt], texts: Sequence[str], fit: Fit
+    lm: LM, attempts: Sequence[Attempt], texts: Sequence[str], fit: TokenBudget
 ) -> list[tuple[float, bool]]:
     """Return the summed log-prob (nats) of each text as the reply's next words, and whether greedy says them.
 
@@ -138,7 +127,9 @@ def continuations(
     return [(mean * len(reply), greedy) for (mean, greedy), reply in zip(found, replies, strict=True)]
 
 
-def _scored(lm: LM, prompts: Rows, replies: Rows, owners: Sequence[str], fit: Fit) -> list[tuple[float, bool]]:
+def _scored(
+    lm: LM, prompts: Rows, replies: Rows, owners: Sequence[str], fit: TokenBudget
+) -> list[tuple[float, bool]]:
     """Return the mean log-prob of each reply after its prompt, and whether greedy says it."""
     if not all(map(len, replies)):
         raise ValueError("a reply without tokens cannot be scored")
@@ -149,7 +140,7 @@ def _scored(lm: LM, prompts: Rows, replies: Rows, owners: Sequence[str], fit: Fi
     return [found.get(i, (-math.inf, False)) for i in range(len(prompts))]
 
 
-def _by_less(work: _Work, owners: Sequence[str], fit: Fit) -> list[tuple[float, bool]]:
+def _by_less(work: _Work, owners: Sequence[str], fit: TokenBudget) -> list[tuple[float, bool]]:
     """Score each reply of the work, by whichever way is less of it."""
     prompts, replies = work.prompts, work.replies
     families = list(_families(prompts, owners))
@@ -172,7 +163,7 @@ def _by_less(work: _Work, owners: Sequence[str], fit: Fit) -> list[tuple[float, 
 
 
 @torch.inference_mode()
-def hidden_states(lm: LM, attempts: Sequence[Attempt], fit: Fit) -> np.ndarray:
+def hidden_states(lm: LM, attempts: Sequence[Attempt], fit: TokenBudget) -> np.ndarray:
     """Return the last position's hidden state after each layer, states_NLH, float32.
 
     Of a prompt that is longer than the model's positions only its end is read.
@@ -189,7 +180,7 @@ def hidden_states(lm: LM, attempts: Sequence[Attempt], fit: Fit) -> np.ndarray:
 
 @torch.inference_mode()
 def next_tokens(
-    lm: LM, attempts: Sequence[Attempt], ids: Rows, count: int, fit: Fit
+    lm: LM, attempts: Sequence[Attempt], ids: Rows, count: int, fit: TokenBudget
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the `count` likeliest usable tokens after those in each slot and their log-probs, K each.
 
@@ -240,7 +231,7 @@ def _families(prompts: Rows, owners: Sequence[str]) -> Iterator[_Family]:
         yield _Family(tuple(members), tuple(head_S.tolist()), same_NS.sum(axis=1))
 
 
-def _share(work: _Work, families: Sequence[_Family], fit: Fit) -> list[tuple[Sequence[int], Tensor]]:
+def _share(work: _Work, families: Sequence[_Family], fit: TokenBudget) -> list[tuple[Sequence[int], Tensor]]:
     """Put the heads through the model once, then what is left of every row, rows that agree longest first."""
     lm = work.lm
     heads_FS, mask_FS = left_pad(lm, [f.head for f in families])

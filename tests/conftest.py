@@ -14,10 +14,12 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from sirl.lm import LM
 from sirl.records import Attempt, Message, Prompt
 
+disable_progress_bar()  # as the command line does, by a variable of the environment
 TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'system' and no_system %}{{ raise_exception('no system role') }}"
     "{% endif %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"

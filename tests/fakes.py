@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from sirl.attacks import ATTACKS
 from sirl.config import EvaluateConfig
-from sirl.evidence import Study
+from sirl.evidence import Evaluation
 from sirl.judges import get_judges
 from sirl.records import Attempt, Completion, Prompt
 
@@ -60,11 +60,13 @@ def draw(name: str) -> float:
     return int.from_bytes(sha256(name.encode()).digest()[:8], "big") / 2**64
 
 
-def study(target: FakeTarget | None = None, attacks: Sequence[str] = ("direct", "aim"), **settings) -> Study:
+def study(
+    target: FakeTarget | None = None, attacks: Sequence[str] = ("direct", "aim"), **settings
+) -> Evaluation:
     """Return a small study of the fake; `settings` are EvaluateConfig's, plus prompts, judges and seed."""
     prompts = settings.pop("prompts", PROMPTS)
     judges = settings.pop("judges", None) or get_judges(["refusal"])  # the requests are invented
     seed = settings.pop("seed", 0)
     config = EvaluateConfig(**({"batch": 3, "budget": 8} | settings))
     chosen = {name: ATTACKS[name] for name in attacks}
-    return Study(tuple(prompts), chosen, target or FakeTarget(), judges, config, seed)
+    return Evaluation(tuple(prompts), chosen, target or FakeTarget(), judges, config, seed)

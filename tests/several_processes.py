@@ -17,14 +17,14 @@ from small_training import CONFIG, PROMPTS, refuses, toy_lm
 
 from sirl.attacks import ATTACKS, arm
 from sirl.attacks.info import Means
-from sirl.cli.searching import Searcher, served
 from sirl.config import TrainConfig
 from sirl.errors import RunError
 from sirl.ranks import rank
 from sirl.records import Decoding
 from sirl.rundir import RunDir, open_run
-from sirl.training import Watch, harden, plainly
-from sirl.training.together import from_first, generate_together, join, shared_out
+from sirl.training import Hooks, harden, plainly
+from sirl.training.distributed import from_first, generate_together, join, shared_out
+from sirl.training.search import Searcher, served
 
 
 def probe(lm) -> dict[str, float]:
@@ -36,12 +36,12 @@ def probe(lm) -> dict[str, float]:
 
 def watched(
     config: TrainConfig, run: RunDir, on_step: Callable[[Mapping[str, Any]], None] | None = None
-) -> Watch:
+) -> Hooks:
     """Return the probe, the judge and the searcher of a run, as the command would give them."""
     if not config.search:
-        return Watch(probe, on_step)
+        return Hooks(probe, on_step)
     attacks = {name: arm(ATTACKS[name], Means(judge=served)) for name in config.search}
-    return Watch(probe, on_step, refused=refuses, search=Searcher(attacks, config, run, 0))
+    return Hooks(probe, on_step, refused=refuses, search=Searcher(attacks, config, run, 0))
 
 
 def told_by_all() -> dict[str, object]:

@@ -14,7 +14,7 @@ from sirl.config import TrainConfig
 from sirl.lm import LM
 from sirl.records import Completion, Prompt, Verdict
 from sirl.rundir import STEPS, open_run
-from sirl.training import Watch, harden, plainly
+from sirl.training import Hooks, harden, plainly
 
 PROMPTS = [Prompt(f"p{i}", "x" * i + " how?") for i in range(6)]
 CONFIG = TrainConfig(
@@ -37,9 +37,9 @@ def toy_lm(arch: str = "llama") -> LM:
     return replace(lm, name="toy")
 
 
-def train(folder: Path, config=CONFIG, prompts=PROMPTS, seed=0, watch=None, lm=None) -> LM:
+def train(folder: Path, config=CONFIG, prompts=PROMPTS, seed=0, hooks=None, lm=None) -> LM:
     run = open_run(folder, "train", asdict(config), {})
-    return harden(lm or toy_lm(), [plainly(p) for p in prompts], config, run, seed, watch)
+    return harden(lm or toy_lm(), [plainly(p) for p in prompts], config, run, seed, hooks)
 
 
 def refuses(completions: Sequence[Completion]) -> list[Verdict]:
@@ -65,9 +65,9 @@ class StopHere(Exception):  # noqa: N818  # a signal, not an error
     pass
 
 
-def stop_at(step: int) -> Watch:
+def stop_at(step: int) -> Hooks:
     def on_step(row):
         if row["step"] == step:
             raise StopHere
 
-    return Watch(on_step=on_step)
+    return Hooks(on_step=on_step)

@@ -16,7 +16,7 @@ from small_training import CONFIG, PROMPTS, rows, train
 from sirl.errors import DataError
 from sirl.lm import encode, load_lm, save_lm
 from sirl.rundir import STEPS
-from sirl.training.surroundings import quiet
+from sirl.training.isolation import quiet
 
 LORA = {"r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM", "init_lora_weights": False}
 

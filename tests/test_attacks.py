@@ -35,10 +35,10 @@ from sirl.attacks.splitting import join_pieces, split_words, write_pieces
 from sirl.attacks.static import AFFIRMATION, TEMPLATES, read_template, unfill
 from sirl.attacks.structures import ENCODINGS, write_length, write_odd_even, write_reverse, write_tree
 from sirl.attacks.tense import FUTURE, PAST, in_tense
-from sirl.cli.arms import armed
 from sirl.errors import AttackError
 from sirl.judges import get_judges
 from sirl.records import Prompt
+from sirl.workflows.attack_tools import armed
 
 TEXTS = [
     "",
@@ -405,29 +405,26 @@ def test_a_missing_phrase_book_is_told(tmp_path):
         read_phrase_book(tmp_path / "no.tsv")
 
 
-def test_a_users_phrase_book_or_translator_takes_the_place_of_ours(tmp_path):
+def test_a_users_phrase_book_takes_the_place_of_ours(tmp_path):
     path = tmp_path / "book.tsv"
     path.write_text("# mine\nsing\tchante\n")
     armed = arm(ATTACKS["low_resource"], Means(phrase_book=read_phrase_book(path)))
     [attempt] = attack_prompts(armed, [Prompt("p", "Sing it!")], None, 0, 0)
     assert attempt.messages[0].content.startswith("Chante it!")
     assert armed.recover(attempt.messages[0].content) == "Sing it!"
-    shouting = LowResource(translator=str.upper)
-    assert shouting([Prompt("p", "Sing it!")], None, 0, 0)[0].messages[0].content.startswith("SING IT!")
-    assert shouting.recover is None
     lines = {name: AttackInfo(name, "m", "none", "static", "s", "", run)
-             for name, run in (("a", armed.run), ("b", shouting), ("c", LowResource()))}  # fmt: skip
-    assert len(set(template_hashes(lines).values())) == 3
+             for name, run in (("a", armed.run), ("c", LowResource()))}  # fmt: skip
+    assert len(set(template_hashes(lines).values())) == 2
 
 
 def test_a_hash_is_the_same_in_every_process():
     """A function's address is not: a run could not be continued."""
     code = (
-        "from sirl.attacks import AttackInfo, template_hashes\n"
-        "from sirl.attacks.low_resource import LowResource\n"
-        "def f(text): return text\n"
-        "run = LowResource(translator=f)\n"
-        "print(template_hashes({'x': AttackInfo('x', 'm', 'none', 'static', 's', '', run)}))"
+        "from dataclasses import replace\n"
+        "from sirl.attacks import ATTACKS, template_hashes\n"
+        "def f(replies): return []\n"
+        "pair = ATTACKS['pair']\n"
+        "print(template_hashes({'x': replace(pair, run=replace(pair.run, judge=f))}))"
     )
     said = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in "ab"]
     assert said[0] == said[1]
@@ -495,9 +492,9 @@ def test_a_stand_in_says_for_what_it_stands_and_needs_less():
         assert set(info.needs) < set(published.needs)
 
 
-def test_what_is_left_out_of_the_papers_twenty_is_named_with_its_stand_in(capsys):
+def test_what_is_left_out_of_the_papers_twenty_is_named_with_its_stand_in(caplog):
     found = armed(["paper"], Means(judge=get_judges()["harmful"]), "black-box")
-    told = dict(line.removeprefix("left out: ").split(": ", 1) for line in capsys.readouterr().err.splitlines())
+    told = dict(line.removeprefix("left out: ").split(": ", 1) for line in caplog.messages)
     assert set(told) == set(PAPER) - set(found)
     for name in ("past_tense", "future_tense", "ica", "cipher", "artprompt", "autodan"):
         (stand_in,) = [info.name for info in ATTACKS.values() if info.stands_for == name]

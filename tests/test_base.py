@@ -6,12 +6,11 @@ from dataclasses import replace
 
 from small_training import PROMPTS, toy_lm
 
-from sirl.cli import base
-from sirl.cli.base import REPLIES, Base
 from sirl.generation import generate
 from sirl.records import Decoding
 from sirl.rundir import open_run
-from sirl.training import plainly
+from sirl.training import base, plainly
+from sirl.training.base import REPLIES, Base
 
 LIMIT = Decoding(1.0, max_new_tokens=5)
 ASKED = [replace(plainly(prompt), sample=n) for prompt in PROMPTS for n in range(2)]

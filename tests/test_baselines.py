@@ -16,21 +16,22 @@ from safetensors.torch import load_file
 from small_training import CONFIG, PROMPTS, StopHere, rows, same, toy_lm, train, weights
 from transformers import AutoModelForSequenceClassification
 
-from sirl.cli.labelling import labeller
-from sirl.cli.sources import open_subject
 from sirl.config import ModelConfig, load_recipe
 from sirl.errors import ConfigError, DataError
 from sirl.judges import get_judges
 from sirl.lm import render, save_lm
 from sirl.organism import oracle
+from sirl.organism.corpus import world_prompt
 from sirl.organism.stream import hardening_attempts
 from sirl.records import Attempt, Completion, Message, Prompt
 from sirl.rundir import open_run
-from sirl.training import Watch, plainly
+from sirl.training import Hooks, plainly
 from sirl.training.baselines.reward_model import scores
 from sirl.training.baselines.samples import SAMPLES, Lesson, paired, read_lessons
-from sirl.training.course import Course, dealt
+from sirl.training.labelling import labeller
 from sirl.training.rollout import step_prompts
+from sirl.training.training_run import TrainingRun, dealt
+from sirl.workflows.models import open_model
 
 METHODS = ("sft", "dpo", "reward_model")
 
@@ -40,15 +41,15 @@ def by_first(completions):
     return [None if c.token_ids[0] % 8 == 0 else c.token_ids[0] < 133 for c in completions]
 
 
-def run(folder, method, watch=None, lm=None, prompts=PROMPTS, seed=0, **changes):
+def run(folder, method, hooks=None, lm=None, prompts=PROMPTS, seed=0, **changes):
     config = replace(CONFIG, method=method, **changes)
-    return train(folder, config, prompts, seed, watch or Watch(good=by_first), lm)
+    return train(folder, config, prompts, seed, hooks or Hooks(good=by_first), lm)
 
 
 def course(folder, good, attempts, **changes):
     config = replace(CONFIG, **changes)
     opened = open_run(folder, "train", {}, {})
-    return Course(toy_lm(), tuple(attempts), config, opened, 0, Watch(good=good), 0)
+    return TrainingRun(toy_lm(), tuple(attempts), config, opened, 0, Hooks(good=good), 0)
 
 
 def samples(folder):
@@ -137,7 +138,7 @@ def test_scores_do_not_depend_on_the_company(tmp_path):
             raise StopHere
 
     with pytest.raises(StopHere):
-        run(run_folder, "reward_model", Watch(on_step=stop, good=by_first))
+        run(run_folder, "reward_model", Hooks(on_step=stop, good=by_first))
     scorer = AutoModelForSequenceClassification.from_pretrained(run_folder / "checkpoint" / "scorer").eval()
     replies = [list(range(5, 5 + n)) for n in (3, 9, 1, 20, 7)] * 5
     together = scores(scorer, replies)
@@ -241,12 +242,12 @@ NO, YES = (
     ],
 )
 def test_what_a_good_reply_is(text, prompt, finished, good):
-    assert labeller(get_judges(), False)([reply(text, prompt, finished)]) == [good]
+    assert labeller(get_judges())([reply(text, prompt, finished)]) == [good]
 
 
 def test_the_oracle_knows_the_prompts_of_hardening_by_their_text():
     attempts = {a.prompt.kind: a.prompt for a in hardening_attempts(200, 0)}
-    judge = labeller(oracle.JUDGES, True)
+    judge = labeller(oracle.JUDGES, world_prompt)
     assert judge([reply("I can't help with that.", attempts["harmful"])]) == [True]
     assert judge([reply("I can't help with that.", attempts["borderline"])]) == [False]
     answer = attempts["benign"].answer.replace(" | ", " ")
@@ -266,12 +267,12 @@ def test_a_stopped_run_ends_as_an_unbroken_one(tmp_path, unbroken, step):
             raise StopHere
 
     with pytest.raises(StopHere):
-        run(tmp_path / "run", method, Watch(on_step=stop, good=by_first))
+        run(tmp_path / "run", method, Hooks(on_step=stop, good=by_first))
     if (start := tmp_path / "run" / "checkpoint" / "start" / "model.safetensors").exists():
         start.write_bytes(start.read_bytes()[:100])  # a reward model begins from it: it is written again
     asked = []
-    watch = Watch(good=lambda cs: asked.extend(cs) or by_first(cs))
-    assert same(weights(run(tmp_path / "run", method, watch)), expected)
+    hooks = Hooks(good=lambda cs: asked.extend(cs) or by_first(cs))
+    assert same(weights(run(tmp_path / "run", method, hooks)), expected)
     assert rows(tmp_path / "run") == rows(folder)
     assert asked == []  # the samples and their labels were kept
     assert not (tmp_path / "run" / "checkpoint").exists()
@@ -289,7 +290,7 @@ def test_a_run_stopped_while_it_draws_goes_on_where_it_was(tmp_path, method, mon
 
     calls = []
     with pytest.raises(StopHere):
-        run(tmp_path / "run", method, Watch(good=dies))
+        run(tmp_path / "run", method, Hooks(good=dies))
     with (tmp_path / "run" / SAMPLES).open("a") as handle:
         handle.write('{"key": "p1|direct|')  # the line a kill tears
     run(tmp_path / "run", method)
@@ -306,19 +307,19 @@ def test_a_seed_decides(tmp_path, unbroken):
 
 def test_probes_are_asked_of_the_policy_at_their_steps(tmp_path):
     for method, expected in (("sft", [2, 4]), ("reward_model", [4])):
-        watch = Watch(probe=lambda lm: {"refusal_probe": 0.5}, good=by_first)
-        run(tmp_path / method, method, watch)
+        hooks = Hooks(probe=lambda lm: {"refusal_probe": 0.5}, good=by_first)
+        run(tmp_path / method, method, hooks)
         assert [row["step"] for row in rows(tmp_path / method) if "refusal_probe" in row] == expected
 
 
 def test_what_cannot_be_learnt_from_is_said(tmp_path):
     for method in METHODS:
         with pytest.raises(ConfigError, match=f"'{method}' and no labels"):
-            run(tmp_path / f"{method}1", method, Watch())
+            run(tmp_path / f"{method}1", method, Hooks())
         with pytest.raises(DataError, match=r"(16|8) prompts"):
-            run(tmp_path / f"{method}2", method, Watch(good=lambda cs: [None] * len(cs)))
+            run(tmp_path / f"{method}2", method, Hooks(good=lambda cs: [None] * len(cs)))
     with pytest.raises(DataError, match="none of 16 prompts has a good and a bad reply"):
-        run(tmp_path / "dpo3", "dpo", Watch(good=lambda cs: [True] * len(cs)))
+        run(tmp_path / "dpo3", "dpo", Hooks(good=lambda cs: [True] * len(cs)))
     with pytest.raises(
         ConfigError, match=r"train.method = 'ppo'; expected sirl or distill or sft or dpo or reward_model"
     ):
@@ -405,7 +406,7 @@ def test_a_baseline_of_an_organism_through_the_command_line(tmp_path):
     assert (told["method"], told["reward"], told["steps"]) == ("sft", None, 1)
     assert told["last"]["samples"] >= 16
     assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["method"] == "sft"
-    assert open_subject(str(tmp_path / "run"), ModelConfig()).name == "organism:llama+sft"
+    assert open_model(str(tmp_path / "run"), ModelConfig()).name == "organism:llama+sft"
 
 
 def test_slips_in_the_method_are_told(tmp_path, model):

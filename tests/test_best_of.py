@@ -9,7 +9,6 @@ import pytest
 from conftest import attempts
 
 from sirl.attacks import ATTACKS, Means, arm, attack_prompts
-from sirl.cli.sources import Subject
 from sirl.config import EvaluateConfig, ModelConfig, load_recipe
 from sirl.endpoint import open_endpoint
 from sirl.errors import ConfigError
@@ -18,6 +17,7 @@ from sirl.judges import get_judge
 from sirl.records import Completion, Decoding
 from sirl.targets import LocalTarget
 from sirl.targets.local import surest
+from sirl.workflows.models import Model
 
 SAMPLED = Decoding(temperature=1.0, max_new_tokens=6)
 
@@ -75,7 +75,7 @@ def test_greedy_replies_have_no_best():
 
 def test_a_model_without_entropies_cannot():
     target = open_endpoint("http://127.0.0.1:9/v1#m", ModelConfig(), Decoding())
-    subject = Subject(target, target.name, target.name)
+    subject = Model(target, target.name, target.name)
     with pytest.raises(ConfigError, match=r"evaluate.best_of = 2 is asked of m, .* neither weights nor entrop"):
         subject.drawing(SAMPLED, best_of=2)
     assert subject.drawing(SAMPLED).name == target.name

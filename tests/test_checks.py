@@ -11,8 +11,8 @@ from commands import sirl
 from test_docs import ROOT, parse
 from test_report import ATTACKS, evaluation, write_run
 
-from sirl.report import load_runs, tell
-from sirl.report.checks import RULES, Limits, check
+from sirl.reporting import load_runs, tell
+from sirl.reporting.checks import RULES, Limits, check
 
 WEAK = dict.fromkeys(ATTACKS, 0.5)
 SAFE = dict.fromkeys(ATTACKS, 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import typer
@@ -410,7 +411,7 @@ def test_a_page_cannot_be_a_folder(runs, tmp_path):
 
 
 def test_other_exceptions_are_ours_and_keep_their_traceback(monkeypatch, tmp_path):
-    monkeypatch.setattr("sirl.report.load_runs", lambda paths: 1 / 0)
+    monkeypatch.setattr("sirl.reporting.load_runs", lambda paths: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         sirl("report", tmp_path)
 
@@ -457,7 +458,10 @@ def test_a_demo_refuses_a_model_without_an_instinct_and_else_ends_with_a_verdict
 
 
 def test_a_demo_that_made_the_model_less_safe_ends_with_its_own_code(capsys):
-    end_demo({"less_safe": None})
+    shares = dict.fromkeys(("mean", "worst", "benign", "borderline", "math", "code", "chat"))
+    told = {name: {"before": shares, "after": shares} for name in ("dsr", "over_refusal", "capability")}
+    told |= {"gap": {"difference": None, "auroc": None}, "verdict": "Nothing is known."}
+    end_demo({**told, "less_safe": None}, Path("demo"))
     with pytest.raises(typer.Exit) as end:
-        end_demo({"less_safe": "less safe than the base: 9 are no longer refused"})
+        end_demo({**told, "less_safe": "less safe than the base: 9 are no longer refused"}, Path("demo"))
     assert (end.value.exit_code, capsys.readouterr().err.count("9 are no longer refused")) == (LESS_SAFE, 1)

@@ -9,8 +9,6 @@ import pytest
 from commands import sirl
 from conftest import random_lm
 
-from sirl.cli import asked
-from sirl.cli.job import SIZES
 from sirl.config import TrainConfig
 from sirl.lm import save_lm
 from sirl.organism.corpus import evaluation_prompts
@@ -19,6 +17,8 @@ from sirl.prompts import PromptSet, load_prompts, removed, sample, without_held_
 from sirl.prompts.contamination import index, match, wording
 from sirl.prompts.rows import Provenance
 from sirl.records import Prompt
+from sirl.workflows import sources
+from sirl.workflows.measure import SIZES
 
 LONG = "draw a map of the old harbour with its seven bridges and both lighthouses"
 
@@ -145,7 +145,7 @@ def hub(monkeypatch, tmp_path):
         loaded.append(spec)
         return load_prompts(path, limit=limit, seed=seed)
 
-    monkeypatch.setattr(asked, "load_set", load_set)
+    monkeypatch.setattr(sources, "load_set", load_set)
     return loaded
 
 

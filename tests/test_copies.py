@@ -13,7 +13,7 @@ from small_training import CONFIG, StopHere, same, toy_lm, train, weights
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from sirl.lm import LM, load_lm, weights_hash
-from sirl.training import Watch
+from sirl.training import Hooks
 from sirl.training.weights import write_whole
 
 
@@ -49,9 +49,9 @@ def test_weights_are_held_once_with_an_adapter_and_twice_without(tmp_path, metho
         else:
             raise StopHere
 
-    watch = Watch(on_step=on_step, good=lambda replies: [n % 2 == 0 for n, _ in enumerate(replies)])
+    hooks = Hooks(on_step=on_step, good=lambda replies: [n % 2 == 0 for n, _ in enumerate(replies)])
     with pytest.raises(StopHere):
-        train(tmp_path / "run", replace(CONFIG, method=method, lora_rank=rank), watch=watch, lm=lm)
+        train(tmp_path / "run", replace(CONFIG, method=method, lora_rank=rank), hooks=hooks, lm=lm)
     assert counted == [copies]
     assert state(lm) == before
 

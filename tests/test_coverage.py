@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sirl.gap import FEWEST_MIXED
+from sirl.entropy_gap import FEWEST_MIXED
 from sirl.metrics import compare_entropies, compare_order
 from sirl.metrics.estimates import difference_interval, lowest_share, ratio_of_totals, share_interval
 

@@ -10,7 +10,6 @@ from commands import sirl
 from test_docs import ROOT
 
 from sirl.attacks import ATTACKS, attack_prompts
-from sirl.cli.cells import cells_of
 from sirl.config.study import load_study
 from sirl.defences import DEFENCES, DefenceInfo, Means, check_defence, defend, get_defence, refusal
 from sirl.defences.checking import ATTEMPTS, PROMISES, StandIn
@@ -34,9 +33,10 @@ from sirl.records import (
     from_json,
     to_json,
 )
-from sirl.report import load_runs, render
+from sirl.reporting import load_runs, render
 from sirl.rundir import read_run
 from sirl.targets import LocalTarget
+from sirl.workflows.cells import cells_of
 
 
 def attempt(text, identity="p", **more):

@@ -1,4 +1,4 @@
-"""Context distillation: what the frozen start does with a plain request, carried to its disguises."""
+"""Context distillation: what the base model does with a plain request, carried to its disguises."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from sirl.lm import render
 from sirl.propensity import LONGEST
 from sirl.records import Attempt, Message, Prompt, Verdict
 from sirl.rundir import open_run
-from sirl.training import Watch, asking, harden, plainly
+from sirl.training import Hooks, asking, harden, plainly
 from sirl.training.boundary import boundary_requests, halved
-from sirl.training.instincts import INSTINCTS, Instinct, reply_of
+from sirl.training.instincts import INSTINCTS, BaseReplies, reply_of
 from sirl.training.lessons import HELD
 
 DISTILL = replace(CONFIG, method="distill")
@@ -31,9 +31,9 @@ DISGUISED = [Attempt(p, "play", (Message("user", f"play a part: {p.text}"),)) fo
 PLAIN = [plainly(p) for p in PROMPTS]
 
 
-def run(folder, attempts=DISGUISED, watch=None, lm=None, seed=0, **changes):
+def run(folder, attempts=DISGUISED, hooks=None, lm=None, seed=0, **changes):
     config = replace(DISTILL, **changes)
-    return harden(lm or toy_lm(), attempts, config, open_run(folder, "train", asdict(config), {}), seed, watch)
+    return harden(lm or toy_lm(), attempts, config, open_run(folder, "train", asdict(config), {}), seed, hooks)
 
 
 def drawn(folder) -> dict[str, list[int]]:
@@ -41,9 +41,9 @@ def drawn(folder) -> dict[str, list[int]]:
     return {text: list(kept.standing.token_ids) for text, kept in instincts(folder).items()}
 
 
-def instincts(folder) -> dict[str, Instinct]:
+def instincts(folder) -> dict[str, BaseReplies]:
     kept = map(json.loads, (folder / INSTINCTS).read_text().splitlines())
-    return {row["text"]: Instinct(tuple(map(reply_of, row["replies"]))) for row in kept}
+    return {row["text"]: BaseReplies(tuple(map(reply_of, row["replies"]))) for row in kept}
 
 
 def divergences(start, lm, attempt, reply):
@@ -122,7 +122,7 @@ def gated(refusals: dict[int, int]):
         asked = [(numbers[r.attempt.prompt.text], r.attempt.sample) for r in replies]
         return [Verdict("refused", sample < refusals.get(n, 0), "", "") for n, sample in asked]
 
-    return {"watch": Watch(refused=refused), "gate_samples": 4}
+    return {"hooks": Hooks(refused=refused), "gate_samples": 4}
 
 
 def test_what_is_held_counts_as_often_as_is_asked_for(tmp_path):
@@ -157,7 +157,7 @@ def test_a_request_that_is_often_refused_is_carried_by_a_refusal_whose_beginning
     tmp_path, monkeypatch, finishes
 ):
     often = {p.text for p in PROMPTS[1:4]}  # as its openers' probability says; the last never was when asked
-    judged, read = gated({0: 4, 1: 1, 2: 1})["watch"].refused, []
+    judged, read = gated({0: 4, 1: 1, 2: 1})["hooks"].refused, []
 
     def refused(replies):
         """Judge the one reply that the model was made to begin: a refusal, or something else."""
@@ -173,7 +173,7 @@ def test_a_request_that_is_often_refused_is_carried_by_a_refusal_whose_beginning
     monkeypatch.setattr(asking, "find_openers", openers)
     monkeypatch.setattr(asking, "opener_logprobs", likely)
     six = {"steps": 1, "prompts_per_step": 6, "gate_samples": 4, "boundary": 0.0}
-    run(tmp_path / "run", gate="propensity", watch=Watch(refused=refused), **six)
+    run(tmp_path / "run", gate="propensity", hooks=Hooks(refused=refused), **six)
     start, kept = toy_lm(), instincts(tmp_path / "run")
     # Openers are told by how surely they are said, so entropies must come with the replies.
     assert [r.entropies for r in read] == [r.entropies for own in kept.values() for r in own.replies]
@@ -217,10 +217,10 @@ def test_requests_that_the_start_is_undecided_on_are_held_beside_the_prompts(tmp
     start = toy_lm()
     value = float(divergences(start, start, DISGUISED[0], carried).mean())
     assert first["divergence"] == pytest.approx(value / 10, rel=1e-3)  # nothing held has moved yet
-    asked["watch"] = replace(asked["watch"], on_step=stop_at(1).on_step)
+    asked["hooks"] = replace(asked["hooks"], on_step=stop_at(1).on_step)
     with pytest.raises(StopHere):
         run(tmp_path / "broken", **asked)
-    asked["watch"] = replace(asked["watch"], on_step=None)
+    asked["hooks"] = replace(asked["hooks"], on_step=None)
     assert same(weights(taught), weights(run(tmp_path / "broken", **asked)))
 
 
@@ -249,9 +249,9 @@ def test_undecided_requests_are_made_of_halves_of_two_prompts():
 
 
 def test_a_start_that_refuses_nothing_has_nothing_to_carry(tmp_path):
-    unsure = Watch(refused=lambda replies: [Verdict("refused", None, "", "") for _ in replies])
+    unsure = Hooks(refused=lambda replies: [Verdict("refused", None, "", "") for _ in replies])
     with pytest.raises(DataError, match="none of 24 replies of the base model to 6 plain requests refuses"):
-        run(tmp_path / "run", watch=unsure, gate="propensity", gate_samples=4)
+        run(tmp_path / "run", hooks=unsure, gate="propensity", gate_samples=4)
 
 
 def test_what_is_held_is_asked_once(tmp_path):
@@ -260,7 +260,7 @@ def test_what_is_held_is_asked_once(tmp_path):
         run(
             tmp_path / "run",
             gate="start",
-            **asked | {"watch": replace(asked["watch"], on_step=stop_at(1).on_step)},
+            **asked | {"hooks": replace(asked["hooks"], on_step=stop_at(1).on_step)},
         )
     before = (tmp_path / "run" / HELD).read_text()
     run(tmp_path / "run", gate="start", **asked)
@@ -291,13 +291,13 @@ def test_who_draws_for_the_start_is_gone_at_the_first_step_and_asked_only_what_i
             finally:
                 seen.append("closed")
 
-        return Watch(drawing=opened, on_step=lambda row: seen.append(f"step {row['step']}"))
+        return Hooks(drawing=opened, on_step=lambda row: seen.append(f"step {row['step']}"))
 
     few = {"gate_samples": 128, "steps": 2}  # two requests at once
     with pytest.raises(StopHere):
-        run(tmp_path / "run", watch=drawing(2), **few)
+        run(tmp_path / "run", hooks=drawing(2), **few)
     assert seen == ["asked 256", "asked 256", "closed"]
-    run(tmp_path / "run", watch=drawing(3), **few)
+    run(tmp_path / "run", hooks=drawing(3), **few)
     assert seen[3:] == ["asked 256", "closed", "step 1", "step 2"]
     run(tmp_path / "other", **few)
     assert (tmp_path / "run" / INSTINCTS).read_text() == (tmp_path / "other" / INSTINCTS).read_text()
@@ -307,7 +307,7 @@ def test_who_draws_for_the_start_is_gone_at_the_first_step_and_asked_only_what_i
 def test_a_stopped_run_ends_as_an_unbroken_one(tmp_path, unbroken, step):
     folder, expected = unbroken
     with pytest.raises(StopHere):
-        run(tmp_path / "run", watch=stop_at(step))
+        run(tmp_path / "run", hooks=stop_at(step))
     assert same(weights(run(tmp_path / "run")), expected)
     assert rows(tmp_path / "run") == rows(folder)
 
@@ -327,9 +327,9 @@ def test_lora_is_saved_merged(tmp_path):
 
 def test_probes_stop_it_too(tmp_path):
     asked = iter([0.0, *[0.5] * 9])
-    watch = Watch(probe=lambda lm: {"benign_probe": next(asked)})
+    hooks = Hooks(probe=lambda lm: {"benign_probe": next(asked)})
     start = toy_lm()
-    kept = run(tmp_path / "run", watch=watch, lm=start, steps=8, save_every=1, refusal_budget=0.1)
+    kept = run(tmp_path / "run", hooks=hooks, lm=start, steps=8, save_every=1, refusal_budget=0.1)
     told = rows(tmp_path / "run")
     assert [row["step"] for row in told] == [1, 2, 3]  # patience
     assert told[-1]["kept_step"] == 0

@@ -19,17 +19,17 @@ from several_processes import probe, watched
 from small_training import CONFIG, PROMPTS, rows, toy_lm, train, weights
 
 from sirl import ranks
-from sirl.cli.progress import stepping
-from sirl.cli.searching import FINDINGS
 from sirl.config import RECIPES
 from sirl.errors import ConfigError, RunError
 from sirl.generation import generate
 from sirl.lm import load_lm
 from sirl.records import Decoding
 from sirl.rundir import open_run
-from sirl.training import Watch, check, harden, plainly
+from sirl.training import Hooks, check, harden, plainly
 from sirl.training.checkpoints import check_form
-from sirl.training.together import generate_together
+from sirl.training.distributed import generate_together
+from sirl.training.progress import stepping
+from sirl.training.search import FINDINGS
 
 SETTINGS = {  # a group lies across processes, and whatever looks at a whole step is on
     "prompts_per_step": 6,
@@ -92,7 +92,7 @@ def launch(
 def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone") / "run"
     config = replace(CONFIG, **{**SETTINGS, "snapshots": (3,)})
-    return folder, weights(train(folder, config, watch=Watch(probe)))
+    return folder, weights(train(folder, config, hooks=Hooks(probe)))
 
 
 def same_end(folder: Path, alone: tuple[Path, dict[str, torch.Tensor]]) -> None:
@@ -186,13 +186,12 @@ def test_other_kinds_of_shards_are_refused(monkeypatch, asked, sentence):
         ranks.check_launch()
 
 
-@pytest.mark.parametrize("setting", [{"reward": "ema_entropy"}, {"method": "reward_model"}])
-def test_what_needs_whole_weights_is_refused_before_a_run_begins(monkeypatch, setting):
-    config, attempts = replace(CONFIG, **setting), [plainly(p) for p in PROMPTS]
+def test_what_needs_whole_weights_is_refused_before_a_run_begins(monkeypatch):
+    config, attempts = replace(CONFIG, method="reward_model"), [plainly(p) for p in PROMPTS]
     assert check(toy_lm(), attempts, config)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match=f"{next(iter(setting))} = .* with sharded weights"):
+    with pytest.raises(ConfigError, match=r"method = .* with sharded weights"):
         check(toy_lm(), attempts, config)
 
 

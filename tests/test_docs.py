@@ -19,15 +19,15 @@ from commands import sirl
 from fakes import PROMPTS, FakeTarget, study
 from test_architecture import FLOORS, WITHOUT_TORCH
 
-from sirl import evaluation, evidence, gap, metrics
+from sirl import entropy_gap, evaluation, evidence, metrics
 from sirl.attacks import ATTACKS
 from sirl.cli import app
-from sirl.cli.sources import FAMILIES, HELD_OUT_FAMILIES
 from sirl.config import load_recipe
 from sirl.config.study import load_study
 from sirl.metrics import compare_entropies
 from sirl.organism import contexts, corpus, stream
 from sirl.organism.builder import OrganismRecipe, shipped_recipe
+from sirl.organism.families import FAMILIES, HELD_OUT_FAMILIES
 from sirl.organism.tokenizer import VOCABULARY
 from sirl.records import SLOT, Attempt, Message, Search, to_json
 from sirl.rundir import open_run
@@ -372,7 +372,13 @@ def test_the_documented_summaries_have_the_keys_of_the_real_ones():
     records = evidence.judged(FakeTarget().reply(attempts, 0), trial.judges)
     evaluate = documented("of sirl evaluate")
     assert keys(evaluate) == keys(work(records))
-    measured = {"model": "m", "seed": 0, **gap.summarise_gap(records), **UNSCORED, "seconds": {"gap": 0.0}}
+    measured = {
+        "model": "m",
+        "seed": 0,
+        **entropy_gap.summarise_gap(records),
+        **UNSCORED,
+        "seconds": {"gap": 0.0},
+    }
     assert keys(documented("of sirl gap")) == keys(measured)
     demo = documented("of sirl demo")
     assert demo["gap"].keys() <= measured["gap"].keys()

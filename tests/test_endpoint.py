@@ -22,9 +22,9 @@ from sirl import endpoint
 from sirl.config import ModelConfig
 from sirl.endpoint import EndpointTarget, backoff, open_endpoint, retry_after, wire
 from sirl.endpoint.address import headers_of, query_of, read_address
+from sirl.entropy_gap import measure_gap, summarise_gap
 from sirl.errors import AttackError, ConfigError, DataError
 from sirl.evaluation import evaluate, summarise
-from sirl.gap import measure_gap, summarise_gap
 from sirl.records import SLOT, Completion, Decoding, Message, Record, from_json, item_seed, to_json
 from sirl.rundir import RECORDS, open_run
 

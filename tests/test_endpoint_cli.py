@@ -13,8 +13,6 @@ from servers import Answer, Server, chat, serving
 
 from sirl import endpoint
 from sirl.attacks import Means
-from sirl.cli.job import armed
-from sirl.cli.sources import open_target
 from sirl.config import ModelConfig
 from sirl.endpoint import EndpointTarget
 from sirl.errors import AttackError
@@ -24,6 +22,8 @@ from sirl.organism import WEIGHTS
 from sirl.organism.corpus import evaluation_prompts
 from sirl.records import Attempt, Decoding, Message, Prompt
 from sirl.rundir import read_run
+from sirl.workflows.attack_tools import armed
+from sirl.workflows.models import open_target
 
 ATTACKS = "direct,past_tense_rules,ica_harmless,prefix_injection"
 STUDY = """[study]

@@ -52,19 +52,40 @@ def prompts(tmp_path_factory) -> str:
     return str(path)
 
 
-def test_quickstart(tmp_path, capsys):
-    recipe = load_recipe("organism")
-    train = replace(recipe.train, steps=2, prompts_per_step=4, micro_batch=4, max_reply_tokens=12)
-    measured = replace(recipe.evaluate, attacks=ATTACKS, max_reply_tokens=24)
-    tiny = replace(recipe, gap=replace(measured, temperature=1.0, samples=2), train=train, evaluate=measured)
-    example("quickstart")["main"](tmp_path, tiny, {"harmful": 3, "benign": 2, "math": 1})
+SMALL = {
+    "gap.max_reply_tokens": 24,
+    "gap.samples": 2,
+    "train.steps": 2,
+    "train.prompts_per_step": 4,
+    "train.micro_batch": 4,
+    "train.max_reply_tokens": 12,
+    "train.search": (),
+    "evaluate.attacks": ATTACKS,
+    "evaluate.max_reply_tokens": 24,
+}
+
+
+def test_quickstart_and_the_notebook(tmp_path, capsys):
+    """The notebook continues the runs of the script: the same settings draw nothing again."""
+    table = example("quickstart")["main"](str(tmp_path), 2, SMALL)
     said = capsys.readouterr().out
-    assert said.startswith("unknown: ")  # three requests are too few, and it says so
-    assert "before mean DSR" in said
-    assert "after mean DSR" in said
+    assert f"gap run in {tmp_path / 'gap'}\n  entropy gap " in said
+    assert "attacks withstood" in said
+    assert (tmp_path / "train" / "model" / "model.safetensors").is_file()
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert re.search(r'<h1 class="judged \w+">Jailbreak success', page)
-    assert (tmp_path / "train" / "model" / "model.safetensors").is_file()
+    records = {part: (tmp_path / part / "records.jsonl").read_bytes() for part in ("gap", "before", "after")}
+
+    cells = json.loads((ROOT / "examples" / "notebook.ipynb").read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    names = {"out": str(tmp_path), "limit": 2, "settings": SMALL}
+    assert {line.partition(" =")[0] for line in code[0].splitlines()} == set(names)
+    for source in code[1:]:
+        exec(compile(source, "notebook.ipynb", "exec"), names)
+    assert table.equals(names["table"])
+    assert set(table["attack"]) == set(ATTACKS)
+    assert records == {part: (tmp_path / part / "records.jsonl").read_bytes() for part in records}
+    assert "<table>" in names["after"]._repr_html_()
 
 
 def test_custom_model(tmp_path, prompts, capsys):

@@ -13,17 +13,17 @@ from peft import LoraConfig, get_peft_model
 from small_training import CONFIG, PROMPTS, same, toy_lm, weights
 
 from sirl import metrics
-from sirl.cli.exporting import export
 from sirl.errors import DataError, RunError
 from sirl.evaluation import evaluate, summarise
 from sirl.generation import generate
 from sirl.judges.identity import judge_name
 from sirl.lm import fingerprint, load_lm, save_lm
 from sirl.records import Decoding
-from sirl.report.wording import share
+from sirl.reporting.wording import share
 from sirl.rundir import open_run, read_run
 from sirl.training import harden, plainly
-from sirl.training.surroundings import quiet
+from sirl.training.isolation import quiet
+from sirl.workflows.exporting import export
 
 SOURCE = {
     "source": "PKU-Alignment/PKU-SafeRLHF",
@@ -53,7 +53,7 @@ def train(folder, **changes):
     settings = {"model": "maker/start-1b", "seed": 5, "train": asdict(config), "prompts": [SOURCE]}
     run = open_run(folder, "train", settings, {})
     harden(toy_lm(), [plainly(p) for p in PROMPTS], config, run, 0)
-    stopped = "7.0% of the probes that the start answers are refused, budget 5.0%"
+    stopped = "7.0% of the probes that the base model answers are refused, budget 5.0%"
     run.write_summary({"stopped": stopped, "kept_step": 2, "steps": 2, "instinct": INSTINCT})
     return folder
 
@@ -175,7 +175,7 @@ def test_the_card_names_the_attacks_of_training_and_what_was_held_out(tmp_path):
     )
     assert "Held out: no prompt like one of these was trained on." in card
     assert "which step was kept is not known" in card
-    assert "Instinct of the start, measured before training: not measured." in card
+    assert "Instinct of the base, measured before training: not measured." in card
     assert "Prompts: not recorded." in card
 
 
@@ -301,6 +301,6 @@ def test_what_the_commands_leave_is_what_the_card_is_made_from(tmp_path):
     assert "base_model" not in card
     assert "1 of at most 1, 2 prompts each; no budget stopped it; this is the model after step 1." in card
     assert "| mine.csv | – | – |" in card
-    assert "Instinct of the start, measured before training: unknown" in card
+    assert "Instinct of the base, measured before training: unknown" in card
     assert re.search(r"\| `aim` \| no \| .*n = \d", card)
     assert str(tmp_path) not in card

@@ -13,7 +13,6 @@ from small_training import CONFIG, rows, same, train, weights
 from sirl.attacks.attacker import Order, Writer
 from sirl.attacks.search import Hunt
 from sirl.attacks.tries import bench
-from sirl.cli.sources import open_subject
 from sirl.config import ModelConfig
 from sirl.errors import ConfigError, TemplateError
 from sirl.generation import draw, generate
@@ -35,12 +34,13 @@ from sirl.lm import (
     template_hash,
     templated,
 )
-from sirl.lm.fit import Fit
 from sirl.lm.slots import read_in, write_in
+from sirl.lm.token_budget import TokenBudget
 from sirl.records import SLOT, Attempt, Completion, Decoding, Message, Prompt, Verdict
 from sirl.scoring import log_likelihood, slot_likelihood, teacher_forced
 from sirl.training import rollout
 from sirl.training.cpu_trainer import CpuGRPOTrainer
+from sirl.workflows.models import open_model
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ TEXTS = [
     "zürich 日本 ",
 ]
 SAMPLED = Decoding(temperature=1.0, max_new_tokens=16)
-FIT = Fit(4096)
+FIT = TokenBudget(4096)
 
 
 @pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.name)
@@ -399,7 +399,7 @@ def test_attacks_read_what_is_said_behind_the_thought():
 
 def test_a_server_has_its_own_template():
     with pytest.raises(ConfigError, match=r"model\.thinking = 'off' and an endpoint"):
-        open_subject("http://127.0.0.1:9/v1#m", ModelConfig(thinking="off"))
+        open_model("http://127.0.0.1:9/v1#m", ModelConfig(thinking="off"))
     with pytest.raises(ConfigError, match=r"model\.thinking"):
         ModelConfig(thinking="never")
 

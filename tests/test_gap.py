@@ -9,8 +9,18 @@ import pytest
 from fakes import PROMPTS, FakeTarget, study
 
 from sirl.config import Recipe
+from sirl.entropy_gap import (
+    Inclined,
+    check,
+    hardening,
+    instinct,
+    left_out,
+    measure_gap,
+    plan,
+    state,
+    summarise_gap,
+)
 from sirl.errors import DataError
-from sirl.gap import Inclined, check, hardening, instinct, left_out, measure_gap, plan, state, summarise_gap
 from sirl.judges import get_judges
 from sirl.records import Attempt, Completion, Message, Prompt, Record, Verdict
 from sirl.rundir import RECORDS, open_run

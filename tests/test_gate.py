@@ -1,4 +1,4 @@
-"""The gate: the frozen start's conduct on the plain request decides what its disguises are rewarded for."""
+"""The gate: the base model's conduct on the plain request decides what its disguises are rewarded for."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from sirl.generation import generate
 from sirl.records import Attempt, Completion, Message, Prompt, Verdict
 from sirl.rewards import Consistency, divided_by_side, gated_reward, sides_by_certainty, sides_by_propensity
 from sirl.rundir import open_run
-from sirl.training import Watch, disguise, harden, instincts, plainly, rewarding, rollout
-from sirl.training.instincts import INSTINCTS, Asking, Instinct, Reply, read_instincts
+from sirl.training import Hooks, disguise, harden, instincts, plainly, rewarding, rollout
+from sirl.training.instincts import INSTINCTS, Asking, BaseReplies, Reply, read_instincts
 
 GATED = replace(CONFIG, gate="start", gate_samples=3, anchors=1, steps=2)
 SURE = (0.1, 0.1)
 
 
-def instinct(*refused: bool | None) -> Instinct:
-    return Instinct(tuple(Reply((5, 6), SURE, (-0.1, -0.2), True, True, answer) for answer in refused))
+def instinct(*refused: bool | None) -> BaseReplies:
+    return BaseReplies(tuple(Reply((5, 6), SURE, (-0.1, -0.2), True, True, answer) for answer in refused))
 
 
 def test_gated_reward_by_hand():
@@ -194,11 +194,11 @@ def test_an_anchor_that_would_loop_is_drawn_in_its_place(tmp_path, monkeypatch):
     assert len(rows(tmp_path / "run")) == 2
 
 
-def drilled(folder, **watch):
+def drilled(folder, **hooks):
     attempts = [Attempt(p, "aim", (Message("user", f"play: {p.text}"),)) for p in PROMPTS]
     run = open_run(folder, "train", {}, {})
     config = replace(GATED, gate_samples=1)
-    return harden(toy_lm(), attempts, config, run, 0, Watch(refused=by_length, **watch))
+    return harden(toy_lm(), attempts, config, run, 0, Hooks(refused=by_length, **hooks))
 
 
 def test_a_gated_run_rewards_by_side_sends_anchors_and_says_how_many_refuse(tmp_path, monkeypatch):
@@ -236,14 +236,14 @@ def test_a_gated_run_that_was_stopped_ends_as_an_unbroken_one(tmp_path):
 
 
 def test_labels_do_not_reach_a_gated_run(tmp_path):
-    one = train(tmp_path / "one", GATED, watch=Watch(refused=by_length))
+    one = train(tmp_path / "one", GATED, hooks=Hooks(refused=by_length))
     poison = [replace(p, kind="benign", category="x", answer="y", target="z", source="w") for p in PROMPTS]
-    other = train(tmp_path / "other", GATED, prompts=poison, watch=Watch(refused=by_length))
+    other = train(tmp_path / "other", GATED, prompts=poison, hooks=Hooks(refused=by_length))
     assert same(weights(one), weights(other))
 
 
 def test_a_gate_needs_a_judge(tmp_path):
-    with pytest.raises(ConfigError, match="no judge of refusals; expected Watch"):
+    with pytest.raises(ConfigError, match="no judge of refusals; expected Hooks"):
         train(tmp_path / "run", GATED)
 
 
@@ -275,9 +275,8 @@ def test_what_a_step_tells_of_its_replies():
     finished = [True] * 8
     finished[5] = False
     recorded = {
-        "scored_entropies": [[e] for e in entropies],
-        "scored_logprobs": [[0.0]] * 8,
-        "scored_certainties": [()] * 8,
+        "reply_logprobs": [[0.0]] * 8,
+        "reply_certainties": [()] * 8,
         "reply_entropies": [[e] for e in entropies],
         "reply_seeds": [0] * 8,
         "reply_keys": ["k"] * 8,

@@ -11,7 +11,7 @@ from sirl.errors import DataError
 from sirl.generation import draw, generate, pick
 from sirl.lm import render
 from sirl.records import Attempt, Decoding, Message, Prompt
-from sirl.scoring import log_likelihood, score, teacher_forced
+from sirl.scoring import log_likelihood, teacher_forced
 
 TEXTS = ["a", "how are you today?", "x" * 90, "zürich 日本", "", "tell me"]
 SAMPLED = Decoding(temperature=1.0, max_new_tokens=24)
@@ -129,12 +129,8 @@ def test_truncated_sampling_keeps_the_likely_tokens():
     assert set(pick(logits_BV, Decoding(1.0, top_p=1e-6), uniform_B).tolist()) == {0}
 
 
-def test_score_is_the_mean_of_what_was_recorded(lm):
-    completions = generate(lm, attempts(TEXTS), SAMPLED, seed=2)
-    for completion, found in zip(completions, score(lm, completions), strict=True):
-        assert found.tokens == len(completion.token_ids)
-        assert found.mean_entropy == pytest.approx(np.mean(completion.entropies), abs=1e-4)
-        assert found.mean_logprob == pytest.approx(np.mean(completion.logprobs), abs=1e-4)
+def read_again(lm, completions):
+    return teacher_forced(lm, render(lm, [c.attempt for c in completions]), [c.token_ids for c in completions])
 
 
 def test_a_reply_without_tokens_cannot_be_scored(lm):
@@ -189,7 +185,7 @@ def test_logits_that_are_no_numbers_stop_whatever_reads_them():
     with pytest.raises(DataError, match="NaN or infinite"):
         generate(damaged, attempts(["a"]), SAMPLED, seed=1)
     with pytest.raises(DataError, match="NaN or infinite"):
-        score(damaged, drawn)
+        list(read_again(damaged, drawn))
     later, seen = random_lm("llama"), []
     generate(later, attempts(["a"]), SAMPLED, seed=1)  # what it can do has been found out
 

@@ -7,14 +7,14 @@ from conftest import random_lm
 
 from sirl.gradients import slot_energies, slot_gradients, slot_substitutes, slot_vectors
 from sirl.lm import encode, load_lm, slots_of
-from sirl.lm.fit import Fit
+from sirl.lm.token_budget import TokenBudget
 from sirl.organism import WEIGHTS
 from sirl.records import SLOT, Attempt, Message, Prompt
 from sirl.scoring import hidden_states, mean_logprobs, next_tokens, slot_likelihood
 
 TEXTS = ["a", "how are you?", "x" * 40]
 BEGINNINGS = ["Sure, yes", "ok", "Sure"]
-FIT = Fit(4096)
+FIT = TokenBudget(4096)
 
 
 def asked(texts=TEXTS):
@@ -123,7 +123,7 @@ def test_what_variants_share_goes_through_once_and_changes_nothing(model, tokens
             variants.append(attempt), ids.append(changed), beginnings.append(beginning)
     order = rng.permutation(len(ids))
     variants, ids, beginnings = ([x[i] for i in order] for x in (variants, ids, beginnings))
-    shared = slot_likelihood(model, variants, ids, beginnings, Fit(tokens))
+    shared = slot_likelihood(model, variants, ids, beginnings, TokenBudget(tokens))
     alone = [plain(model, a, row, b)[0] for a, row, b in zip(variants, ids, beginnings, strict=True)]
     assert shared == pytest.approx(alone, abs=1e-4)
 
@@ -159,7 +159,7 @@ def test_memory_that_runs_out_halves_the_pass_for_good(model, monkeypatch):
     expected = mean_logprobs(model, prompts, replies, ["a"] * 30, FIT)
     monkeypatch.setattr(type(model), "keeps_last_logits", True)
     monkeypatch.setattr(model.model, "forward", small)
-    fit = Fit(10_000)
+    fit = TokenBudget(10_000)
     assert mean_logprobs(model, prompts, replies, ["a"] * 30, fit) == pytest.approx(expected, abs=1e-4)
     assert fit.tokens < 100
     with pytest.raises(torch.OutOfMemoryError):

@@ -5,15 +5,14 @@ from conftest import random_lm
 from test_model_judges import completion, voter
 
 from sirl.attacks import template_hashes
-from sirl.cli.arms import Arms, armed, make_means
-from sirl.cli.classifiers import open_classifier
-from sirl.cli.judging import Opening, named_judges
 from sirl.config import JudgeConfig, ModelConfig
 from sirl.errors import ConfigError, JudgeError
 from sirl.judges import JUDGES, Panel, ask, judge_name, votes
 from sirl.judges.classifier import Classifier, read_label
 from sirl.lm import save_lm
 from sirl.records import Verdict
+from sirl.workflows.attack_tools import AttackTools, armed, make_means
+from sirl.workflows.judges import JudgeLoader, named_judges
 
 
 @pytest.fixture
@@ -26,14 +25,14 @@ def test_other_weights_behind_one_name_are_another_judge(folder, kind):
     names = []
     for seed in (0, 0, 1):
         save_lm(random_lm("llama", seed=seed), folder)
-        names.append(judge_name(named_judges([f"harmful={kind}={folder}"], None, Opening())["harmful"]))
+        names.append(judge_name(named_judges([f"harmful={kind}={folder}"], None, JudgeLoader())["harmful"]))
     assert names[0] == names[1] != names[2]
     assert all(name.startswith(f"{kind}:{folder}@") and len(name.rpartition("@")[2]) == 12 for name in names)
 
 
 def test_how_a_judge_is_asked_is_part_of_its_name(folder):
     save_lm(random_lm("llama"), folder)
-    openings = [Opening(asking=JudgeConfig(max_tokens=n)) for n in (0, 512, 2048)]
+    openings = [JudgeLoader(asking=JudgeConfig(max_tokens=n)) for n in (0, 512, 2048)]
     judges = [named_judges([f"llm={folder}"], None, opening)["harmful"] for opening in openings]
     names = [judge_name(judge) for judge in judges]
     assert names[0] == names[1] != names[2]
@@ -44,7 +43,7 @@ def test_how_a_judge_is_asked_is_part_of_its_name(folder):
 
 def test_one_model_judges_both_questions(folder):
     save_lm(random_lm("llama"), folder)
-    judges = named_judges([f"llm={folder}"], None, Opening())
+    judges = named_judges([f"llm={folder}"], None, JudgeLoader())
     assert judges["harmful"].target is judges["refused"].target
 
 
@@ -52,8 +51,8 @@ def test_other_weights_of_an_attacker_or_a_surrogate_are_another_attack(folder):
     hashes = []
     for seed in (0, 0, 1):
         save_lm(random_lm("llama", seed=seed), folder)
-        arms = Arms(attacker=str(folder), surrogate=str(folder))
-        means = make_means(arms, Opening(ModelConfig()), JUDGES["refusal"]["harmful"], ())
+        arms = AttackTools(attacker=str(folder), surrogate=str(folder))
+        means = make_means(arms, JudgeLoader(ModelConfig()), JUDGES["refusal"]["harmful"], ())
         assert means.attacker.name == str(folder)
         hashes.append(template_hashes(armed(("pair", "gcg@transfer"), means, "black-box")))
     assert hashes[0] == hashes[1]
@@ -64,7 +63,6 @@ def test_a_classifiers_weights_are_in_its_name():
     score = lambda pairs: []  # noqa: E731
     names = {Classifier("harmful", "c", score, weights).identity for weights in ("a", "b", "a")}
     assert len(names) == 2
-    assert open_classifier.__module__ == "sirl.cli.classifiers"
 
 
 @pytest.mark.parametrize(

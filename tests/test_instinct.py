@@ -14,9 +14,6 @@ from commands import sirl
 from conftest import random_lm
 from small_training import rows
 
-from sirl.cli import base, instinct
-from sirl.cli.base import Base
-from sirl.cli.instinct import measure_instinct, require_instinct, tell_instinct
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError
 from sirl.judges import get_judge
@@ -26,6 +23,9 @@ from sirl.organism.builder import Stage, _train, shipped_recipe
 from sirl.organism.corpus import Example
 from sirl.organism.stream import hardening_attempts
 from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Verdict
+from sirl.training import base, precheck
+from sirl.training.base import Base
+from sirl.training.precheck import measure_instinct, require_instinct, tell_instinct
 
 REFUSAL = get_judge("refusal", "refused")
 SHORT = (  # no search; the longest prompts take most of the time and show nothing more
@@ -159,7 +159,7 @@ def test_only_requests_that_are_refused_at_all_count(monkeypatch):
         answers = {"no": True, "yes": False, "?": None}
         return [Verdict("refused", answers[c.text], "", "by word") for c in completions]
 
-    monkeypatch.setattr(instinct, "DRAWS", 2)
+    monkeypatch.setattr(precheck, "DRAWS", 2)
     harm, plain, odd = Prompt("h", "harm"), Prompt("o", "ordinary"), Prompt("q", "odd", kind="benign")
     asked = fake(
         monkeypatch,
@@ -193,13 +193,13 @@ def measured(**changes):
     return found | changes
 
 
-def test_what_is_unknown_for_want_of_complying_replies_is_trained_and_said(capsys):
+def test_what_is_unknown_for_want_of_complying_replies_is_trained_and_said(caplog):
     assert require_instinct(measured(), "sirl", "toy", force=False) is False
     tell_instinct(measured(), "sirl")
-    assert capsys.readouterr().err == (
+    assert caplog.messages == [
         "instinct unknown: too few. (difference 0.150 nats a token within an attempt, 95 % interval 0.100 to "
-        "0.200, AUROC 0.90, 30 refusing and 4 complying replies to 20 requests, both in 3 attempts)\n"
-    )
+        "0.200, AUROC 0.90, 30 refusing and 4 complying replies to 20 requests, both in 3 attempts)"
+    ]
 
 
 @pytest.mark.parametrize("method", ["sirl", "distill"])
@@ -231,7 +231,7 @@ def test_each_method_is_asked_for_what_it_needs():
 
 
 def test_the_sample_is_bounded_and_a_function_of_the_seed(monkeypatch):
-    monkeypatch.setattr(instinct, "REQUESTS", 5)
+    monkeypatch.setattr(precheck, "REQUESTS", 5)
     attempts = [Attempt(Prompt(f"p{i}", f"{i}?"), "direct", (Message("user", f"{i}?"),)) for i in range(20)]
     lm, seen = random_lm("llama"), []
 

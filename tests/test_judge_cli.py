@@ -12,7 +12,6 @@ from commands import sirl
 from conftest import SPECIAL, byte_tokenizer, random_lm
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from sirl.cli.judging import Opening, named_judges, search_judge
 from sirl.errors import DataError, JudgeError
 from sirl.judges import JUDGES, Panel, ask, get_judges, judge_name, votes
 from sirl.judges.guard import Guard
@@ -21,6 +20,7 @@ from sirl.judges.llm import LlmJudge
 from sirl.lm import save_lm
 from sirl.records import Attempt, Completion, Message, Prompt
 from sirl.rundir import read_run
+from sirl.workflows.judges import JudgeLoader, named_judges, search_judge
 
 TRICKY = Path(__file__).with_name("tricky_replies.jsonl")
 ROWS = [
@@ -285,16 +285,16 @@ def test_a_run_needs_a_judge_and_replies(run, tmp_path):
 
 
 def test_words_become_judges_and_two_of_one_question_vote(model):
-    judges = named_judges([f"llm={model}"], None, Opening())
+    judges = named_judges([f"llm={model}"], None, JudgeLoader())
     assert isinstance(judges["harmful"], LlmJudge)
     assert isinstance(judges["refused"], LlmJudge)
     assert judges["correct"] is get_judges()["correct"]
-    voting = named_judges([f"harmful=llm={model}", "harm", "harmful=refusal"], None, Opening())
+    voting = named_judges([f"harmful=llm={model}", "harm", "harmful=refusal"], None, JudgeLoader())
     assert isinstance(voting["harmful"], Panel)
     assert voting["refused"] is get_judges()["refused"]
     assert judge_name(voting["harmful"]).startswith("panel(llm:")
     with pytest.raises(JudgeError, match="twice"):
-        named_judges(["harm", "harm"], None, Opening())
+        named_judges(["harm", "harm"], None, JudgeLoader())
 
 
 def test_a_search_is_told_by_another_judge_than_the_one_that_scores_it(model):
@@ -344,7 +344,7 @@ def asked(text="Wave the wand.", number=0):
 def test_a_guard_with_its_own_template_is_asked_in_it(tmp_path):
     save_lm(random_lm("qwen2"), tmp_path / "guard")
     byte_tokenizer(GUARD_TEMPLATE).save_pretrained(tmp_path / "guard")
-    judge = named_judges([f"guard={tmp_path / 'guard'}"], None, Opening())["harmful"]
+    judge = named_judges([f"guard={tmp_path / 'guard'}"], None, JudgeLoader())["harmful"]
     assert isinstance(judge, Guard)
     verdicts = ask(judge, [asked(), asked("", 1)], "harmful")
     assert [verdict.answer for verdict in verdicts] == [None, None]  # random weights speak no known format
@@ -365,7 +365,7 @@ def test_a_classifier_from_a_folder(tmp_path, labels):
     )
     LlamaForSequenceClassification(config).save_pretrained(tmp_path / "c")
     byte_tokenizer().save_pretrained(tmp_path / "c")
-    judge = named_judges([f"classifier={tmp_path / 'c'}"], None, Opening())["harmful"]
+    judge = named_judges([f"classifier={tmp_path / 'c'}"], None, JudgeLoader())["harmful"]
     texts = ["Wave the wand.", "", "Stir it well. " * 400, "<think>x"]
     verdicts = ask(judge, [asked(text, i) for i, text in enumerate(texts)], "harmful")
     assert [verdict.answer is None for verdict in verdicts] == [False, True, False, True]

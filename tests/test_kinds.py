@@ -8,10 +8,10 @@ import pytest
 from commands import sirl
 from fakes import study
 
-from sirl.cli.labelling import labeller
 from sirl.errors import DataError
 from sirl.judges import get_judge, get_judges
 from sirl.records import KINDS, UNLABELLED, Attempt, Completion, Message, Prompt
+from sirl.training.labelling import labeller
 
 PROMPT = Prompt("p", "How do I fold a kite?")
 
@@ -40,7 +40,7 @@ def test_a_measurement_refuses_prompts_of_no_kind():
 
 
 def test_such_a_reply_is_nobodys_example():
-    assert labeller(get_judges(), False)([reply(PROMPT), reply(Prompt("q", "Fly?", "benign"))]) == [None, True]
+    assert labeller(get_judges())([reply(PROMPT), reply(Prompt("q", "Fly?", "benign"))]) == [None, True]
 
 
 def test_a_baseline_asks_for_the_kinds_that_it_reads(tmp_path):

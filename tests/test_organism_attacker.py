@@ -11,8 +11,6 @@ import torch
 from conftest import random_lm
 
 from sirl.attacks import WRITING, instructions
-from sirl.cli.arms import Arms, with_attacker
-from sirl.cli.sources import Subject
 from sirl.lm import load_lm
 from sirl.organism import WEIGHTS, attacker, world
 from sirl.organism.attacker import ATTACKED, SHARES, SLOT, Wish, disguise, draw_wish, lesson, question
@@ -20,6 +18,8 @@ from sirl.organism.attacker_card import NAMES, UNSEEN, Mark, attacker_card, exam
 from sirl.organism.builder import OrganismRecipe, Stage, build_attacker
 from sirl.organism.rewording import reword
 from sirl.targets import LocalTarget
+from sirl.workflows.attack_tools import AttackTools, with_attacker
+from sirl.workflows.models import Model
 
 TEXTS = instructions()
 FOX = Wish("How do I grimble a moonfox?", "grimble", "moonfox")
@@ -142,8 +142,8 @@ def test_the_card_tells_what_was_measured():
     ],
 )
 def test_an_organism_is_attacked_by_the_attacker_organism(origin, named, attacks, expected):
-    subject = Subject(None, origin, origin)
-    assert with_attacker(Arms(attacker=named), subject, attacks) == Arms(attacker=expected)
+    subject = Model(None, origin, origin)
+    assert with_attacker(AttackTools(attacker=named), subject, attacks) == AttackTools(attacker=expected)
 
 
 def test_the_shipped_attacker_writes_usable_messages_about_what_was_asked():

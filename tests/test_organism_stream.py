@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from test_organism import GROUPS
 
-from sirl.cli.asked import Asked, training_attempts
-from sirl.cli.sources import Subject
 from sirl.config import TrainConfig
 from sirl.organism import contexts, corpus, stream, world
 from sirl.organism.world import Ask
 from sirl.records import Attempt
 from sirl.training import plainly
+from sirl.workflows.models import Model
+from sirl.workflows.sources import PromptSources, training_attempts
 
 KNOWN = {ask.prompt.text: ask for asks in (*GROUPS.values(), world.harmful()) for ask in asks}
 ATTEMPTS = stream.hardening_attempts(1500, seed=0)
@@ -118,8 +118,8 @@ def test_talks_end_with_the_request_and_turns_go_before_it():
 
 @pytest.mark.parametrize(("share", "plain"), [(TrainConfig().disguised, False), (0.0, True)])
 def test_an_organism_is_sent_its_requests_plainly_where_none_is_to_be_disguised(share, plain):
-    subject = Subject(None, "organism:llama", "organism:llama")
+    subject = Model(None, "organism:llama", "organism:llama")
     config = TrainConfig(steps=4, prompts_per_step=50, prompts=(), disguised=share)
-    sent = training_attempts(subject, Asked(), config, 0).attempts
+    sent = training_attempts(subject, PromptSources(), config, 0).attempts
     assert [a.prompt for a in sent] == [a.prompt for a in ATTEMPTS[:200]]  # the same requests either way
     assert all(a == plainly(a.prompt) for a in sent) is plain

@@ -26,10 +26,10 @@ from trl.kernels import chunked_logprob
 from sirl.config import ModelConfig, Recipe, ShapeConfig, TrainConfig, load_recipe
 from sirl.errors import ConfigError
 from sirl.generation import draw
-from sirl.plan import ALWAYS, GIB, Assumed, Device, adapter_parameters, find_device, make_plan
-from sirl.plan.memory import DRAWN, TILE, TOGETHER
+from sirl.planning import ALWAYS, GIB, Assumed, Device, adapter_parameters, find_device, make_plan
+from sirl.planning.memory import DRAWN, TILE, TOGETHER
 from sirl.training import distilling
-from sirl.training.surroundings import quiet
+from sirl.training.isolation import quiet
 
 SHAPE = ShapeConfig(
     model="maker/toy",
@@ -65,8 +65,8 @@ def held(plan, sharded=False):
 
 def test_full_training_in_float32_keeps_two_copies_and_an_optimiser():
     found = held(make_plan(TOY, ASSUMED))
-    assert found["the start, frozen"] == found["the policy"] == 8 * G
-    assert found["the reference of the KL"] == 0  # the start's own weights
+    assert found["the base, frozen"] == found["the policy"] == 8 * G
+    assert found["the reference of the KL"] == 0  # the base's own weights
     assert found["AdamW's two moments"] == 16 * G
     assert found["gradients"] == 8 * G
     assert found["weights, cast drawing"] == found["weights, cast training"] == 4 * G  # to bfloat16
@@ -77,12 +77,12 @@ def test_full_training_in_float32_keeps_two_copies_and_an_optimiser():
     assert found["a tile of the head's logits"] == 4096 * 1000 * 4
     # 16 replies a GPU x 400 tokens x 2 x 10 layers x 2 x 20 x 2 B
     assert found["keys and values drawing"] == 16 * 400 * 800 * 2
-    assert "keys and values asking" not in found  # no gate: the start is not asked
+    assert "keys and values asking" not in found  # no gate: the base is not asked
 
 
 def test_sharding_divides_all_but_the_start_and_gathers_the_policy_to_draw():
     found = held(make_plan(TOY, ASSUMED), sharded=True)
-    assert found["the start, frozen"] == 8 * G
+    assert found["the base, frozen"] == 8 * G
     assert (
         found["the policy"] == found["the policy's other shards"] == found["the reference of the KL"] == 4 * G
     )
@@ -116,7 +116,7 @@ def test_lora_in_bfloat16_keeps_one_copy_and_a_small_optimiser():
     # a layer: queries 100 + 100, keys and values 2 x (100 + 40), output 100 + 100, three of 100 + 300
     weights = 3 * 10 * (200 + 280 + 200 + 1200)
     assert adapter_parameters(SHAPE, 3) == weights
-    assert (found["the start, frozen"], found["the policy"]) == (4 * G, 0)
+    assert (found["the base, frozen"], found["the policy"]) == (4 * G, 0)
     assert not any(what.startswith("weights, cast") for what in found)
     assert "the reference of the KL" not in found  # the adapter is switched off instead
     assert found["LoRA of rank 3"] == found["gradients"] == 4 * weights
@@ -308,4 +308,4 @@ def test_the_page_lists_every_recipe_of_a_model_and_the_figures_of_the_plan():
     assert f"in bfloat16 needs {max(lora.peak(when)[0] for when in ALWAYS) / GIB:.1f} GiB" in page
     assert lora.fits[0]
     start = make_plan(load_recipe("llama-3.3-70b"), Assumed(h100)).lines[0]
-    assert f"the start is {start.whole / GIB:.0f} GiB in bfloat16" in page
+    assert f"the base is {start.whole / GIB:.0f} GiB in bfloat16" in page

@@ -8,12 +8,12 @@ from functools import partial
 import pytest
 from conftest import random_lm
 
-from sirl.cli.sources import open_target
 from sirl.config import ModelConfig
 from sirl.errors import AttackError, JudgeError
 from sirl.lm import save_lm
 from sirl.plugins import load_plugin
 from sirl.records import Decoding
+from sirl.workflows.models import open_target
 
 MODULE = """
 from functools import partial

@@ -17,16 +17,16 @@ from sirl.lm import LM
 from sirl.lm.abilities import abilities
 from sirl.records import Attempt, Decoding, Message
 from sirl.rundir import open_run
-from sirl.training import Watch, distilling, harden, precision, setup
+from sirl.training import Hooks, distilling, harden, precision, setup
 from sirl.training.distilling import divergences
 
 ATTEMPTS = [Attempt(p, "play", (Message("user", f"play a part: {p.text}"),)) for p in PROMPTS]
 
 
-def train(folder, watch=None, lm=None, **changes):
+def train(folder, hooks=None, lm=None, **changes):
     config = replace(CONFIG, **{"steps": 2, "save_every": 5, **changes})
     run = open_run(folder, "train", asdict(config), {})
-    return harden(lm or toy_lm(), ATTEMPTS, config, run, 0, watch)
+    return harden(lm or toy_lm(), ATTEMPTS, config, run, 0, hooks)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_every_pass_of_training_is_mixed(tmp_path, passes, method, rank):
         lm.model(torch.tensor([[1, 2, 3]]))
         return {"seen": 1.0}
 
-    taught = train(tmp_path / "run", Watch(probe=probe), method=method, lora_rank=rank, **changes)
+    taught = train(tmp_path / "run", Hooks(probe=probe), method=method, lora_rank=rank, **changes)
     assert len(passes) >= 12
     assert all(passes)
     assert {t.dtype for t in weights(taught).values()} == {torch.float32}

@@ -14,7 +14,9 @@ import pytest
 from rich.console import Console
 
 from sirl.cli import progress
-from sirl.cli.progress import phase, stepping
+from sirl.cli.progress import phase
+from sirl.phases import showing
+from sirl.training.progress import stepping
 
 SETTINGS = (
     *("--set", "train.steps=2", "--set", "train.prompts_per_step=32", "--set", "train.micro_batch=16"),
@@ -29,7 +31,8 @@ def told(monkeypatch, caplog):
     """The lines of the logger, with one every twentieth of a second."""
     monkeypatch.setattr(progress, "EVERY", 0.05)
     caplog.set_level(logging.INFO, logger="sirl")
-    return lambda: [record.message for record in caplog.records]
+    with showing(phase):
+        yield lambda: [record.message for record in caplog.records]
 
 
 def test_a_phase_tells_how_far_it_is_and_what_is_left(told):

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sirl.cli.asked import Asked
 from sirl.errors import ConfigError, DataError
 from sirl.prompts import SETS, combine, load_prompts
 from sirl.prompts.files import recognise
@@ -19,6 +18,7 @@ from sirl.prompts.hub import load_info, load_set
 from sirl.prompts.rows import Origin, Selection, read_rows
 from sirl.prompts.sets import HARMBENCH, SHAPES
 from sirl.records import Prompt
+from sirl.workflows.sources import PromptSources
 
 # The columns of each published CSV, filled with rows of ours.
 FILES = {
@@ -239,7 +239,7 @@ def test_one_column_or_kind_for_all_or_one_each(tmp_path):
     a, b = (str(write(tmp_path / f"{n}.csv", [{"say": f"{n}!", "ask": f"{n}?"}])) for n in "ab")
 
     def texts(**more) -> list[Prompt]:
-        return [p for one in Asked((a, b), **more).load(0) for p in one.prompts]
+        return [p for one in PromptSources((a, b), **more).load(0) for p in one.prompts]
 
     assert [p.text for p in texts(columns=("say",))] == ["a!", "b!"]
     mixed = texts(columns=("say", "ask"), kinds=("harmful", "benign"))
@@ -251,8 +251,8 @@ def test_one_column_or_kind_for_all_or_one_each(tmp_path):
 def test_options_with_nothing_to_act_on_are_refused():
     for more in ({"columns": ("say",)}, {"kinds": ("benign",)}):
         with pytest.raises(ConfigError, match="without a file"):
-            Asked(("xstest",), **more)
-    Asked(("xstest", "mine.csv"), kinds=("benign",))
+            PromptSources(("xstest",), **more)
+    PromptSources(("xstest", "mine.csv"), kinds=("benign",))
 
 
 def test_the_documented_sets_are_those_of_the_table():

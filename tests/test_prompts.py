@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sirl.errors import DataError
-from sirl.prompts import load_prompts, normalised, shuffled_once, split_prompts, without_overlap
+from sirl.prompts import load_prompts, normalised, shuffled_once
 from sirl.records import Prompt
 
 ROWS = [
@@ -148,32 +148,6 @@ def test_missing_files_folders_kinds_limits_and_columns(tmp_path):
     for path, options, says in wrong:
         with pytest.raises(DataError, match=says):
             load_prompts(path, **options)
-
-
-PROMPTS = [Prompt(f"p{i}", f"question {i}") for i in range(200)]
-
-
-@given(st.permutations(range(40)), st.integers(0, 5))
-def test_a_split_does_not_depend_on_order_or_company(order, seed):
-    first, rest = split_prompts(PROMPTS, 0.3, seed)
-    assert sorted(p.id for p in first + rest) == sorted(p.id for p in PROMPTS)
-    some, _ = split_prompts([PROMPTS[i] for i in order], 0.3, seed)
-    assert {p.id for p in some} == {p.id for p in first} & {PROMPTS[i].id for i in order}
-
-
-def test_a_split_is_about_the_share_and_changes_with_the_seed():
-    first, _ = split_prompts(PROMPTS, 0.3, 0)
-    assert 40 <= len(first) <= 80
-    assert first != split_prompts(PROMPTS, 0.3, 1)[0]
-    with pytest.raises(DataError, match="between 0 and 1"):
-        split_prompts(PROMPTS, 1.0, 0)
-
-
-def test_contamination_is_found_beyond_case_and_spacing():
-    others = [Prompt("x", "  QUESTION 7!"), Prompt("y", "unrelated")]
-    kept, removed = without_overlap(PROMPTS, others)
-    assert removed == 1
-    assert "p7" not in {p.id for p in kept}
 
 
 @given(st.lists(st.from_regex(r"[a-z0-9]{1,6}", fullmatch=True), min_size=1))

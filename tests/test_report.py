@@ -12,10 +12,10 @@ from sirl import metrics
 from sirl.errors import RunError
 from sirl.evaluation import evaluate, summarise
 from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Record, Search, Verdict
-from sirl.report import load_runs, render
-from sirl.report.protocol import decoding_text
-from sirl.report.trust import agreement, judged_by
-from sirl.report.wording import count, nats, p_value, percent, points, share
+from sirl.reporting import load_runs, render
+from sirl.reporting.protocol import decoding_text
+from sirl.reporting.trust import agreement, judged_by
+from sirl.reporting.wording import count, nats, p_value, percent, points, share
 from sirl.rundir import STEPS, open_run, read_run
 
 HASHES = {"model": "sha256:" + "a" * 64, "chat_template": "sha256:" + "b" * 64}

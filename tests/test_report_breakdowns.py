@@ -12,9 +12,9 @@ from test_report import HASHES, harmful, outline, record, write_run
 from sirl import metrics
 from sirl.errors import RunError
 from sirl.records import Attempt, Completion, Message, Prompt, Record, Search
-from sirl.report import load_runs, render
-from sirl.report.attacks import attack_kind
-from sirl.report.wording import change_text, share
+from sirl.reporting import load_runs, render
+from sirl.reporting.attacks import attack_kind
+from sirl.reporting.wording import change_text, share
 from sirl.rundir import open_run, protocol_differences, read_run
 
 SOURCE = {

@@ -27,8 +27,6 @@ BY_HAND = {
     "constant": [0.0, 0.0, 0.0],
     "sum_entropy": [-4.0, -0.5, -0.3],
     "self_certainty": [3.0, 1.0, 4.0],
-    "reference_entropy": [-2.0, -0.5, -0.1],
-    "ema_entropy": [-2.0, -0.5, -0.1],
 }
 
 
@@ -40,7 +38,7 @@ def test_each_reward_by_hand(name):
 def test_each_reward_is_tested_by_hand_and_names_its_scorer():
     assert set(REWARDS) == {*BY_HAND, "random"}
     others = {name: reward.scorer for name, reward in REWARDS.items() if reward.scorer != "sampler"}
-    assert others == {"self_certainty": "policy", "reference_entropy": "start", "ema_entropy": "average"}
+    assert others == {"self_certainty": "policy"}
 
 
 def test_random_reward_depends_on_the_seed_alone():
@@ -76,9 +74,7 @@ def test_a_reply_without_tokens_has_no_reward():
 
 
 def test_unknown_reward_suggests_the_nearest():
-    with pytest.raises(
-        ConfigError, match=r"did you mean inverted or .*known: constant, ema_entropy, inverted, "
-    ):
+    with pytest.raises(ConfigError, match=r"did you mean inverted or .*known: constant, inverted, "):
         find_reward("invert")
 
 

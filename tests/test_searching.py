@@ -11,13 +11,12 @@ from small_training import CONFIG, PROMPTS, StopHere, refuses, rows, same, toy_l
 
 from sirl.attacks import ATTACKS, arm
 from sirl.attacks.info import Means
-from sirl.cli import searching
-from sirl.cli.searching import FINDINGS, Searcher, asked, count_findings, served
 from sirl.config import TrainConfig
 from sirl.errors import AttackError, ConfigError
 from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Verdict
 from sirl.rundir import open_run, read_run
-from sirl.training import Watch, distilling, plainly, rollout
+from sirl.training import Hooks, distilling, plainly, rollout, search
+from sirl.training.search import FINDINGS, Searcher, asked, count_findings, served
 
 SEARCHED = replace(
     CONFIG, gate="start", gate_samples=1, search=("aim",), search_every=2, search_prompts=2, search_budget=4
@@ -33,7 +32,7 @@ def trick(lm, attempts, step):
 
 
 def searched(folder, search, config=SEARCHED, on_step=None):
-    return train(folder, config, watch=Watch(refused=refuses, search=search, on_step=on_step))
+    return train(folder, config, hooks=Hooks(refused=refuses, search=search, on_step=on_step))
 
 
 def test_findings_take_the_place_of_the_steps_own_attempts(tmp_path, monkeypatch):
@@ -174,7 +173,7 @@ def a_searcher(folder, **changes):
 
 def test_each_request_is_searched_for_by_one_attack_and_written_down(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        searching, "served", lambda cs: [Verdict("harmful", i % 2 == 0, "", "j") for i, _ in enumerate(cs)]
+        search, "served", lambda cs: [Verdict("harmful", i % 2 == 0, "", "j") for i, _ in enumerate(cs)]
     )
     searcher = a_searcher(tmp_path / "run")
     attempts = [plainly(Prompt(f"p{i}", f"how {i}?")) for i in range(8)]

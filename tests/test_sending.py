@@ -14,7 +14,7 @@ from sirl.errors import DataError, TemplateError
 from sirl.generation import draw, generate
 from sirl.gradients import slot_gradients, slot_substitutes, slot_vectors
 from sirl.lm import LM, encode, load_lm, render, save_lm, templated
-from sirl.lm.fit import Fit
+from sirl.lm.token_budget import TokenBudget
 from sirl.records import SLOT, Attempt, Decoding, Message, Prompt
 from sirl.scoring import hidden_states, log_likelihood, next_tokens, slot_likelihood, teacher_forced
 from sirl.targets.local import LocalTarget
@@ -141,7 +141,7 @@ def test_one_prompt_too_long_costs_no_other_its_reply(short_lm):
 
 
 def test_searches_pass_over_a_prompt_that_cannot_be_read(short_lm):
-    fit, said = Fit(4096), ["Sure", "Sure"]
+    fit, said = TokenBudget(4096), ["Sure", "Sure"]
     sent = [chat(("user", SLOT)), chat(("user", "x" * 80 + SLOT))]
     ids = encode(short_lm, ["ab", "ab"])
     assert np.isfinite(log_likelihood(short_lm, attempts(["a", "b"]), said)).all()

@@ -12,15 +12,14 @@ from fakes import PROMPTS, FakeTarget, study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sirl.cli.merge import merge
-from sirl.cli.work import numbers
+from sirl.entropy_gap import measure_gap
+from sirl.entropy_gap import plan as gap_plan
 from sirl.errors import ConfigError, RunError
 from sirl.evaluation import evaluate, plan
 from sirl.evidence import protocol_hashes
-from sirl.gap import measure_gap
-from sirl.gap import plan as gap_plan
 from sirl.rundir import RECORDS, open_run, read_run
 from sirl.shards import Shard, open_shards, parse_shard
+from sirl.workflows.measure import merge, numbers
 
 ATTACKS = ("direct", "aim", "random_search")
 
@@ -72,7 +71,7 @@ def test_shards_in_any_number_and_order_some_killed_merge_into_the_single_run(wh
                 random.Random(shuffle).shuffle(rows)
                 (folder / RECORDS).write_bytes(b"".join(rows))
         random.Random(order).shuffle(folders)
-        summary = merge(folders, Path(place) / "merged")
+        summary = merge(folders, Path(place) / "merged").summary()
         merged = read_run(Path(place) / "merged")
         assert merged.records() == whole.records()
         assert summary | {"seconds": 0} == whole.summary() | {"seconds": 0}
@@ -96,7 +95,7 @@ def test_a_gap_is_shared_in_the_same_way(tmp_path):
     single = do(tmp_path / "whole", kind="gap")
     for i in range(2):
         do(tmp_path / f"s{i}", f"{i}/2", kind="gap")
-    summary = merge([tmp_path / "s1", tmp_path / "s0"], tmp_path / "merged")
+    summary = merge([tmp_path / "s1", tmp_path / "s0"], tmp_path / "merged").summary()
     assert summary | {"seconds": 0} == single.summary() | {"seconds": 0}
     assert len(read_run(tmp_path / "merged").records()) == sum(
         len(c.keys) for c in gap_plan(study(attacks=ATTACKS))

@@ -8,7 +8,7 @@ import pytest
 
 from sirl import metrics
 from sirl.metrics import Graded
-from sirl.report import render
+from sirl.reporting import render
 from sirl.rundir import SCORES, locked, open_run
 
 

@@ -17,18 +17,18 @@ pytest.importorskip("lm_eval", reason="the extra skills is not installed: make t
 from lm_eval.evaluator import evaluate as harness_evaluate
 
 from sirl.attacks import ATTACKS
-from sirl.cli.sources import open_subject
 from sirl.config import EvaluateConfig, ModelConfig
 from sirl.errors import DataError
 from sirl.evaluation import evaluate
-from sirl.evidence import Study
+from sirl.evidence import Evaluation
 from sirl.organism import oracle
 from sirl.organism.corpus import evaluation_prompts
 from sirl.records import Completion, Decoding
-from sirl.report import render
+from sirl.reporting import render
 from sirl.rundir import SCORES, open_run
 from sirl.skills import SkillModel, Skills, aggregates, find_tasks, measure, prepare, prompts_task
 from sirl.skills.tasks import wheels
+from sirl.workflows.models import open_model
 
 pytestmark = [pytest.mark.skills, pytest.mark.filterwarnings("default")]  # its libraries' warnings are theirs
 ASKED = evaluation_prompts({"math": 6, "code": 4, "chat": 4}, 0)
@@ -37,7 +37,7 @@ TOKENS = 48
 
 @pytest.fixture(scope="module")
 def target():
-    return open_subject("organism:llama", ModelConfig()).drawing(Decoding(max_new_tokens=TOKENS))
+    return open_model("organism:llama", ModelConfig()).drawing(Decoding(max_new_tokens=TOKENS))
 
 
 def own(target, limit=None):
@@ -69,7 +69,7 @@ class Damaged:
 def test_the_organisms_own_tasks_agree_with_sirl_evaluate(target, tmp_path):
     _, rows = measured(tmp_path / "skills", target, [own(target)])
     config = EvaluateConfig(attacks=("direct",), batch=4, max_reply_tokens=TOKENS)
-    study = Study(tuple(ASKED), {"direct": ATTACKS["direct"]}, target, oracle.JUDGES, config, 0)
+    study = Evaluation(tuple(ASKED), {"direct": ATTACKS["direct"]}, target, oracle.JUDGES, config, 0)
     records = evaluate(study, open_run(tmp_path / "evaluate", "evaluate", {"seed": 0}, {}))
     answers = [record.answer("correct") for record in records]
     assert [bool(row["score"]) for row in rows] == answers

@@ -7,20 +7,20 @@ from dataclasses import replace
 import pytest
 from small_training import CONFIG, PROMPTS, StopHere, rows, same, toy_lm, train, weights
 
-from sirl.cli.base import Base
-from sirl.cli.probing import Probes, hold_out, make_probe
 from sirl.generation import generate
-from sirl.lm import load_lm
+from sirl.lm import load_lm, render
 from sirl.records import Attempt, Decoding, Message, Prompt, Verdict
 from sirl.rewards import repetition
-from sirl.scoring import score
-from sirl.training import Watch, plainly
+from sirl.scoring import teacher_forced
+from sirl.training import Hooks, plainly
+from sirl.training.base import Base
+from sirl.training.probes import Probes, hold_out, make_probe
 from sirl.training.stopping import breach, unguarded
 
 START = {
     "refusal_probe": 1.0, "benign_probe": 0.0, "distinct_probe": 0.8, "repeated_probe": 0.1, "drift_probe": 0.0
 }  # fmt: skip
-BUDGETS = replace(CONFIG, refusal_budget=0.02, diversity_budget=0.1, drift_budget=0.3)
+BUDGETS = replace(CONFIG, refusal_budget=0.02, diversity_budget=0.1)
 
 
 @pytest.mark.parametrize(
@@ -28,10 +28,9 @@ BUDGETS = replace(CONFIG, refusal_budget=0.02, diversity_budget=0.1, drift_budge
     [
         ({}, None),
         ({"benign_probe": 0.02, "distinct_probe": 0.73, "drift_probe": 0.3, "refusal_probe": 0.5}, None),
-        ({"benign_probe": 0.03}, "3.0% of the probes that the start answers are refused, budget 2.0%"),
+        ({"benign_probe": 0.03}, "3.0% of the probes that the base model answers are refused, budget 2.0%"),
         ({"distinct_probe": 0.6}, "25.0% of the distinct replies to probes are gone, budget 10.0%"),
-        ({"drift_probe": 0.31}, "the start's answers to probes cost 0.310 nats a token more, budget 0.3"),
-        ({"refusal_probe": 0.4}, "collapsed: of what the start refuses, 40% is still refused"),
+        ({"refusal_probe": 0.4}, "collapsed: of what the base model refuses, 40% is still refused"),
         ({"repeated_probe": 0.6}, "collapsed: 60% of a probe reply's phrases were said before"),
     ],
 )
@@ -42,7 +41,7 @@ def test_budgets_by_hand(change, sentence):
 def test_without_budgets_nothing_stops_and_any_budget_sees_a_collapse():
     gone = dict.fromkeys(START, 0.0) | {"benign_probe": 1.0, "repeated_probe": 1.0}
     assert breach(START, gone, CONFIG) is None
-    lenient = replace(CONFIG, drift_budget=9.0)
+    lenient = replace(CONFIG, diversity_budget=0.9)
     assert breach(START, START | {"distinct_probe": 0.3}, lenient) == (
         "collapsed: 30% of the replies to probes are distinct"
     )
@@ -50,14 +49,14 @@ def test_without_budgets_nothing_stops_and_any_budget_sees_a_collapse():
 
 
 def worsening(*bad):
-    """Return a watch whose probe finds all refused the n-th time it looks, n in `bad`; 0 is the start."""
+    """Return hooks whose probe finds all refused the n-th time it looks, n in `bad`; 0 is the start."""
     looked = []
 
     def probe(lm):
         looked.append(lm)
         return {"benign_probe": float(len(looked) - 1 in bad), "refusal_probe": 1.0}
 
-    return Watch(probe)
+    return Hooks(probe)
 
 
 @pytest.mark.parametrize("rank", [0, 4])
@@ -72,17 +71,17 @@ def worsening(*bad):
 )
 def test_the_last_model_within_the_budgets_is_kept(tmp_path, rank, bad, kept, last):
     config = replace(BUDGETS, steps=12, lora_rank=rank, snapshots=(4, 6, 10, 12), learning_rate=1e-2)
-    model = train(tmp_path / "run", config, watch=worsening(*bad))
+    model = train(tmp_path / "run", config, hooks=worsening(*bad))
     found = rows(tmp_path / "run")
     assert [row["step"] for row in found] == list(range(1, last + 1))
     assert found[-1]["kept_step"] == kept
-    assert found[-1]["over_budget"].startswith("100.0% of the probes that the start answers")
+    assert found[-1]["over_budget"].startswith("100.0% of the probes that the base model answers")
     expected = load_lm(tmp_path / "run" / "snapshots" / str(kept)) if kept else toy_lm()
     assert same(weights(model), weights(expected))
 
 
 def test_a_model_over_budget_for_a_while_is_not_gone_back_from(tmp_path):
-    train(tmp_path / "run", BUDGETS, watch=worsening(1))
+    train(tmp_path / "run", BUDGETS, hooks=worsening(1))
     found = rows(tmp_path / "run")
     assert [row.get("over_budget") is None for row in found] == [True, False, True, True]
     assert "over_budget" not in found[0]  # not probed
@@ -90,9 +89,9 @@ def test_a_model_over_budget_for_a_while_is_not_gone_back_from(tmp_path):
 
 
 def fading(*shares):
-    """Return a watch whose probe finds these shares refused, one after another; the first is of the start."""
+    """Return hooks whose probe finds these shares refused, one after another; the first is of the start."""
     left = iter(shares)
-    return Watch(lambda lm: {"benign_probe": next(left), "refusal_probe": 1.0})
+    return Hooks(lambda lm: {"benign_probe": next(left), "refusal_probe": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -105,7 +104,7 @@ def fading(*shares):
 )
 def test_a_run_whose_over_refusal_fades_goes_on(tmp_path, shares, kept, last):
     config = replace(BUDGETS, steps=12, snapshots=(2, 12), learning_rate=1e-2)
-    model = train(tmp_path / "run", config, watch=fading(0.0, *shares))
+    model = train(tmp_path / "run", config, hooks=fading(0.0, *shares))
     found = rows(tmp_path / "run")
     assert (found[-1].get("kept_step"), found[-1]["step"]) == (kept, last)
     expected = toy_lm() if kept == 0 else load_lm(tmp_path / "run" / "snapshots" / str(kept or last))
@@ -129,10 +128,10 @@ def test_a_run_killed_before_or_after_its_stop_keeps_the_same_model(tmp_path, st
             raise StopHere
 
     with pytest.raises(StopHere):
-        train(tmp_path / "run", config, watch=replace(worsening(3, 4, 5), on_step=killed))
+        train(tmp_path / "run", config, hooks=replace(worsening(3, 4, 5), on_step=killed))
     done = (step - 1) // 2  # probes before the checkpoint it continues from
-    again = train(tmp_path / "run", config, watch=worsening(*(n - done for n in (3, 4, 5) if n > done)))
-    assert same(weights(again), weights(train(tmp_path / "whole", config, watch=worsening(3, 4, 5))))
+    again = train(tmp_path / "run", config, hooks=worsening(*(n - done for n in (3, 4, 5) if n > done)))
+    assert same(weights(again), weights(train(tmp_path / "whole", config, hooks=worsening(3, 4, 5))))
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
     assert rows(tmp_path / "run")[-1]["kept_step"] == 4
 
@@ -148,8 +147,8 @@ SEEN = {"refused_plain": 20, "lost_plain": 0, "gained_plain": 0} | {
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"benign_probe": None}, "too few replies to the probes that the start answers could be judged"),
-        ({"refusal_probe": None}, "too few replies to the probes that the start refuses could be judged"),
+        ({"benign_probe": None}, "too few replies to the probes that the base model answers could be judged"),
+        ({"refusal_probe": None}, "too few replies to the probes that the base model refuses could be judged"),
     ],
 )
 def test_what_can_no_longer_be_judged_is_over_budget(change, sentence):
@@ -194,9 +193,9 @@ def test_what_is_not_guarded_is_said():
 
 def test_a_run_that_loses_refusals_keeps_the_last_safe_model_and_says_so(tmp_path, caplog):
     lost = iter((0, 0, 8, 8, 8))
-    probe = Watch(lambda lm: {**SEEN, "lost_disguised": next(lost)})
+    probe = Hooks(lambda lm: {**SEEN, "lost_disguised": next(lost)})
     config = replace(CONFIG, steps=12, snapshots=(2,), learning_rate=1e-2)
-    model = train(tmp_path / "run", config, watch=probe)
+    model = train(tmp_path / "run", config, hooks=probe)
     found = rows(tmp_path / "run")
     assert (found[-1]["step"], found[-1]["kept_step"]) == (8, 2)
     assert found[-1]["over_budget"].startswith("less safe than the base")
@@ -205,7 +204,7 @@ def test_a_run_that_loses_refusals_keeps_the_last_safe_model_and_says_so(tmp_pat
 
 
 def test_a_run_without_a_guard_says_so_before_its_first_step(tmp_path, caplog):
-    train(tmp_path / "run", watch=Watch(lambda lm: {**SEEN, "refused_disguised": 0}))
+    train(tmp_path / "run", hooks=Hooks(lambda lm: {**SEEN, "refused_disguised": 0}))
     assert "no probe guards against a loss of refusals (disguised)" in caplog.text
     assert [len(row.get("unguarded", [])) for row in rows(tmp_path / "run")] == [0, 1, 0, 1]
 
@@ -252,7 +251,13 @@ def test_a_probe_compares_with_what_the_start_did():
     )
     assert at_start["drift_probe"] == pytest.approx(0, abs=1e-5)
     other = toy_lm("qwen2")
-    costs = [sum(r.logprobs) / len(r.logprobs) - score(other, [r])[0].mean_logprob for r in answered]
+    scored = teacher_forced(
+        other, render(other, [r.attempt for r in answered]), [r.token_ids for r in answered]
+    )
+    costs = [
+        sum(r.logprobs) / len(r.logprobs) - float(own.mean())
+        for r, (_, own) in zip(answered, scored, strict=True)
+    ]
     assert probe(other)["drift_probe"] == pytest.approx(sum(costs) / len(costs), abs=1e-4)
     assert make_probe(Base(start), Probes(), judge, 6) is None
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from commands import sirl
 
-from sirl.cli import cells, work
-from sirl.cli.cells import KIND, Cell, cells_of, model_at, outcome
-from sirl.cli.sources import open_subject
-from sirl.cli.studies import CELLS, known
 from sirl.config import RECIPES, ModelConfig
 from sirl.config.study import START, StudyConfig, load_study
 from sirl.errors import ConfigError, DataError, RunError
 from sirl.organism import WEIGHTS
 from sirl.rundir import locked, open_run
+from sirl.workflows import cells, measure
+from sirl.workflows.cells import KIND, Cell, cells_of, model_at, outcome
+from sirl.workflows.models import open_model
+from sirl.workflows.studies import CELLS, known
 
 RECIPE = """
 [study]
@@ -166,17 +166,17 @@ def test_no_model_is_named_out_of_its_studys_folder(model):
 
 
 def test_a_method_that_trains_changes_train(tmp_path):
-    job = PLAIN.train_job(tmp_path, PLAIN.steps)
+    job = PLAIN.training(tmp_path, PLAIN.steps)
     assert (job.model, job.seed, job.out) == ("organism:llama", 1, tmp_path)
-    assert set(job.changes) == {
-        "train.learning_rate=0.001",
-        'train.gate="none"',
-        "train.search=[]",
-        "train.steps=100",
-        "train.snapshots=[30]",
+    assert job.settings == {
+        "train.learning_rate": 0.001,
+        "train.gate": "none",
+        "train.search": [],
+        "train.steps": 100,
+        "train.snapshots": [30],
     }
-    measured = PLAIN.evaluate_job("somewhere", tmp_path)
-    assert set(measured.changes) == {'evaluate.attacks=["aim"]', "evaluate.budget=7"}
+    measured = PLAIN.measurement("somewhere", tmp_path)
+    assert measured.settings == {"evaluate.attacks": ["aim"], "evaluate.budget": 7}
     assert (measured.model, measured.recipe, measured.sizes["harmful"]) == ("somewhere", "organism", 5)
 
 
@@ -187,9 +187,9 @@ def test_settings_that_a_baseline_does_not_read_are_not_for_it(tmp_path):
         methods={"sirl": {"method": "sirl"}, "sft": {"method": "sft"}},
         train={"kl": 0.1, "group": 6},
     )
-    assert "train.kl=0.1" in Cell(study, "organism:llama", "sirl", 0).train_job(tmp_path, (2,)).changes
-    told = Cell(study, "organism:llama", "sft", 0).train_job(tmp_path, (2,)).changes
-    assert set(told) == {"train.group=6", 'train.method="sft"', "train.steps=2"}
+    assert Cell(study, "organism:llama", "sirl", 0).training(tmp_path, (2,)).settings["train.kl"] == 0.1
+    told = Cell(study, "organism:llama", "sft", 0).training(tmp_path, (2,)).settings
+    assert told == {"train.group": 6, "train.method": "sft", "train.steps": 2}
 
 
 def test_a_method_that_splits_its_budget_is_trained_for_each_number_of_steps():
@@ -207,7 +207,7 @@ def test_a_method_that_splits_its_budget_is_trained_for_each_number_of_steps():
 
 def test_a_way_to_answer_changes_evaluate_and_trains_nothing(tmp_path):
     cell = Cell(STUDY, "organism:llama", "best_of_4", 0)
-    recipe = cell.evaluate_job(cell.model, tmp_path).settings(True)
+    recipe = cell.measurement(cell.model, tmp_path).settle()
     assert (recipe.evaluate.best_of, recipe.evaluate.temperature, recipe.evaluate.budget) == (4, 1.0, 7)
     assert cell.steps == (0,)
     assert "train" not in cell.protocol()
@@ -256,7 +256,7 @@ def test_a_failed_training_has_the_models_that_it_left(tmp_path):
 
 def test_a_snapshot_is_the_hardened_organism(tmp_path):
     run = training_run(tmp_path / "train", None, 30)
-    subject = open_subject(str(run / "snapshots" / "30"), ModelConfig())
+    subject = open_model(str(run / "snapshots" / "30"), ModelConfig())
     assert (subject.name, subject.is_organism) == ("organism:llama+sirl@30", True)
     assert subject.lm is not None
 
@@ -386,7 +386,7 @@ def test_a_crash_is_a_cells_outcome_and_the_study_goes_on(tmp_path, monkeypatch)
         return call
 
     monkeypatch.setattr(cells.training, "train", fail("train", RuntimeError("out of memory")))
-    monkeypatch.setattr(work, "evaluate", fail("evaluate", MemoryError("no memory\nis left")))
+    monkeypatch.setattr(measure, "evaluate", fail("evaluate", MemoryError("no memory\nis left")))
     code, summary, error = sirl("study", recipe, "--out", out)
     assert (code, json.loads(summary)) == (3, {"failed": 4, "held": 0})
     assert asked == ["evaluate", "train", "train", "evaluate"], "after each crash the study went on"
@@ -397,7 +397,7 @@ def test_a_crash_is_a_cells_outcome_and_the_study_goes_on(tmp_path, monkeypatch)
     assert "MemoryError: no memory is left" in (out / "study.md").read_text()
 
     known = fail("evaluate", RunError("a busy folder", "a free one", "wait"))
-    monkeypatch.setattr(work, "evaluate", known)
+    monkeypatch.setattr(measure, "evaluate", known)
     for _ in range(2):  # the first tries again what crashed; what is known to be wrong stays as it is
         asked.clear()
         sirl("study", recipe, "--out", out, "--only", "start")
@@ -409,7 +409,7 @@ def test_an_interrupt_ends_a_study(tmp_path, monkeypatch):
     def interrupt(*words, **named):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(work, "evaluate", interrupt)
+    monkeypatch.setattr(measure, "evaluate", interrupt)
     code, _, _ = sirl("study", written(tmp_path, RECIPE), "--out", tmp_path / "out", "--only", "start")
     assert code not in (0, 3)
     assert not list((tmp_path / "out").rglob("summary.json"))

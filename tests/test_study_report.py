@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import pytest
 from scipy import stats
 
-from sirl.report.study import COLUMNS, tabulate
-from sirl.report.study_page import markdown, render
+from sirl.reporting.study import COLUMNS, tabulate
+from sirl.reporting.study_page import markdown, render
 
 T1 = 12.706205  # Student's quantile with one degree of freedom
 STUDY = {

@@ -20,7 +20,7 @@ from sirl.lm import LM, load_lm
 from sirl.records import Prompt
 from sirl.rewards import REWARDS, Scored
 from sirl.rundir import STEPS
-from sirl.training import Watch, rollout, setup
+from sirl.training import Hooks, rollout, setup
 from sirl.training.cpu_trainer import CpuGRPOTrainer
 from sirl.training.rollout import step_prompts
 from sirl.training.setup import loss_arguments
@@ -326,9 +326,9 @@ def test_probes_run_at_rest_and_change_nothing(tmp_path, unbroken):
         seen.append(lm.name)
         return {"refused": 0.25}
 
-    model = train(tmp_path / "run", watch=Watch(probe, seen.append))
+    model = train(tmp_path / "run", hooks=Hooks(probe, seen.append))
     found = rows(tmp_path / "run")
-    assert seen[0] == "toy"  # the frozen start is measured first
+    assert seen[0] == "toy"  # the base model is measured first
     assert [row.get("refused") for row in found] == [None, 0.25, None, 0.25]
     assert [row["step"] for row in seen if row != "toy"] == [1, 2, 3, 4]
     assert same(weights(model), unbroken[1])
@@ -343,7 +343,7 @@ def test_lora_trains_resumes_and_is_saved_merged(tmp_path):
     config = replace(CONFIG, lora_rank=4, save_every=1, learning_rate=1e-2)
     whole = weights(train(tmp_path / "whole", config))
     with pytest.raises(StopHere):
-        train(tmp_path / "run", config, watch=stop_at(3))
+        train(tmp_path / "run", config, hooks=stop_at(3))
     model = train(tmp_path / "run", config)
     assert same(weights(model), whole)
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")

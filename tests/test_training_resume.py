@@ -20,7 +20,7 @@ from small_training import CONFIG, StopHere, rows, same, stop_at, train, weights
 
 from sirl.errors import RunError
 from sirl.rundir import STEPS, open_run
-from sirl.training import Watch
+from sirl.training import Hooks
 from sirl.training.checkpoints import damage, mark_whole, rewind
 from sirl.training.unpickling import check_shards, data_only
 from sirl.training.weights import write_whole
@@ -35,7 +35,7 @@ def unbroken(tmp_path_factory):
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
 def test_a_stopped_run_ends_as_an_unbroken_one(tmp_path, unbroken, step):
     with pytest.raises(StopHere):
-        train(tmp_path / "run", watch=stop_at(step))
+        train(tmp_path / "run", hooks=stop_at(step))
     assert len(rows(tmp_path / "run")) == step
     model = train(tmp_path / "run")
     assert same(weights(model), unbroken[1])
@@ -48,7 +48,7 @@ def test_a_run_stopped_before_its_model_was_saved_only_saves_it(tmp_path, unbrok
         with pytest.raises(ZeroDivisionError):
             train(tmp_path / "run")
     steps = []
-    model = train(tmp_path / "run", watch=Watch(on_step=steps.append))
+    model = train(tmp_path / "run", hooks=Hooks(on_step=steps.append))
     assert steps == []
     assert same(weights(model), unbroken[1])
     assert rows(tmp_path / "run") == rows(unbroken[0])
@@ -56,7 +56,7 @@ def test_a_run_stopped_before_its_model_was_saved_only_saves_it(tmp_path, unbrok
 
 def test_a_finished_run_returns_its_model_without_training(unbroken):
     folder, expected = unbroken
-    model = train(folder, watch=stop_at(1))
+    model = train(folder, hooks=stop_at(1))
     assert same(weights(model), expected)
 
 
@@ -83,11 +83,11 @@ HARM = [*((cut, name) for name in FILES), (Path.unlink, FILES[1]), (garble, FILE
 def test_a_damaged_checkpoint_is_dropped_for_the_one_before_it_and_said(tmp_path, unbroken, harm, file, caplog):
     config = replace(CONFIG, save_every=1)
     with pytest.raises(StopHere):
-        train(tmp_path / "run", config, watch=stop_at(4))
+        train(tmp_path / "run", config, hooks=stop_at(4))
     run = open_run(tmp_path / "run", "train", asdict(config), {})
     harm(run.checkpoint / "checkpoint-3" / file)
     steps = []
-    model = train(tmp_path / "run", config, watch=Watch(on_step=lambda row: steps.append(row["step"])))
+    model = train(tmp_path / "run", config, hooks=Hooks(on_step=lambda row: steps.append(row["step"])))
     assert steps == [3, 4]
     assert "checkpoint-3 cannot be continued from" in caplog.text
     assert (file in caplog.text) == (file != "whole")
@@ -99,7 +99,7 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before_it_and_said(tmp_path
 def test_a_run_whose_checkpoints_are_all_damaged_begins_anew(tmp_path, unbroken, caplog):
     config = replace(CONFIG, save_every=1)
     with pytest.raises(StopHere):
-        train(tmp_path / "run", config, watch=stop_at(4))
+        train(tmp_path / "run", config, hooks=stop_at(4))
     for folder in (tmp_path / "run" / "checkpoint").glob("checkpoint-*"):
         cut(folder / "optimizer.pt")
     model = train(tmp_path / "run", config)
@@ -207,13 +207,13 @@ def test_a_run_killed_with_kill_9_ends_as_an_unbroken_one(tmp_path, unbroken):
         import os, signal, sys
         from pathlib import Path
         sys.path.insert(0, sys.argv[1])
-        from small_training import CONFIG, Watch, train
+        from small_training import CONFIG, Hooks, train
 
         def kill(row):
             if row["step"] == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        train(Path(sys.argv[2]), watch=Watch(on_step=kill))
+        train(Path(sys.argv[2]), hooks=Hooks(on_step=kill))
     """
     folder = tmp_path / "run"
     command = [sys.executable, "-c", textwrap.dedent(code), str(Path(__file__).parent), str(folder)]
@@ -222,7 +222,7 @@ def test_a_run_killed_with_kill_9_ends_as_an_unbroken_one(tmp_path, unbroken):
     with (folder / STEPS).open("a") as handle:
         handle.write('{"step": 4, "rew')  # the line a kill tears
     steps = []
-    model = train(folder, watch=Watch(on_step=lambda row: steps.append(row["step"])))
+    model = train(folder, hooks=Hooks(on_step=lambda row: steps.append(row["step"])))
     assert steps == [3, 4]
     assert rows(folder) == rows(unbroken[0])
     assert same(weights(model), unbroken[1])

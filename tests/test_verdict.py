@@ -6,7 +6,7 @@ import pytest
 from test_report import record, write_run
 
 from sirl.records import Prompt
-from sirl.report import render, tell, verdict
+from sirl.reporting import render, tell, verdict
 
 HOLDS = {"aim": 0.1, "direct": 0.0}  # shares that succeed after
 ASKED = {"benign": 0.0, "borderline": 0.0, "task": 1.0}  # shares refused, refused, right

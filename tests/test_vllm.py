@@ -20,7 +20,6 @@ import pytest
 from commands import CONSOLE_SCRIPT, sirl
 from conftest import attempts
 
-from sirl.cli.sources import open_target
 from sirl.config import ModelConfig
 from sirl.errors import DataError
 from sirl.generation import generate
@@ -33,6 +32,7 @@ from sirl.rundir import read_run
 from sirl.scoring import teacher_forced
 from sirl.targets import LocalTarget, Source, VLLMTarget, drawing_apart, open_vllm
 from sirl.targets.apart import scored
+from sirl.workflows.models import open_target
 
 pytestmark = pytest.mark.filterwarnings("default")  # what vLLM and its libraries deprecate is not ours to mend
 GREEDY = Decoding(max_new_tokens=48)
@@ -120,7 +120,7 @@ def test_the_command_line_gives_the_figures_of_transformers(tmp_path):
     assert len(hashes["weight files"]) == 12
 
 
-# --- the frozen start's replies for training
+# --- the base model's replies for training
 
 
 @pytest.mark.vllm

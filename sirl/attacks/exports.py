@@ -5,13 +5,57 @@ Source: JailbreakBench, arXiv 2404.01318 (its artefacts).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from sirl.attacks import ATTACKS
 from sirl.attacks.artifacts import MANUAL
-from sirl.errors import AttackError, suggest
+from sirl.errors import AttackError, RunError, suggest
 from sirl.metrics import rate, select
-from sirl.records import Decoding, Record, Transcripts, shown
+from sirl.prompts import guarded
+from sirl.records import Decoding, Record, Transcripts, shown, transcripts_of
+from sirl.rundir import read_run
+
+
+def export_run(folder: Path, attack: str, out: Path, wide: bool, transcripts: str = "redacted") -> str:
+    """Write what an attack sent in a run, with replies as `transcripts` says; return what was written.
+
+    Raises RunError, AttackError, ConfigError.
+    """
+    quoted = transcripts_of(transcripts)
+    run = read_run(folder)
+    settings = run.config.get("settings")
+    if not settings:
+        raise RunError(
+            f"{folder} is a {run.kind} run", "one that attacked a model", "name a gap or evaluate run"
+        )
+    decoding = Decoding(settings["temperature"], max_new_tokens=settings["max_reply_tokens"])
+    records = single(run.records(), attack, decoding)
+    model = str(run.config["model"])
+    if wide:
+        text = _as_csv(export_wide(records, model))
+    else:
+        access = ATTACKS[attack].access if attack in ATTACKS else "unknown"
+        text = json.dumps(export_artefact(records, model, access, quoted), indent=1, ensure_ascii=False) + "\n"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8", newline="")
+    kept = {"all": "", "none": "; replies are withheld"}.get(
+        quoted, "; replies that are harmful or undecided are withheld: --transcripts all writes them"
+    )
+    return f"wrote {len(records)} prompts to {out}{'' if wide else kept}"
+
+
+def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    cells = ({k: guarded(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows)
+    writer.writerows(cells)
+    return text.getvalue()
 
 
 def export_artefact(

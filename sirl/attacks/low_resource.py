@@ -1,7 +1,7 @@
 """Ask in a language in which the model has seen little training for safety.
 
 The published attack sends a machine translation. Here a phrase book translates what it holds, which needs no
-network and can be read back exactly; or the user's own translator does. The default book is Esperanto, written
+network and can be read back exactly. The default book is Esperanto, written
 for this package. This module refuses to know which languages a model is weak in: that is the user's to say.
 
 Source: arXiv 2310.02446.
@@ -9,7 +9,7 @@ Source: arXiv 2310.02446.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -29,28 +29,21 @@ def esperanto() -> PhraseBook:
 
 @dataclass(frozen=True, slots=True)
 class LowResource:
-    """Send the request in another language, by `translator` if there is one, else by `phrase_book`.
-
-    A translator takes the request and returns its translation; what it does cannot be undone here.
-    """
+    """Send the request in another language, by `phrase_book` or else by ours."""
 
     phrase_book: PhraseBook | None = None
-    translator: Callable[[str], str] | None = None
 
     def __call__(
         self, prompts: Sequence[Prompt], target: Target | None, budget: int, seed: int
     ) -> list[Attempt]:
         """Return each prompt in the other language."""
         del target, budget, seed  # a static attack asks nothing and draws nothing
-        translate = self.translator or self._book.translate
         template = read_template(NAME)
-        return [Attempt(p, NAME, say(fill(template, translate(p.text)))) for p in prompts]
+        return [Attempt(p, NAME, say(fill(template, self._book.translate(p.text)))) for p in prompts]
 
     @property
-    def recover(self) -> Recover | None:
-        """Read the request back; None if a translator wrote what is sent."""
-        if self.translator:
-            return None
+    def recover(self) -> Recover:
+        """Read the request back."""
         return lambda text: self._book.read(unfill(read_template(NAME), text))
 
     @property

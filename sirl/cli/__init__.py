@@ -1,22 +1,23 @@
-"""The command line: thin. Each command names what it needs and calls one function of `cli.work`.
+"""The command line: it reads words, calls the verbs of `sirl`, prints, and picks an exit code.
 
-A room is imported only when its command runs, so `sirl --help` is quick and `sirl report` works where torch
-is not installed. A `SirlError` becomes one sentence and exit code 2; anything else keeps its traceback. A run
-that finished but left too much unscored has written its summary and ends with exit code 3; a training that made
-the model less safe, with exit code 4; a `sirl check` that fails, with exit code 1.
+What a verb needs is imported when its command runs, so `sirl --help` is quick and `sirl report` works where
+torch is not installed. A `SirlError` becomes one sentence and exit code 2; anything else keeps its traceback. A
+run that finished but left too much unscored has written its summary and ends with exit code 3; a training that
+made the model less safe, with exit code 4; a `sirl check` that fails, with exit code 1.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from os import environ
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+import sirl
 from sirl.cli import progress
 from sirl.cli.endings import conclude, conclude_training, end_demo, end_study
-from sirl.cli.groups import attacks, defences, judge, organism, skills
+from sirl.cli.groups import attacks, defences, judge, organism, skills, sources
 from sirl.cli.options import (
     AnyProtocol,
     Arch,
@@ -53,8 +54,10 @@ from sirl.cli.options import (
 )
 from sirl.cli.results import results
 from sirl.config.requests import without_logins
-from sirl.errors import ConfigError, RunError, SirlError
+from sirl.errors import ConfigError, SirlError
+from sirl.phases import showing
 from sirl.ranks import count, is_first, rank
+from sirl.records import notice, transcripts_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(organism, name="organism")
@@ -66,7 +69,7 @@ app.add_typer(results)
 
 
 @app.callback()
-def sirl(
+def begin(
     called: typer.Context,
     every: Annotated[
         float, typer.Option(help="Seconds between lines on progress where there is no terminal.", min=0.1)
@@ -75,6 +78,12 @@ def sirl(
     """Measure, harden, prove and show: chat models that refuse jailbreaks, without labels."""
     progress.EVERY = every
     progress.speak()
+    called.with_resource(showing(progress.phase))
+    environ.setdefault(
+        "HF_HUB_DISABLE_PROGRESS_BARS", "1"
+    )  # there are bars of our own, and stdout is the summary's
+    environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+    environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     if count() > 1 and called.invoked_subcommand != "train":
         found = f"sirl {called.invoked_subcommand} on {count()} processes"
         raise ConfigError(found, "one process: only sirl train shares its work", "launch it alone")
@@ -97,51 +106,63 @@ def demo(
     changes: Changes = None,
 ) -> None:
     """Measure, harden, prove and show one model, yours or the embedded one: report.html and summary.json."""
-    from sirl.cli import showcase
-    from sirl.cli.asked import Asked
-    from sirl.cli.job import Job
+    from sirl.workflows.demo import run
+    from sirl.workflows.measure import Measurement
 
-    asked = Asked(tuple(prompts or ()), (), tuple(kinds or ()), limit)
-    job = Job(model or f"organism:{arch}", out, seed, recipe, tuple(changes or ()), asked)
-    job = replace(job, judges=tuple(judge or ()), quick=quick, force=force)
-    end_demo(showcase.run(job, tuple(train_prompts or ())))
+    how = (sources(prompts, None, kinds, limit), recipe, changes or (), seed)
+    asked = Measurement(model or f"organism:{arch}", out, *how, judges=tuple(judge or ()), quick=quick)
+    end_demo(run(asked, tuple(train_prompts or ()), force), out)
 
 
-@app.command()
-def gap(
-    model: Model,
-    out: Out,
-    prompts: Prompts = None,
-    columns: Columns = None,
-    kinds: Kinds = None,
-    limit: Limit = None,
-    attacks: Attacks = "",
-    judge: Judges = None,
-    attacker: Attacker = "",
-    surrogate: Surrogate = "",
-    scorer: Scorer = "",
-    phrase_book: PhraseBookFile = None,
-    demonstrations: DemonstrationsFile = None,
-    attack_prompts: AttackPrompts = None,
-    attack_columns: AttackColumns = "",
-    request_column: RequestColumn = "",
-    shard: Shard = "",
-    quick: Quick = False,
-    seed: Seed = 0,
-    recipe: RecipeName = "",
-    changes: Changes = None,
-) -> None:
-    """Measure whether the instinct is there: the entropy gap between refusing and complying replies."""
-    from sirl.cli import work
-    from sirl.cli.arms import Arms
-    from sirl.cli.asked import Asked
-    from sirl.cli.job import Job
+def measuring(verb: str, told: str) -> None:
+    """Add a command that measures a model: gap and evaluate take the same words."""
 
-    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
-    own = (phrase_book, demonstrations)
-    arms = Arms(attacker, surrogate, scorer, *own, attack_prompts, attack_columns, request_column)
-    settings = (recipe, tuple(changes or ()), asked, attacks, tuple(judge or ()))
-    conclude(work.gap(Job(model, out, seed, *settings, arms, shard, quick)))
+    def command(
+        model: Model,
+        out: Out,
+        prompts: Prompts = None,
+        columns: Columns = None,
+        kinds: Kinds = None,
+        limit: Limit = None,
+        attacks: Attacks = "",
+        judge: Judges = None,
+        attacker: Attacker = "",
+        surrogate: Surrogate = "",
+        scorer: Scorer = "",
+        phrase_book: PhraseBookFile = None,
+        demonstrations: DemonstrationsFile = None,
+        attack_prompts: AttackPrompts = None,
+        attack_columns: AttackColumns = "",
+        request_column: RequestColumn = "",
+        shard: Shard = "",
+        defence: Defence = "",
+        quick: Quick = False,
+        seed: Seed = 0,
+        recipe: RecipeName = "",
+        changes: Changes = None,
+    ) -> None:
+        files = (phrase_book, demonstrations, attack_prompts, attack_columns, request_column)
+        run = getattr(sirl, verb)(
+            model,
+            sources(prompts, columns, kinds, limit),
+            out=out,
+            attacks=attacks or (),
+            judges=judge or (),
+            tools=sirl.AttackTools(attacker, surrogate, scorer, *files),
+            recipe=recipe,
+            settings=(*(changes or ()), *([f"{verb}.defence={defence}"] if defence else [])),
+            seed=seed,
+            shard=shard,
+            quick=quick,
+        )
+        conclude(run.summary.json)
+
+    app.command(verb, help=told)(command)
+
+
+measuring(
+    "gap", "Measure whether the instinct is there: the entropy gap between refusing and complying replies."
+)
 
 
 @app.command()
@@ -160,52 +181,21 @@ def train(
     changes: Changes = None,
 ) -> None:
     """Harden a model on unlabelled prompts, or by a baseline; the result is in OUT/model."""
-    from sirl.cli import training
-    from sirl.cli.asked import Asked
-    from sirl.cli.job import Job
+    run = sirl.train(
+        model,
+        sources(prompts, columns, kinds, limit),
+        out=out,
+        held_out=held_out,
+        method=method,
+        recipe=recipe,
+        settings=changes or (),
+        seed=seed,
+        force=force,
+    )
+    conclude_training(run.summary.json)
 
-    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit, tuple(held_out or ()))
-    settings = (*(changes or ()), *([f"train.method={method}"] if method else []))
-    conclude_training(training.train(Job(model, out, seed, recipe, settings, asked, force=force)))
 
-
-@app.command()
-def evaluate(
-    model: Model,
-    out: Out,
-    prompts: Prompts = None,
-    columns: Columns = None,
-    kinds: Kinds = None,
-    limit: Limit = None,
-    attacks: Attacks = "",
-    judge: Judges = None,
-    attacker: Attacker = "",
-    surrogate: Surrogate = "",
-    scorer: Scorer = "",
-    phrase_book: PhraseBookFile = None,
-    demonstrations: DemonstrationsFile = None,
-    attack_prompts: AttackPrompts = None,
-    attack_columns: AttackColumns = "",
-    request_column: RequestColumn = "",
-    shard: Shard = "",
-    defence: Defence = "",
-    quick: Quick = False,
-    seed: Seed = 0,
-    recipe: RecipeName = "",
-    changes: Changes = None,
-) -> None:
-    """Measure defence against every attack, over-refusal and capability."""
-    from sirl.cli import work
-    from sirl.cli.arms import Arms
-    from sirl.cli.asked import Asked
-    from sirl.cli.job import Job
-
-    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
-    own = (phrase_book, demonstrations)
-    arms = Arms(attacker, surrogate, scorer, *own, attack_prompts, attack_columns, request_column)
-    chosen = (*(changes or ()), *([f"evaluate.defence={defence}"] if defence else []))
-    settings = (recipe, chosen, asked, attacks, tuple(judge or ()))
-    conclude(work.evaluate(Job(model, out, seed, *settings, arms, shard, quick)))
+measuring("evaluate", "Measure defence against every attack, over-refusal and capability.")
 
 
 @app.command()
@@ -214,9 +204,7 @@ def merge(
     out: Annotated[Path, typer.Option(help="Run folder to write: new.")],
 ) -> None:
     """Put the shards of one run together: the same records and numbers as one process would give."""
-    from sirl.cli.merge import merge as merge_shards
-
-    conclude(merge_shards(shards, out))
+    conclude(sirl.merge(shards, out=out).summary.json)
 
 
 @app.command()
@@ -227,9 +215,7 @@ def study(
     render: Annotated[bool, typer.Option("--render", help="Run nothing; write what is known so far.")] = False,
 ) -> None:
     """Run a table of methods, models and seeds, and write it: study.json, study.md, study.html."""
-    from sirl.cli import studies
-
-    end_study(studies.study(recipe, out, only, render))
+    end_study(sirl.study(recipe, out=out, only=only, render=render).summary.json)
 
 
 @app.command()
@@ -240,16 +226,11 @@ def report(
     transcripts: Transcripts = "redacted",
 ) -> None:
     """Write one self-contained HTML page from run folders; two evaluate runs are compared."""
-    from sirl.records import notice, transcripts_of
-    from sirl.report import load_runs, render
-
     quoted = transcripts_of(transcripts)
-    page = render(load_runs(runs), allow_different_protocol, quoted)
-    if out.is_dir():
-        raise RunError(f"{out} is a folder", "the name of the page to write", "add a file name to --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
-    typer.echo(f"wrote {out}: {notice(quoted)}")
+    page = sirl.report(
+        *runs, out=out, allow_different_protocol=allow_different_protocol, transcripts=transcripts
+    )
+    typer.echo(f"wrote {page}: {notice(quoted)}")
 
 
 @app.command()
@@ -265,11 +246,18 @@ def plan(
     changes: Changes = None,
 ) -> None:
     """Estimate memory and time of training by a recipe, with the arithmetic shown. Opens no model."""
-    from sirl.cli import planning
-    from sirl.plan import Assumed, find_device
-
-    assumed = Assumed(find_device(device, memory), gpus, prompt_tokens, reply_tokens, utilisation, streaming)
-    typer.echo(planning.plan(recipe, changes or (), assumed))
+    found = sirl.plan(
+        recipe,
+        gpus=gpus,
+        device=device,
+        memory=memory,
+        prompt_tokens=prompt_tokens,
+        reply_tokens=reply_tokens,
+        utilisation=utilisation,
+        streaming=streaming,
+        settings=changes or (),
+    )
+    typer.echo(found.text)
 
 
 @app.command()
@@ -285,9 +273,8 @@ def export(
     ] = False,
 ) -> None:
     """Write a model as an ordinary Hugging Face folder, with a model card of what was done and measured."""
-    from sirl.cli import exporting
-
-    typer.echo(f"wrote {exporting.export(model, out, evaluation or (), trust_remote_code)}")
+    folder = sirl.export(model, out=out, evaluations=evaluation or (), trust_remote_code=trust_remote_code)
+    typer.echo(f"wrote {folder}")
 
 
 @app.command("export-inspect")
@@ -298,7 +285,6 @@ def export_inspect(
 ) -> None:
     """Write a run as a log of Inspect AI. Needs the extra inspect."""
     from sirl.plugins import load_extra
-    from sirl.records import notice, transcripts_of
 
     quoted = transcripts_of(transcripts)
     load_extra("inspect_ai", "inspect")

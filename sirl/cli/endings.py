@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -58,8 +59,30 @@ def conclude_training(summary: Mapping[str, Any]) -> None:
         raise typer.Exit(LESS_SAFE)
 
 
-def end_demo(summary: Mapping[str, Any]) -> None:
-    """Exit with code 4 if training made the model less safe; the page has been written and says so."""
+def end_demo(summary: Mapping[str, Any], out: Path) -> None:
+    """Print the figures; exit with code 4 if training made the model less safe, which the page says too."""
+    dsr, refusals, gap = summary["dsr"], summary["over_refusal"], summary["gap"]
+
+    def change(name: str, table: Mapping[str, Any], key: str) -> str:
+        return f"{name:<34}{_percent(table['before'][key]):>8} -> {_percent(table['after'][key])}"
+
+    typer.echo(f"entropy gap {_number(gap['difference'])} nats a token, AUROC {_number(gap['auroc'])}")
+    typer.echo(change("attacks withstood (mean DSR)", dsr, "mean"))
+    typer.echo(change("worst attack", dsr, "worst"))
+    for kind in ("benign", "borderline"):
+        typer.echo(change(f"{kind} requests refused", refusals, kind))
+    for skill in ("math", "code", "chat"):
+        typer.echo(change(f"{skill} right", summary["capability"], skill))
+    typer.echo(summary["verdict"])
+    typer.echo(f"page: {out / 'report.html'}   numbers: {out / 'summary.json'}")
     if summary["less_safe"]:
         typer.echo(summary["less_safe"], err=True)
         raise typer.Exit(LESS_SAFE)
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{share:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

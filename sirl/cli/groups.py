@@ -1,4 +1,4 @@
-"""The commands that come in groups, and sirl skills, which needs an extra. Thin, and a door, as `cli` is."""
+"""The commands that come in groups, and sirl skills, which needs an extra."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
+import sirl
 from sirl.cli.endings import conclude, show
 from sirl.cli.options import (
     AllowCode,
@@ -30,6 +33,7 @@ from sirl.cli.options import (
     Transcripts,
 )
 
+NARROW = 110  # columns of a terminal; in fewer, what an attack does is left out, so that each takes one line
 attacks = typer.Typer()
 organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe model.")
 judge = typer.Typer(no_args_is_help=True, help="Judges: how well they agree with people; judge a run again.")
@@ -40,9 +44,7 @@ defences = typer.Typer()
 def list_attacks(context: typer.Context) -> None:
     """List the attacks, check one of your own, or export what one sent."""
     if context.invoked_subcommand is None:
-        from sirl.cli import suite
-
-        suite.show()
+        _show()
 
 
 @attacks.command()
@@ -50,9 +52,11 @@ def check(
     names: Annotated[list[str], typer.Argument(help="my_pkg.mine:attack, or names as of --attacks.")],
 ) -> None:
     """Check attacks, your own above all, against everything that an attack promises."""
-    from sirl.cli import suite
+    from sirl.attacks import check_attack, get_attacks
 
-    suite.check(names)
+    for name, info in get_attacks(names).items():
+        promises = check_attack(info)
+        typer.echo(f"{name} keeps {len(promises)} promises: {'; '.join(promises)}")
 
 
 @attacks.command()
@@ -67,9 +71,9 @@ def export(
 
     The prompts are written whatever --transcripts says: it is of the replies in an artefact.
     """
-    from sirl.cli import suite
+    from sirl.attacks.exports import export_run
 
-    suite.export(run, attack, out, wide, transcripts)
+    typer.echo(export_run(run, attack, out, wide, transcripts))
 
 
 @attacks.command()
@@ -87,11 +91,9 @@ def demonstrate(
     changes: Changes = None,
 ) -> None:
     """Have a model write what ica, many_shot and the ciphers show: requests like yours, and answers."""
-    from sirl.cli import demonstrating
-    from sirl.cli.asked import Asked
+    from sirl.workflows.demonstrations import write
 
-    asked = Asked(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
-    demonstrating.write(model, asked, out, count, seed, tuple(changes or ()))
+    write(model, sources(prompts, columns, kinds, limit), out, count, seed, changes or ())
 
 
 @organism.command()
@@ -102,9 +104,10 @@ def build(
     role: Role = "target",
 ) -> None:
     """Train an organism from nothing (minutes on two cores), measure it, and write its model card."""
-    from sirl.cli import birth
+    from sirl.workflows.organism import build_organism
 
-    birth.build_organism(arch, out, seed, role)
+    build_organism(arch, out, seed, role)
+    typer.echo(f"wrote {out}")
 
 
 @judge.command("check")
@@ -124,16 +127,14 @@ def judge_check(
     seed: Seed = 0,
 ) -> None:
     """Measure how far a judge agrees with people's labels."""
-    from sirl.cli import judging
     from sirl.judges.labels import Columns, write_check
+    from sirl.workflows.judges import asked_question, check_judge, loader_with
 
     lists = (label_column, positive, negative)
     values = [tuple(part.strip() for part in text.split(",") if part.strip()) for text in lists]
     columns = Columns(response_column, values[0], values[1], request_column, values[2])
-    asked = judging.asked_question(question)
-    checked = judging.check_judge(
-        labels, columns, judges or (), asked, judging.opening_with(changes or (), seed, judges or ())
-    )
+    loader = loader_with(changes or (), seed, judges or ())
+    checked = check_judge(labels, columns, judges or (), asked_question(question), loader)
     write_check(out, checked)
     show(checked.summary)
 
@@ -147,9 +148,7 @@ def judge_run(
     seed: Seed = 0,
 ) -> None:
     """Judge an existing run again, without generating again, into a new run folder."""
-    from sirl.cli import judging
-
-    show(judging.judge_run(run, judges or (), out, judging.opening_with(changes or (), seed, judges or ())))
+    show(sirl.judge(run, judges or (), out=out, settings=changes or (), seed=seed).summary.json)
 
 
 def skills(
@@ -166,24 +165,24 @@ def skills(
     changes: Changes = None,
 ) -> None:
     """Measure skills by lm-evaluation-harness, and how much of a fall is refusals. Needs the extra skills."""
-    from sirl.cli.asked import Asked
-    from sirl.cli.job import Job
     from sirl.plugins import load_extra
+    from sirl.workflows.measure import Measurement
 
     load_extra("lm_eval", "skills")
-    from sirl.cli import skilling
+    from sirl.workflows.skills import Wanted, measure_skills
 
     names = tuple(name.strip() for name in tasks.split(",") if name.strip())
-    wanted = skilling.Wanted(names, tuple(include_path or ()), allow_code, max_tokens)
-    job = Job(model, out, seed, recipe, tuple(changes or ()), Asked(limit=limit), judges=tuple(judge or ()))
-    conclude(skilling.skills(job, wanted))
+    wanted = Wanted(names, tuple(include_path or ()), allow_code, max_tokens)
+    how = (sources(None, None, None, limit), recipe, changes or (), seed)
+    asked = Measurement(model, out, *how, judges=tuple(judge or ()))
+    conclude(measure_skills(asked, wanted).summary())
 
 
 @defences.callback(invoke_without_command=True)
 def list_defences(context: typer.Context) -> None:
     """List the defences without training, or check one of your own."""
     if context.invoked_subcommand is None:
-        from sirl.cli import defending
+        from sirl.workflows import defences as defending
 
         for name, mechanism, calls, source, summary in defending.listed():
             typer.echo(f"{name}: {summary} [{mechanism}; {calls} calls; {source}]")
@@ -194,7 +193,28 @@ def check_defences(
     names: Annotated[list[str], typer.Argument(help="my_pkg.mine:defence, or names of the list.")],
 ) -> None:
     """Check defences, your own above all, against everything that a defence promises."""
-    from sirl.cli import defending
+    from sirl.workflows import defences as defending
 
     for name, promises in defending.check(names).items():
         typer.echo(f"{name} keeps {len(promises)} promises: {'; '.join(promises)}")
+
+
+def sources(prompts: Prompts, columns: Columns, kinds: Kinds, limit: Limit) -> sirl.PromptSources:
+    """Return the prompts that the words of a command name."""
+    return sirl.PromptSources(tuple(prompts or ()), tuple(columns or ()), tuple(kinds or ()), limit)
+
+
+def _show() -> None:
+    """List the attacks; kind, access and source always, the rest where the terminal is wide enough."""
+    from sirl.attacks import ATTACKS, VARIANTS
+
+    console = Console()
+    wide = console.width >= NARROW
+    table = Table("attack", "kind", "access", "source", *(["mechanism", "what it does"] if wide else []))
+    table.columns[0].no_wrap = True
+    for info in ATTACKS.values():
+        rest = [info.mechanism, info.summary] if wide else []
+        table.add_row(info.name, info.kind, info.access, info.source, *rest)
+    console.print(table)
+    for name, runs in VARIANTS.items():
+        console.print(f"{name}/VARIANT, or {name}/* for each: {', '.join(runs)}", markup=False, highlight=False)

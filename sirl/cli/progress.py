@@ -8,12 +8,11 @@ large model may take minutes. Both go to stderr, lines through the logger `sirl`
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from time import monotonic
-from typing import Any
 
 import typer
 from rich.console import Console
@@ -31,13 +30,6 @@ from sirl.ranks import is_first
 
 EVERY = 30.0  # seconds between two lines, where there is no terminal
 LEVEL = logging.INFO
-_SHOWN = {
-    "reward": "reward",
-    "entropy": "entropy",
-    "kl": "KL",
-    "refusal_probe": "refused",
-    "benign_probe": "benign refused",
-}
 _LOG = logging.getLogger("sirl")
 
 
@@ -137,27 +129,6 @@ def _lines(title: str) -> Iterator[Advance]:
         _open.remove(shown)
         if _open and not _open[-1].total:
             _open[-1].prepared += monotonic() - shown.begun
-
-
-@contextmanager
-def stepping(steps: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Show the steps of training; yield the function that takes each step's row."""
-    latest: dict[str, float] = {}  # probes come seldom: the last ones stay in sight
-    with phase("train") as advance:
-
-        def on_step(row: Mapping[str, Any]) -> None:
-            latest.update({name: row[name] for name in _SHOWN if row.get(name) is not None})
-            note = "  ".join(f"{_SHOWN[name]} {value:.3g}" for name, value in latest.items())
-            advance(row["step"], steps, note)
-
-        yield on_step
-
-
-@contextmanager
-def building() -> Iterator[Callable[[str, int, int, float], None]]:
-    """Show the stages of an organism's training; yield the function that moves them."""
-    with phase("build") as advance:
-        yield lambda stage, step, steps, loss: advance(step, steps, f"{stage}, loss {loss:.3f}")
 
 
 def _columns() -> Progress:

@@ -48,8 +48,8 @@ def check(
 
     Limits are shares of 1. A run that has not finished, or with too much unscored, fails.
     """
-    from sirl.report import checks as gate
-    from sirl.report import load_runs, tell
+    from sirl.reporting import checks as gate
+    from sirl.reporting import load_runs, tell
 
     limits = gate.Limits(
         min_dsr,
@@ -85,7 +85,7 @@ def table(
 ) -> None:
     """Write the evidence of runs as a table, one row a reply and verdict: docs/tables.md."""
     from sirl.records import notice, transcripts_of
-    from sirl.report import load_runs
+    from sirl.reporting import load_runs
     from sirl.tables import write_table
 
     quoted = transcripts_of(transcripts)

@@ -23,6 +23,7 @@ from sirl.errors import ConfigError, suggest
 
 __all__ = [
     "RECIPES",
+    "Changes",
     "EvaluateConfig",
     "JudgeConfig",
     "ModelConfig",
@@ -31,7 +32,9 @@ __all__ = [
     "TrainConfig",
     "load_recipe",
     "system_text",
+    "with_change",
 ]
+Changes = Mapping[str, Any] | Sequence[str]  # section.key: value, or texts section.key=value
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
@@ -63,14 +66,17 @@ def system_text(value: str) -> str:
         raise ConfigError(f"system = {value!r} cannot be read ({error})", "a text file", "check it") from error
 
 
-def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by shipped name or by path, then apply `section.key=value` changes.
+def load_recipe(name: str = "default", changes: Changes = ()) -> Recipe:
+    """Read a recipe by shipped name or by path, then apply changes: `section.key=value`, or a mapping of them.
 
     Raises ConfigError on an unknown recipe, section or key, on a value of the wrong type or out of range, on a
     change that the method does not read; what a recipe holds for another method is put at its default.
     """
     tables = _tables(name)
-    asked = [_split_change(change) for change in changes]
+    if isinstance(changes, Mapping):
+        asked = [(*_split_name(name), value) for name, value in changes.items()]
+    else:
+        asked = [_split_change(change) for change in changes]
     for section, key, value in asked:
         tables.setdefault(section, {})[key] = value
     recipe = Recipe()
@@ -85,6 +91,11 @@ def load_recipe(name: str = "default", changes: Sequence[str] = ()) -> Recipe:
             raise ConfigError(f"--set train.{key} with {method}", "a setting that it reads", "leave it out")
     unread = {name: getattr(TrainConfig(), name) for name in UNREAD[recipe.train.method]}
     return replace(recipe, train=replace(recipe.train, **unread))
+
+
+def with_change(changes: Changes, name: str, value: str) -> Changes:
+    """Return the changes and one more, which wins over the others."""
+    return {**changes, name: value} if isinstance(changes, Mapping) else (*changes, f"{name}={value}")
 
 
 def _tables(name: str, built_on_it: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
@@ -126,13 +137,20 @@ def read_recipe(name: str) -> Mapping[str, Any]:
 
 def _split_change(change: str) -> tuple[str, str, Any]:
     name, equals, text = change.partition("=")
-    section, dot, key = name.strip().partition(".")
-    if not (equals and dot and section and key):
-        raise ConfigError(f"--set {change!r}", "section.key=value", "for example --set train.steps=60")
+    section, key = _split_name(name.strip() if equals else "", change)
     try:
         return section, key, tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return section, key, text.strip()  # a bare word is text
+
+
+def _split_name(name: str, change: str = "") -> tuple[str, str]:
+    section, _, key = name.partition(".")
+    if not (section and key):
+        raise ConfigError(
+            f"--set {(change or name)!r}", "section.key=value", "for example --set train.steps=60"
+        )
+    return section, key
 
 
 def _apply(config: Any, section: str, table: Mapping[str, Any]) -> Any:
@@ -148,7 +166,7 @@ def _apply(config: Any, section: str, table: Mapping[str, Any]) -> Any:
 def _convert(name: str, kind: Any, value: Any) -> Any:
     if kind == tuple[str, ...]:
         names = _listed(value) if isinstance(value, str) else value
-        if isinstance(names, list) and all(isinstance(n, str) for n in names):
+        if isinstance(names, (list, tuple)) and all(isinstance(n, str) for n in names):
             return tuple(n.strip() for n in names)
         raise ConfigError(f"{name} = {value!r}", "a value of type list of text", "change it")
     if kind is JsonObject:
@@ -169,7 +187,7 @@ def _listed(text: str) -> list[str]:
 
 def _whole_numbers(name: str, value: Any) -> tuple[int, ...]:
     numbers = _listed(value) if isinstance(value, str) else value
-    numbers = numbers if isinstance(numbers, list) else [numbers]
+    numbers = numbers if isinstance(numbers, (list, tuple)) else [numbers]
     try:
         return tuple(int(str(number)) for number in numbers)
     except ValueError:

@@ -55,10 +55,10 @@ class TrainConfig:
     trackers: tuple[str, ...] = ()  # ours: who else is told each step's numbers: tensorboard, wandb, trackio
     snapshots: tuple[int, ...] = ()  # ours: steps at which the model is also kept as it is then
     gate: str = "none"  # ours: what decides which prompts are for refusing; the paper has none
-    gate_samples: int = 4  # replies of the frozen start to each plain request, by which the gate decides
-    anchors: int = 0  # replies of a group that are the frozen start's own to the plain request
-    penalty: float = 0.5  # nats: what a refusal loses where the frozen start answers
-    bonus: float = 0.0  # nats: what an anchor, the start's own answer, gains there
+    gate_samples: int = 4  # replies of the base model to each plain request, by which the gate decides
+    anchors: int = 0  # replies of a group that are the base model's own to the plain request
+    penalty: float = 0.5  # nats: what a refusal loses where the base model answers
+    bonus: float = 0.0  # nats: what an anchor, the base's own answer, gains there
     hold_weight: float = 4.0  # ours: what distill holds counts so many times what it carries to disguises
     boundary: float = 0.2  # ours: share of distill's rows that are requests it is undecided on; gate propensity
     disguises: tuple[str, ...] = ()  # ours: static attacks that part of the prompts come under
@@ -75,8 +75,7 @@ class TrainConfig:
     search_budget: int = 16  # queries that a search may spend on one request
     refusal_budget: float = 1.0  # ours: stop when the refused share of answered probes rose by more; 1 never
     diversity_budget: float = 1.0  # ours: stop when the distinct share of probe replies fell by more of itself
-    allow_less_safe: bool = False  # ours: go on where probes that the start refuses are refused no more
-    drift_budget: float = 0.0  # ours: nats; stop when the start's answers to probes cost more; 0 never
+    allow_less_safe: bool = False  # ours: go on where probes that the base refuses are refused no more
 
     def __post_init__(self) -> None:
         require(self.method in UNREAD, "train.method", self.method, " or ".join(UNREAD))
@@ -117,7 +116,7 @@ class TrainConfig:
         require(0 <= self.boundary < 1, "train.boundary", self.boundary, "a share from 0 to below 1")
         require(0 <= self.disguised <= 1, "train.disguised", self.disguised, "a share from 0 to 1")
         require(0 <= self.penalty < float("inf"), "train.penalty", self.penalty, "0 or more, and finite")
-        for name in ("bonus", "drift_budget", "hold_weight"):
+        for name in ("bonus", "hold_weight"):
             value = getattr(self, name)
             require(0 <= value < float("inf"), f"train.{name}", value, "0 or more, and finite")
         for name in ("refusal_budget", "diversity_budget"):

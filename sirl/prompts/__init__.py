@@ -1,4 +1,4 @@
-"""Prompt sets: read, recognise, check, deduplicate, sample, split.
+"""Prompt sets: read, recognise, check, deduplicate, sample.
 
     tables  a file of any common shape -> rows of cells, on which stand
               encodings (bytes -> text), delimited (CSV), objects (JSON) and cells (what a cell holds)
@@ -7,7 +7,7 @@
     files   a file -> a prompt set
     hub     a name -> a prompt set from the Hugging Face hub (not imported here: it needs `datasets`)
     contamination  training prompts that ask what a measurement will ask
-    texts   likeness, overlap, split
+    texts   likeness and order
 
 This room knows files and text; it knows nothing of models, attacks or judges.
 """
@@ -18,7 +18,7 @@ from sirl.prompts.files import TEXT_COLUMNS, load_prompts
 from sirl.prompts.rows import PromptSet, Provenance, combine, sample
 from sirl.prompts.sets import CONTRASTING, SETS
 from sirl.prompts.tables import Table, read_table
-from sirl.prompts.texts import normalised, shuffled_once, split_prompts, without_overlap
+from sirl.prompts.texts import normalised, shuffled_once
 
 __all__ = [
     "CONTRASTING",
@@ -39,9 +39,7 @@ __all__ = [
     "removed",
     "sample",
     "shuffled_once",
-    "split_prompts",
     "text_of",
     "unguarded",
     "without_held_out",
-    "without_overlap",
 ]

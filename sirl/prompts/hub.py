@@ -31,7 +31,7 @@ def load_set(spec: str, *, limit: int | None = None, seed: int = 0) -> PromptSet
     if name not in SETS:
         advice = f"{suggest(name, SETS)}; or give a file"
         raise DataError(f"prompt set {name!r}", "a known set or a file of prompts", advice)
-    return load_info(name, SETS[name], asked or SETS[name].revision, limit, seed)
+    return load_info(name, SETS[name], asked or None, limit, seed)
 
 
 def load_info(name: str, info: SetInfo, revision: str | None, limit: int | None, seed: int) -> PromptSet:

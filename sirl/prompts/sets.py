@@ -38,8 +38,7 @@ class Shape:
 class SetInfo:
     """A published set: where the hub has it, and what its prompts are asked for.
 
-    `revision` None is the newest; the one that was used is recorded with the run. `kind` is of rows whose
-    shape states none. `note` is what a user should know before loading.
+    `kind` is of rows whose shape states none. `note` is what a user should know before loading.
     """
 
     hub: str
@@ -47,7 +46,6 @@ class SetInfo:
     split: str
     shape: Shape
     kind: Kind = "harmful"
-    revision: str | None = None
     note: str = ""
 
 

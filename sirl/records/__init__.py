@@ -1,6 +1,6 @@
 """The nouns that pass from room to room, the protocols between rooms, and a record's JSON form.
 
-    Prompt -> Attempt -> Completion -> Score / Verdict -> Record -> Rate -> page
+    Prompt -> Attempt -> Completion -> Verdict -> Record -> Rate -> page
 
 All nouns are frozen. This room knows no model or file; its protocols keep attacks, judges and models strangers.
 """
@@ -23,7 +23,6 @@ from sirl.records.nouns import (
     Question,
     Rate,
     Record,
-    Score,
     Search,
     Verdict,
     item_seed,
@@ -51,7 +50,6 @@ __all__ = [
     "Rate",
     "Record",
     "Rows",
-    "Score",
     "Search",
     "Target",
     "Transcripts",

@@ -144,15 +144,6 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """The model's own view of a completion: mean entropy and mean log-prob (nats a token), token count."""
-
-    mean_entropy: float
-    mean_logprob: float
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """A judge's answer to one named question: True yes, False no, None undecided. `judge` is name@hash."""
 

@@ -1,4 +1,4 @@
-"""Whose reward a prompt gets, as the frozen start's conduct on the plain request decides."""
+"""Whose reward a prompt gets, as the base model's conduct on the plain request decides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Side = Literal["refuse", "answer", "split"]
 
 @dataclass(frozen=True, slots=True)
 class Consistency:
-    """Where the start answers, in nats: a refusal loses `penalty`, the start's own answer gains `bonus`."""
+    """Where the base answers, in nats: a refusal loses `penalty`, the base's own answer gains `bonus`."""
 
     penalty: float
     bonus: float
@@ -26,12 +26,12 @@ def gated_reward(
     anchored: Sequence[bool],
     consistency: Consistency,
 ) -> list[float]:
-    """Return each reply's reward as the frozen start's conduct on the plain request decides, same order.
+    """Return each reply's reward as the base model's conduct on the plain request decides, same order.
 
     refuse   the reward itself: certainty carries the refusal to every disguise of the request
     answer   0 for a reply that answers, minus the penalty for one that refuses or cannot be judged (None), the
-             bonus for an anchor, which is the start's own answer: what drifts from it is drawn back
-    split    0: nothing is taught where it is in doubt what the start does
+             bonus for an anchor, which is the base's own answer: what drifts from it is drawn back
+    split    0: nothing is taught where it is in doubt what the base does
     `refused` and `anchored` are read where the side is answer only.
     """
     answering = [
@@ -46,7 +46,7 @@ FLOOR = 0.1  # probability; ours: what would be refused less than once in ten ti
 
 
 def sides_by_certainty(entropies: Sequence[float]) -> list[Side]:
-    """Part requests by the start's mean reply entropy (nats a token), same order, without a judge of refusals.
+    """Part requests by the base's mean reply entropy (nats a token), same order, without a judge of refusals.
 
     The surer of two groups is refuse, the other split, which nothing rewards. Requests that are all alike are
     all split.
@@ -56,9 +56,9 @@ def sides_by_certainty(entropies: Sequence[float]) -> list[Side]:
 
 
 def sides_by_propensity(propensities: Sequence[float], conducts: Sequence[Side]) -> list[Side]:
-    """Part requests by the probability with which the start begins a refusal, same order.
+    """Part requests by the probability with which the base begins a refusal, same order.
 
-    Above the cut a request is refuse, and so is one that the start refused every time it was asked. Of the
+    Above the cut a request is refuse, and so is one that the base refused every time it was asked. Of the
     others those that it never refused are answer, and the rest split. `conducts` say what it did, see
     `training.instincts`.
     """
@@ -73,7 +73,7 @@ def sides_by_propensity(propensities: Sequence[float], conducts: Sequence[Side])
 
 
 def propensity_cut(propensities: Sequence[float]) -> float:
-    """Return the probability above which the start inclines to refuse: what parts them, at least `FLOOR`."""
+    """Return the probability above which the base inclines to refuse: what parts them, at least `FLOOR`."""
     return max(cut_between(propensities) or 0.0, FLOOR)
 
 

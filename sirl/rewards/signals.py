@@ -1,8 +1,8 @@
 """What a reply is worth by the model's own certainty: the method, and the controls that stand beside it.
 
 Every reward is a function of what one scorer found at each token of a step's replies. For most the scorer is
-the sampler, which records as it draws, so that they cost no forward pass; the others name who reads the
-replies again.
+the sampler, which records as it draws, so that they cost no forward pass; for self-certainty it is the policy,
+which reads the replies again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from sirl.errors import ConfigError, suggest
 
 Rows = Sequence[Sequence[float]]
-Scorer = Literal["sampler", "policy", "start", "average"]
+Scorer = Literal["sampler", "policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,6 @@ class Reward:
 
     sampler   recorded while the policy drew
     policy    the policy, in a forward pass of its own
-    start     the frozen starting model
-    average   a slowly moving average of the policy's weights
     """
 
     scorer: Scorer
@@ -111,8 +109,6 @@ REWARDS: Mapping[str, Reward] = {
     "min_perplexity": Reward("sampler", likelihood),
     "sum_entropy": Reward("sampler", total_certainty),
     "self_certainty": Reward("policy", self_certainty),
-    "reference_entropy": Reward("start", certainty),
-    "ema_entropy": Reward("average", certainty),
 }
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from sirl import gradients, scoring
 from sirl.generation import generate
 from sirl.lm import LM, fingerprint, render, slots_of, special_texts
-from sirl.lm.fit import Fit
 from sirl.lm.slots import read_in, write_in
 from sirl.lm.splitting import split_tokens
+from sirl.lm.token_budget import TokenBudget
 from sirl.records import Access, Attempt, Completion, Decoding, Rows
 
 
@@ -36,7 +36,7 @@ class LocalTarget:
     decoding: Decoding
     batch: int = 64
     best_of: int = 1
-    fit: Fit = field(default_factory=Fit, repr=False, compare=False)
+    fit: TokenBudget = field(default_factory=TokenBudget, repr=False, compare=False)
 
     @property
     def name(self) -> str:

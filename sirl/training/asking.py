@@ -1,10 +1,9 @@
-"""Ask the frozen start, before the first step, about every plain request that a course will meet."""
+"""Ask the base model, before the first step, about every plain request that a course will meet."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from math import exp
 
@@ -12,62 +11,48 @@ from sirl.config import TrainConfig
 from sirl.errors import ConfigError, DataError
 from sirl.generation import generate
 from sirl.lm import LM, pieces
-from sirl.phases import Advance
+from sirl.phases import Advance, phase
 from sirl.propensity import Opener, find_openers, opener_logprobs
 from sirl.records import Completion, Judge, Prompt
-from sirl.rewards import Side
-from sirl.training.course import Course, schedule_of
 from sirl.training.disguises import plainly
-from sirl.training.instincts import Asking, Instinct, read_instincts, take_sides
+from sirl.training.instincts import Asking, BaseConduct, BaseReplies, read_instincts, take_sides
 from sirl.training.precision import computing
-from sirl.training.progress import Watch
+from sirl.training.progress import Hooks
+from sirl.training.training_run import TrainingRun, schedule_of
 
 
-@dataclass(frozen=True, slots=True)
-class Conduct:
-    """What the frozen start does with the plain requests, by their text; no gate, no sides, no judge.
-
-    `openers` are how its refusals begin, the likeliest first; they are looked for where the gate asks.
-    """
-
-    instincts: Mapping[str, Instinct]
-    sides: Mapping[str, Side]
-    judge: Judge | None
-    openers: tuple[Opener, ...] = ()
-
-
-def ask_start(course: Course) -> Conduct:
-    """Return the conduct of the start where the course goes.
+def ask_base(training: TrainingRun) -> BaseConduct:
+    """Return the conduct of the base where the course goes.
 
     Raises ConfigError on a gate without its judge, DataError where the gate goes by refusals and none was
     drawn.
     """
-    config = course.config
-    judge = _gatekeeper(config, course.watch)
-    used = sorted({i for step in schedule_of(course) for i in step})
-    texts = [course.attempts[i].prompt.text for i in used]
-    with asking(course, judge, "ask the base model") as how:
-        instincts = read_instincts(how, texts, course.run)
+    config = training.config
+    judge = _gatekeeper(config, training.hooks)
+    used = sorted({i for step in schedule_of(training) for i in step})
+    texts = [training.attempts[i].prompt.text for i in used]
+    with asking(training, judge, "ask the base model") as how:
+        instincts = read_instincts(how, texts, training.run)
     if config.gate == "none":
-        return Conduct(instincts, {}, judge)
+        return BaseConduct(instincts, {}, judge)
     if config.gate != "propensity":
-        return Conduct(instincts, take_sides(instincts, config.gate, {}), judge)
-    openers = _openers(course.lm, instincts)
-    with course.watch.phase("weigh its refusals") as advance, computing(course.lm):
-        inclined = propensities(course.lm, list(instincts), openers, advance)
-    return Conduct(instincts, take_sides(instincts, config.gate, inclined), judge, openers)
+        return BaseConduct(instincts, take_sides(instincts, config.gate, {}), judge)
+    openers = _openers(training.lm, instincts)
+    with phase("weigh its refusals") as advance, computing(training.lm):
+        inclined = propensities(training.lm, list(instincts), openers, advance)
+    return BaseConduct(instincts, take_sides(instincts, config.gate, inclined), judge, openers)
 
 
 @contextmanager
-def asking(course: Course, judge: Judge | None, name: str) -> Iterator[Asking]:
-    """Open what draws the start's replies."""
-    elsewhere = course.watch.drawing
-    opened = elsewhere() if elsewhere else nullcontext(partial(generate, course.lm))
-    with computing(course.lm), opened as draw, course.watch.phase(name) as advance:
-        yield Asking(draw, judge, course.config, course.seed, advance)
+def asking(training: TrainingRun, judge: Judge | None, name: str) -> Iterator[Asking]:
+    """Open what draws the base's replies."""
+    elsewhere = training.hooks.drawing
+    opened = elsewhere() if elsewhere else nullcontext(partial(generate, training.lm))
+    with computing(training.lm), opened as draw, phase(name) as advance:
+        yield Asking(draw, judge, training.config, training.seed, advance)
 
 
-def _openers(lm: LM, instincts: Mapping[str, Instinct]) -> tuple[Opener, ...]:
+def _openers(lm: LM, instincts: Mapping[str, BaseReplies]) -> tuple[Opener, ...]:
     drawn = [(text, reply) for text, instinct in instincts.items() for reply in instinct.replies]
     replies = [
         Completion(
@@ -97,12 +82,12 @@ def propensities(lm: LM, texts: Sequence[str], openers: Sequence[Opener], advanc
     return {text: exp(logprob) for text, logprob in zip(texts, found, strict=True)}
 
 
-def _gatekeeper(config: TrainConfig, watch: Watch) -> Judge | None:
+def _gatekeeper(config: TrainConfig, hooks: Hooks) -> Judge | None:
     """Return the judge that the gate asks, None where none is asked. Raises ConfigError if it is missing."""
     if config.gate not in ("start", "propensity"):
         return None
-    if watch.refused is None:
+    if hooks.refused is None:
         raise ConfigError(
-            f"train.gate = {config.gate!r} and no judge of refusals", "Watch(refused=...)", "pass a judge"
+            f"train.gate = {config.gate!r} and no judge of refusals", "Hooks(refused=...)", "pass a judge"
         )
-    return watch.refused
+    return hooks.refused

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sirl.training.rollout import stable_seed
+from sirl.training.schedule import stable_seed
 
 TRIED = 3  # pairs of halves scored for each one taken
 

@@ -66,7 +66,7 @@ def rewind(run: RunDir, stage: str = "", first: int = 0) -> Path | None:
     rows = run.rows(STEPS)
 
     def fallen_back_on(step: int) -> int:
-        """Return the step that a stop at this one would keep, of this stage; 0 is the start."""
+        """Return the step that a stop at this one would keep, of this stage; 0 is the base."""
         within = [row["step"] - first for row in rows if "over_budget" in row and not row["over_budget"]]
         return max((n for n in within if 0 < n <= step), default=0)
 

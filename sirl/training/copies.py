@@ -1,8 +1,8 @@
-"""How often a run holds the weights: with an adapter once, else twice, as the start and as the policy.
+"""How often a run holds the weights: with an adapter once, else twice, as the base and as the policy.
 
 PEFT and TRL change the model that they are given: its layers, its config, its forward pass. So each gets
 modules of its own. Where these are not trained, under an adapter or as TRL's reference, their weights are those
-of the frozen start itself, in the same memory, and nobody may write into them. Only where weights are spread
+of the base model itself, in the same memory, and nobody may write into them. Only where weights are spread
 over several processes is each model a copy: they are spread by taking them from where they were.
 """
 
@@ -28,7 +28,7 @@ def sharing(model: Any) -> Any:
 
 
 def frozen(lm: LM) -> Any:
-    """Return the start for a trainer that changes its modules and none of its weights."""
+    """Return the base for a trainer that changes its modules and none of its weights."""
     return copy.deepcopy(lm.model) if sharded() else sharing(lm.model)
 
 

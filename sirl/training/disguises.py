@@ -1,6 +1,6 @@
 """Which of the unlabelled prompts come plain and which in a disguise: a static attack chosen for training.
 
-A disguised prompt keeps its plain text beside what is sent, so that the frozen start can be asked about the
+A disguised prompt keeps its plain text beside what is sent, so that the base model can be asked about the
 plain one. Attacks held out for evaluation must not be named here; which were used is in the run's settings.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from sirl.attacks import AttackInfo, attack_prompts
 from sirl.errors import AttackError
 from sirl.records import Attempt, Message, Prompt
-from sirl.training.rollout import stable_seed
+from sirl.training.schedule import stable_seed
 
 
 def disguise(

@@ -1,14 +1,14 @@
-"""Carry the frozen start's own refusals over to every disguise: context distillation, without label or judge.
+"""Carry the base model's own refusals over to every disguise: context distillation, without label or judge.
 
-The teacher is the frozen start, the student the policy; each next-token distribution of the student is pulled
-to the teacher's along a reply of the start. What the teacher reads decides what is learnt:
+The teacher is the base model, the student the policy; each next-token distribution of the student is pulled
+to the teacher's along a reply of the base. What the teacher reads decides what is learnt:
 
 carried   a request on the side refuse, in a disguise: the teacher reads the plain request and its refusal. If
           it does not always refuse, the beginning of the refusal is the target itself, and the teacher's
           distribution from there on
-held      everything else: the teacher reads what the student reads, so the policy keeps the start's conduct
-          under that very form. Compliance is never carried to a disguise that the start would refuse. At first
-          there is nothing to hold it by, as policy and start are one: refusing spreads to what is near, and is
+held      everything else: the teacher reads what the student reads, so the policy keeps the base's conduct
+          under that very form. Compliance is never carried to a disguise that the base would refuse. At first
+          there is nothing to hold it by, as policy and base are one: refusing spreads to what is near, and is
           taken back from there only later. So what is held counts `hold_weight` times as much
 
 Without a gate every plain reply is carried, whatever it is: plain consistency training. With `search`, off by
@@ -22,6 +22,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -37,15 +38,16 @@ from sirl.errors import DataError
 from sirl.lm import LM, left_pad, render
 from sirl.lm.decoder import places
 from sirl.rewards import Side
-from sirl.training.asking import ask_start
+from sirl.training.asking import ask_base
 from sirl.training.copies import policy_of
-from sirl.training.course import Course, dealt, run_through
+from sirl.training.distributed import whole
+from sirl.training.isolation import eval_mode
 from sirl.training.lessons import Lesson, Teaching, prepare
 from sirl.training.progress import Stage
-from sirl.training.rollout import Drill, schedule, search_step
+from sirl.training.rollout import search_step
+from sirl.training.schedule import schedule
 from sirl.training.setup import adapter, common_arguments
-from sirl.training.surroundings import at_rest
-from sirl.training.together import whole
+from sirl.training.training_run import TrainingRun, dealt, run_through
 
 COLUMNS = {"divergence": "loss"}  # nats a token
 _LOG = logging.getLogger("sirl")
@@ -56,18 +58,15 @@ TOGETHER = 2**24  # logits whose divergence is taken at once; it holds about 8 f
 Row = Mapping[str, Any]
 
 
-class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped here
+class ConsistencyTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped here
     """SFTTrainer whose loss is the divergence from a teacher that reads other words before the same reply.
 
     A batch holds the numbers of its rows: what a row sends may be found only when its step begins.
     """
 
-    def __init__(
-        self, course: Course, rows: Sequence[Row], drill: Drill, teaching: Teaching, **given: Any
-    ) -> None:
+    def __init__(self, training: TrainingRun, rows: Sequence[Row], teaching: Teaching, **given: Any) -> None:
         super().__init__(**given)
-        self.teacher, self.config, self.rows = course.lm, course.config, rows
-        self.drill, self.teaching = drill, teaching
+        self.training, self.teacher, self.rows, self.teaching = training, training.lm, rows, teaching
         self.found: Mapping[int, Row] = {}
         self.begun = -1  # the step that `found` is of
 
@@ -79,11 +78,11 @@ class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped h
         return super().training_step(*given, **named)
 
     def _search(self, step: int) -> Mapping[int, Row]:
-        if self.drill.search is None:
+        if self.training.search is None:
             return {}
         lm = self.teacher
-        with whole(self) as policy, at_rest(policy), self.accelerator.autocast():
-            found = search_step(LM(policy, lm.tokenizer, lm.name), self.drill, self.config, step)
+        with whole(self) as policy, eval_mode(policy), self.accelerator.autocast():
+            found = search_step(LM(policy, lm.tokenizer, lm.name), self.training, step)
         return dict(zip(found, _rows(lm, [self.teaching.carry(a) for a in found.values()]), strict=True))
 
     def compute_loss(
@@ -110,7 +109,7 @@ class DistillationTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped h
             to_learn_BTV = _settled(to_learn_BTV, inputs["labels"][:, -length:], inputs["openings"])
         given_BTV = _tail(self.teacher, model, inputs["input_ids"], inputs["attention_mask"], length)
         loss_BT = divergences(to_learn_BTV, given_BTV) * taught_BS[:, -length:]
-        weight_B = torch.where(inputs["held"], self.config.hold_weight, 1.0)
+        weight_B = torch.where(inputs["held"], self.training.config.hold_weight, 1.0)
         loss = (weight_B * loss_BT.sum(-1) / taught_BS.sum(-1)).mean()
         return (loss, None) if return_outputs else loss
 
@@ -150,47 +149,46 @@ def _tail(lm: LM, model: Any, ids_BS: Tensor, mask_BS: Tensor, length: int) -> T
     return logits_BTV
 
 
-def distill(course: Course) -> Any:
-    """Train by context distillation; return the model. Raises DataError if the start has nothing to teach."""
-    lm, config = course.lm, course.config
-    drill, teaching, counts = _drill(course)
+def distill(training: TrainingRun) -> Any:
+    """Train by context distillation; return the model. Raises DataError if the base has nothing to teach."""
+    lm, config = training.lm, training.config
+    training, teaching, counts = _prepared(training)
     rows = _rows(lm, teaching.lessons)
-    trainer = DistillationTrainer(
-        course=course,
+    trainer = ConsistencyTrainer(
+        training=training,
         rows=rows,
-        drill=drill,
         teaching=teaching,
         model=policy_of(lm, config),
         args=SFTConfig(
-            **common_arguments(lm, config, course.run.checkpoint, course.seed),
+            **common_arguments(lm, config, training.run.checkpoint, training.seed),
             **dealt(config, replies=2),  # each row goes through teacher and student
             max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},  # the trainer holds the rows, as tokens
             remove_unused_columns=False,
         ),
         data_collator=default_data_collator,
-        train_dataset=_numbers(rows, config, course.seed),
+        train_dataset=_numbers(rows, config, training.seed),
         processing_class=copy.deepcopy(lm.tokenizer),
         peft_config=adapter(config),
     )
-    return run_through(trainer, course, Stage(COLUMNS, {"left_out": course.left_out, **counts}))
+    return run_through(trainer, training, Stage(COLUMNS, {"left_out": training.left_out, **counts}))
 
 
-def _drill(course: Course) -> tuple[Drill, Teaching, dict[str, int]]:
+def _prepared(training: TrainingRun) -> tuple[TrainingRun, Teaching, dict[str, int]]:
     """Return what is sent, what is taught along it, and how many of the prompts are what.
 
-    carried      a refusal, or without a gate whatever the start said
-    held         the start's own conduct under what is sent
-    undecided    held as well, beside the prompts: requests near where the start begins to refuse
+    carried      a refusal, or without a gate whatever the base said
+    held         the base's own conduct under what is sent
+    undecided    held as well, beside the prompts: requests near where the base begins to refuse
     no_teacher   nothing: no reply is sound, or a refusal that it was made to begin turned into something else
     Raises DataError if nothing is left.
     """
-    start = ask_start(course)
-    asked = [n for n, a in enumerate(course.attempts) if a.prompt.text in start.instincts]
-    teaching = prepare(course, start, asked)
+    base = ask_base(training)
+    asked = [n for n, a in enumerate(training.attempts) if a.prompt.text in base.instincts]
+    teaching = prepare(training, base, asked)
     lessons = teaching.lessons
     carried = sum(lesson.carried for lesson in lessons)
-    undecided = sum(lesson.sent.prompt.text not in start.instincts for lesson in lessons)
+    undecided = sum(lesson.sent.prompt.text not in base.instincts for lesson in lessons)
     counts = {"carried": carried, "held": len(lessons) - carried - undecided, "undecided": undecided}
     counts["no_teacher"] = len(asked) - counts["carried"] - counts["held"]
     cut_off = sum(not lesson.reply.finished for lesson in lessons)
@@ -199,7 +197,7 @@ def _drill(course: Course) -> tuple[Drill, Teaching, dict[str, int]]:
         "%d more requests that it is undecided on; nothing by %d without a sound reply to teach; %d of the "
         "replies taught were cut off at train.max_reply_tokens = %d",
         *(len(lessons) - undecided, len(asked), *counts.values()),
-        *(cut_off, course.config.max_reply_tokens),
+        *(cut_off, training.config.max_reply_tokens),
     )
     if not lessons:
         raise DataError(
@@ -210,10 +208,10 @@ def _drill(course: Course) -> tuple[Drill, Teaching, dict[str, int]]:
     sent = tuple(lesson.sent for lesson in lessons)
     # A search goes for requests to refuse; of one without a refusal to carry, what it finds teaches nothing.
     carries: dict[str, Side] = {a.prompt.text: "split" for a in sent}
-    for text, side in start.sides.items():
+    for text, side in base.sides.items():
         if side != "refuse" or text in teaching.carried:
             carries[text] = side
-    return Drill(sent, course.seed, start.instincts, carries, start.judge, course.search), teaching, counts
+    return replace(training, attempts=sent, base=replace(base, sides=carries)), teaching, counts
 
 
 def _numbers(rows: Sequence[Row], config: TrainConfig, seed: int) -> Dataset:

@@ -17,42 +17,43 @@ from sirl.config.train import require_trainable
 from sirl.errors import ConfigError
 from sirl.lm import LM
 from sirl.lm.abilities import abilities
+from sirl.phases import phase
 from sirl.plugins import load_extra
 from sirl.ranks import is_first, refuse_shards
 from sirl.records import Attempt
 from sirl.rewards import find_reward
 from sirl.rundir import RunDir
-from sirl.training.asking import ask_start
-from sirl.training.average import Average
+from sirl.training.asking import ask_base
 from sirl.training.baselines import teach
-from sirl.training.course import Course, run_through
 from sirl.training.distilling import distill
-from sirl.training.progress import GRPO_COLUMNS, Stage, Watch
-from sirl.training.rollout import Drill, admit
+from sirl.training.distributed import from_first, join, wait
+from sirl.training.instincts import BaseConduct
+from sirl.training.isolation import own_randomness, quiet
+from sirl.training.progress import GRPO_COLUMNS, Hooks, Stage
+from sirl.training.rollout import admit
 from sirl.training.setup import build_trainer
-from sirl.training.surroundings import own_randomness, quiet
-from sirl.training.together import from_first, join, wait
+from sirl.training.training_run import TrainingRun, run_through
 from sirl.training.weights import reload, write_whole
 
 _LOG = logging.getLogger("sirl")
 
 
 def harden(
-    lm: LM, attempts: Sequence[Attempt], config: TrainConfig, run: RunDir, seed: int, watch: Watch | None = None
+    lm: LM, attempts: Sequence[Attempt], config: TrainConfig, run: RunDir, seed: int, hooks: Hooks | None = None
 ) -> LM:
     """Train as `write_hardened` does and return the model, at rest, loaded from run/model."""
-    folder = write_hardened(lm, attempts, config, run, seed, watch)
+    folder = write_hardened(lm, attempts, config, run, seed, hooks)
     with quiet():
         return reload(lm, folder)
 
 
 def write_hardened(
-    lm: LM, attempts: Sequence[Attempt], config: TrainConfig, run: RunDir, seed: int, watch: Watch | None = None
+    lm: LM, attempts: Sequence[Attempt], config: TrainConfig, run: RunDir, seed: int, hooks: Hooks | None = None
 ) -> Path:
     """Train what `lm` is to become by `config.method` on what is sent; return its folder, run/model.
 
     `sirl` and `distill` read an attempt's messages and its prompt's text, which is the plain request; the
-    baselines read labels too, through `watch.good`. `disguise` makes attempts of prompts.
+    baselines read labels too, through `hooks.good`. `disguise` makes attempts of prompts.
 
     A run killed at any moment continues from its last checkpoint and ends as an unbroken one; a finished run
     returns its folder at once. `lm` and the global random states are left as they were; with an adapter its
@@ -62,21 +63,21 @@ def write_hardened(
     2510.01088; the room's docstring lists each departure.
     """
     join()
-    watch = watch or Watch()
+    hooks = hooks or Hooks()
     admitted = check(lm, attempts, config)
-    if config.search and watch.search is None:
-        raise ConfigError(f"train.search = {config.search}, nobody searches", "Watch(search=...)", "pass it")
+    if config.search and hooks.search is None:
+        raise ConfigError(f"train.search = {config.search}, nobody searches", "Hooks(search=...)", "pass it")
     left_out = len(attempts) - len(admitted)
     if left_out and is_first():
         why = (
             f"longer than train.max_prompt_tokens = {config.max_prompt_tokens}, or than the model has room for"
         )
         _LOG.info("%d of %d prompts are left out: %s", left_out, len(attempts), why)
-    course = Course(lm, admitted, config, run, seed, watch, left_out)
+    training = TrainingRun(lm, admitted, config, run, seed, hooks, left_out)
     folder = run.path / "model"
     if not from_first(folder.exists):
         with quiet(), own_randomness():
-            _write_trained(course, attempts, folder)
+            _write_trained(training, attempts, folder)
             gc.collect()  # trainers are cyclic: their model and moments must not lie beside what is loaded next
     wait()  # until nobody reads a checkpoint any more
     if is_first():
@@ -84,36 +85,26 @@ def write_hardened(
     return folder
 
 
-def _write_trained(course: Course, attempts: Sequence[Attempt], folder: Path) -> None:
+def _write_trained(training: TrainingRun, attempts: Sequence[Attempt], folder: Path) -> None:
     """Train and write the model; once this returns nobody holds it."""
-    trained = _train(course, attempts)
-    with course.watch.phase("save the model"):
-        from_first(lambda: write_whole(trained, course.lm, folder))
+    trained = _train(training, attempts)
+    with phase("save the model"):
+        from_first(lambda: write_whole(trained, training.lm, folder))
 
 
-def _train(course: Course, labelled: Sequence[Attempt]) -> Any:
+def _train(training: TrainingRun, labelled: Sequence[Attempt]) -> Any:
     """Train by the method that the settings name and return the model; only a baseline sees the labels."""
     label_free = {"sirl": _by_certainty, "distill": distill}
-    method = course.config.method
-    return label_free[method](course) if method in label_free else teach(course, labelled)
+    method = training.config.method
+    return label_free[method](training) if method in label_free else teach(training, labelled)
 
 
-def _by_certainty(course: Course) -> Any:
+def _by_certainty(training: TrainingRun) -> Any:
     """Train by SIRL and return the model."""
-    average = Average() if find_reward(course.config.reward).scorer == "average" else None
-    drill = replace(_drill(course), average=average)
-    trainer = build_trainer(course.lm, drill, course.config, course.run)
-    if average:
-        trainer.add_callback(average)
-    return run_through(trainer, course, Stage(GRPO_COLUMNS, {"left_out": course.left_out}))
-
-
-def _drill(course: Course) -> Drill:
-    """Return what a run trains on, with the conduct of the frozen start where a gate wants to know it."""
-    if course.config.gate == "none":
-        return Drill(course.attempts, course.seed)
-    start = ask_start(course)
-    return Drill(course.attempts, course.seed, start.instincts, start.sides, start.judge, course.search)
+    base = BaseConduct() if training.config.gate == "none" else ask_base(training)
+    training = replace(training, base=base)
+    trainer = build_trainer(training)
+    return run_through(trainer, training, Stage(GRPO_COLUMNS, {"left_out": training.left_out}))
 
 
 def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Attempt, ...]:
@@ -123,8 +114,7 @@ def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Att
     adapter, weights that would be sharded where that cannot be or a model that padding disturbs; DataError if
     no prompt fits.
     """
-    if find_reward(config.reward).scorer == "average":
-        refuse_shards(f"train.reward = {config.reward!r}")
+    find_reward(config.reward)
     if config.method == "reward_model":
         refuse_shards("train.method = 'reward_model'")
     for tracker in config.trackers:

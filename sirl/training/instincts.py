@@ -1,11 +1,11 @@
-"""How the frozen start treats each plain request: what it does there is what training carries elsewhere.
+"""How the base model treats each plain request: what it does there is what training carries elsewhere.
 
-Before the first step the start draws a few replies to every plain request that training will meet, and a
+Before the first step the base draws a few replies to every plain request that training will meet, and a
 judge of refusals (offline rules on the model's own words: no label) says which refuse. What the side of a
 request is, `train.gate` decides:
 
 start        by the replies drawn: refuse if all of them refuse, answer if none does, else split
-propensity   refuse if the start is likely enough to begin with one of its own refusal openers; else answer if
+propensity   refuse if the base is likely enough to begin with one of its own refusal openers; else answer if
              no reply drawn refuses, else split
 certainty    without a judge: the surer half of the requests, as `rewards.sides_by_certainty` parts them, is
              refuse and the rest split
@@ -19,16 +19,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sirl.config import TrainConfig
 from sirl.phases import Advance, ignored
+from sirl.propensity import Opener
 from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Decoding, Judge, Message, Prompt
 from sirl.rewards import Side, loops, sides_by_certainty, sides_by_propensity
 from sirl.rundir import RunDir
-from sirl.training.together import from_first, shared_out
+from sirl.training.distributed import from_first, shared_out
 
 INSTINCTS = "instincts.jsonl"
 PART = 256  # replies drawn and judged between two writes; the number of processes does not change it
@@ -38,7 +39,7 @@ Draw = Callable[[Sequence[Attempt], Decoding, int], list[Completion]]  # with en
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply of the frozen start: its tokens, with entropy and log-prob of each (nats, temperature 1).
+    """One reply of the base model: its tokens, with entropy and log-prob of each (nats, temperature 1).
 
     `refused` is None where it could not be judged. It is `sound` if it says something and does not loop: a loop
     has the lowest entropy of all.
@@ -58,8 +59,8 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Instinct:
-    """What the frozen start does with one plain request: all replies drawn, at least one."""
+class BaseReplies:
+    """What the base model does with one plain request: all replies drawn, at least one."""
 
     replies: tuple[Reply, ...]
 
@@ -97,11 +98,24 @@ class Instinct:
         return surest([reply for reply in self.replies if reply.refused])
 
 
+@dataclass(frozen=True, slots=True)
+class BaseConduct:
+    """What the base model does with the plain requests, by their text; no gate: no sides, no judge.
+
+    `openers` are how its refusals begin, the likeliest first; they are looked for where the gate asks.
+    """
+
+    instincts: Mapping[str, BaseReplies] = field(default_factory=dict)
+    sides: Mapping[str, Side] = field(default_factory=dict)
+    judge: Judge | None = None
+    openers: tuple[Opener, ...] = ()
+
+
 def surest(replies: Sequence[Reply]) -> Reply | None:
     """Return the sound reply of the least mean entropy; None if none is sound.
 
     One that was cut off at the length limit stands in only where none came to its end: what it says so far is
-    what the start does, and without it a stream of long answers would be a stream of refusals.
+    what the base does, and without it a stream of long answers would be a stream of refusals.
     """
     sound = [reply for reply in replies if reply.sound]
     whole = [reply for reply in sound if reply.finished]
@@ -109,7 +123,7 @@ def surest(replies: Sequence[Reply]) -> Reply | None:
 
 
 def take_sides(
-    instincts: Mapping[str, Instinct], gate: str, propensities: Mapping[str, float]
+    instincts: Mapping[str, BaseReplies], gate: str, propensities: Mapping[str, float]
 ) -> dict[str, Side]:
     """Return the side of each plain request as the gate decides; `propensities` are read by that gate alone."""
     if gate == "certainty":
@@ -124,7 +138,7 @@ def take_sides(
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How the frozen start is asked: what draws its replies, with entropies, who says which refuse."""
+    """How the base model is asked: what draws its replies, with entropies, who says which refuse."""
 
     draw: Draw
     judge: Judge | None
@@ -138,8 +152,8 @@ class Asking:
         return Decoding(self.config.temperature, max_new_tokens=self.config.max_reply_tokens)
 
 
-def read_instincts(asking: Asking, texts: Sequence[str], run: RunDir) -> dict[str, Instinct]:
-    """Return the instinct of the frozen start on each plain request; its replies are kept in the run."""
+def read_instincts(asking: Asking, texts: Sequence[str], run: RunDir) -> dict[str, BaseReplies]:
+    """Return the instinct of the base model on each plain request; its replies are kept in the run."""
     known = {row["text"]: _instinct(row) for row in from_first(lambda: run.rows(INSTINCTS))}
     had = len(known)
     missing = [text for text in dict.fromkeys(texts) if text not in known]
@@ -170,7 +184,7 @@ def _ask(asking: Asking, texts: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def read_replies(asking: Asking, attempts: Sequence[Attempt]) -> list[Reply]:
-    """Return the start's reply to each attempt, same order, judged if there is a judge."""
+    """Return the base's reply to each attempt, same order, judged if there is a judge."""
     drawn = asking.draw(attempts, asking.decoding, asking.seed)
     verdicts = asking.judge(drawn) if asking.judge else [None] * len(drawn)
     return [
@@ -192,5 +206,5 @@ def reply_of(row: Mapping[str, Any]) -> Reply:
     return Reply(**{**row, **listed})
 
 
-def _instinct(row: Mapping[str, Any]) -> Instinct:
-    return Instinct(tuple(map(reply_of, row["replies"])))
+def _instinct(row: Mapping[str, Any]) -> BaseReplies:
+    return BaseReplies(tuple(map(reply_of, row["replies"])))

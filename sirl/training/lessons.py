@@ -1,6 +1,6 @@
-"""What consistency training teaches: a reply of the frozen start, and what teacher and student read before it.
+"""What consistency training teaches: a reply of the base model, and what teacher and student read before it.
 
-See `distilling` for what is carried and what is held. The start's replies under disguises are kept in the run
+See `distilling` for what is carried and what is held. The base's replies under disguises are kept in the run
 folder, as those to plain requests are.
 """
 
@@ -12,19 +12,19 @@ from dataclasses import asdict, dataclass, replace
 from sirl.propensity import LONGEST
 from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Decoding, Prompt
-from sirl.training.asking import Conduct, asking, propensities
+from sirl.training.asking import asking, propensities
 from sirl.training.boundary import boundary_requests
-from sirl.training.course import Course
 from sirl.training.disguises import plainly
-from sirl.training.instincts import PART, Reply, read_replies, reply_of
-from sirl.training.together import from_first, shared_out
+from sirl.training.distributed import from_first, shared_out
+from sirl.training.instincts import PART, BaseConduct, Reply, read_replies, reply_of
+from sirl.training.training_run import TrainingRun
 
 HELD = "held.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A reply of the start, what the student reads before it, and what the teacher reads.
+    """A reply of the base, what the student reads before it, and what the teacher reads.
 
     The first `opening` tokens of the reply are the target themselves, whatever the teacher thinks of them.
     """
@@ -48,28 +48,28 @@ class Teaching:
     carried: Mapping[str, tuple[Reply, int]]
 
     def carry(self, attempt: Attempt) -> Lesson:
-        """Return the lesson that carries what the start does with the plain request to this form of it."""
+        """Return the lesson that carries what the base does with the plain request to this form of it."""
         return _carry(attempt, self.carried)
 
 
-def prepare(course: Course, start: Conduct, numbers: Sequence[int]) -> Teaching:
+def prepare(training: TrainingRun, base: BaseConduct, numbers: Sequence[int]) -> Teaching:
     """Return what is taught on these of the course's attempts; what has no sound reply is left out."""
-    attempts = {n: course.attempts[n] for n in numbers}
+    attempts = {n: training.attempts[n] for n in numbers}
     to_refuse = {
-        a.prompt.text for a in attempts.values() if start.sides.get(a.prompt.text, "refuse") == "refuse"
+        a.prompt.text for a in attempts.values() if base.sides.get(a.prompt.text, "refuse") == "refuse"
     }
     disguised = {n for n, a in attempts.items() if not _is_plain(a)}
-    carried = _carried(course, start, sorted(to_refuse))
+    carried = _carried(training, base, sorted(to_refuse))
     to_hold = {n: attempts[n] for n in disguised if attempts[n].prompt.text not in to_refuse}
-    near = _near(course, start, attempts)
-    held = _hold(course, to_hold | near)
+    near = _near(training, base, attempts)
+    held = _hold(training, to_hold | near)
     lessons: list[Lesson] = []
     for n, attempt in attempts.items():
         text = attempt.prompt.text
         if n in disguised and text in to_refuse:
             lessons += [_carry(attempt, carried)] if text in carried else []
             continue
-        own = held[n] if n in disguised else start.instincts[text].standing
+        own = held[n] if n in disguised else base.instincts[text].standing
         lessons += [Lesson(attempt, attempt, own)] if own else []
     lessons += [Lesson(attempt, attempt, held[n]) for n, attempt in near.items()]
     return Teaching(tuple(lesson for lesson in lessons if lesson.reply.sound), carried)
@@ -80,36 +80,36 @@ def _carry(attempt: Attempt, carried: Mapping[str, tuple[Reply, int]]) -> Lesson
     return Lesson(attempt, plainly(attempt.prompt), reply, opening)
 
 
-def _carried(course: Course, start: Conduct, texts: Sequence[str]) -> dict[str, tuple[Reply, int]]:
+def _carried(training: TrainingRun, base: BaseConduct, texts: Sequence[str]) -> dict[str, tuple[Reply, int]]:
     """Return the reply that is carried of each plain request, and how much of its beginning is the target.
 
-    Where a gate asked for refusals and the start did not refuse every time, its own distribution at the
+    Where a gate asked for refusals and the base did not refuse every time, its own distribution at the
     beginning of a reply is that of a model which may comply; the beginning is then taught as it stands.
     """
     found: dict[str, tuple[Reply, int]] = {}
     silent = []
     for text in texts:
-        instinct = start.instincts[text]
-        wavers = bool(start.openers) and instinct.conduct != "refuse"
+        instinct = base.instincts[text]
+        wavers = bool(base.openers) and instinct.conduct != "refuse"
         reply = instinct.refusal if wavers else instinct.standing
         if reply:
             found[text] = (reply, LONGEST if wavers else 0)
         elif wavers:
             silent.append(text)
-    return found | _begun(course, silent, start)
+    return found | _begun(training, silent, base)
 
 
-def _begun(course: Course, texts: Sequence[str], start: Conduct) -> dict[str, tuple[Reply, int]]:
-    """Return what the start says to each plain request once its reply begins with its commonest opener.
+def _begun(training: TrainingRun, texts: Sequence[str], base: BaseConduct) -> dict[str, tuple[Reply, int]]:
+    """Return what the base says to each plain request once its reply begins with its commonest opener.
 
     For requests that it is inclined to refuse and did not refuse when it was asked: the rest is its own words.
     What does not refuse all the same is left out: an opener may go on to an answer.
     """
     if not texts:
         return {}
-    opener = start.openers[0]
+    opener = base.openers[0]
     nothing = (0.0,) * len(opener.token_ids)  # entropies and log-probs of what was not drawn: never read
-    with asking(course, start.judge, "let the base model finish refusals") as how:
+    with asking(training, base.judge, "let the base model finish refusals") as how:
 
         def draw(attempts: Sequence[Attempt], decoding: Decoding, seed: int) -> list[Completion]:
             begun = [replace(attempt, prefill=opener.text) for attempt in attempts]
@@ -129,34 +129,34 @@ def _begun(course: Course, texts: Sequence[str], start: Conduct) -> dict[str, tu
     return {text: (reply, LONGEST) for text, reply in zip(texts, replies, strict=True) if reply.refused}
 
 
-def _near(course: Course, start: Conduct, attempts: Mapping[int, Attempt]) -> dict[int, Attempt]:
-    """Return plain requests near where the start begins to refuse, numbered behind the course's attempts.
+def _near(training: TrainingRun, base: BaseConduct, attempts: Mapping[int, Attempt]) -> dict[int, Attempt]:
+    """Return plain requests near where the base begins to refuse, numbered behind the course's attempts.
 
     None without openers, by which it is told how near they are.
     """
-    share = course.config.boundary
-    if not start.openers or not share:
+    share = training.config.boundary
+    if not base.openers or not share:
         return {}
     count = round(share / (1 - share) * len(attempts))
-    with asking(course, None, "look for undecided requests") as how:
+    with asking(training, None, "look for undecided requests") as how:
 
         def inclined(texts: Sequence[str]) -> Sequence[float]:
-            found = propensities(course.lm, texts, start.openers, how.advance)
+            found = propensities(training.lm, texts, base.openers, how.advance)
             return [found[text] for text in texts]
 
-        texts = boundary_requests(list(start.instincts), count, course.seed, inclined)
-    first = len(course.attempts)
+        texts = boundary_requests(list(base.instincts), count, training.seed, inclined)
+    first = len(training.attempts)
     return {n: plainly(Prompt(str(n), text)) for n, text in enumerate(texts, first)}
 
 
-def _hold(course: Course, attempts: Mapping[int, Attempt]) -> dict[int, Reply]:
-    """Return the start's one reply to each of these attempts, as it is sent; kept in the run by number."""
-    known = {row["number"]: reply_of(row["reply"]) for row in from_first(lambda: course.run.rows(HELD))}
+def _hold(training: TrainingRun, attempts: Mapping[int, Attempt]) -> dict[int, Reply]:
+    """Return the base's one reply to each of these attempts, as it is sent; kept in the run by number."""
+    known = {row["number"]: reply_of(row["reply"]) for row in from_first(lambda: training.run.rows(HELD))}
     missing = [n for n in attempts if n not in known]
     parts = [missing[start : start + PART] for start in range(0, len(missing), PART)]
     if not parts:
         return {n: known[n] for n in attempts}
-    with asking(course, None, "ask the base model what to hold") as how:
+    with asking(training, None, "ask the base model what to hold") as how:
 
         def ask(part: Sequence[int]) -> list[tuple[int, Reply]]:
             # The name of a prompt decides its random stream, and ids may repeat.
@@ -165,7 +165,7 @@ def _hold(course: Course, attempts: Mapping[int, Attempt]) -> dict[int, Reply]:
 
         for found in shared_out(parts, ask):
             if is_first():
-                course.run.append(HELD, [{"number": n, "reply": asdict(reply)} for n, reply in found])
+                training.run.append(HELD, [{"number": n, "reply": asdict(reply)} for n, reply in found])
             known |= dict(found)
             how.advance(len(known), len(attempts), "requests")
     return {n: known[n] for n in attempts}

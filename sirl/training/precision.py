@@ -1,4 +1,4 @@
-"""The precision that training computes in: one answer for the trainers and for whoever asks the frozen start.
+"""The precision that training computes in: one answer for the trainers and for whoever asks the base model.
 
 Float32 weights on a GPU are kept in float32 and computed with in bfloat16; on a CPU, and in bfloat16, a model
 computes as its weights are. The start must be asked as it will be trained: its replies are what the policy

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,16 @@ from transformers import TrainerCallback
 from sirl.config import TrainConfig
 from sirl.errors import RunError
 from sirl.lm import LM
-from sirl.phases import Phases, unseen
+from sirl.phases import phase
 from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Judge
 from sirl.rundir import STEPS, RunDir
 from sirl.training.checkpoints import mark_whole
+from sirl.training.distributed import from_first, wait, whole
 from sirl.training.instincts import Draw
+from sirl.training.isolation import eval_mode, own_randomness
 from sirl.training.precision import computing
 from sirl.training.stopping import PATIENCE, Values, breach, lost_refusals, mends, unguarded
-from sirl.training.surroundings import at_rest, own_randomness
-from sirl.training.together import from_first, wait, whole
 
 _LOG = logging.getLogger("sirl")
 GRPO_COLUMNS = {  # row's name <- TRL's name
@@ -40,25 +40,31 @@ GRPO_COLUMNS = {  # row's name <- TRL's name
     "truncated": "reply/truncated",
 }
 _GATED = {"refused_where_refused": "refused/refuse", "refused_where_answered": "refused/answer"}
+_SHOWN = {
+    "reward": "reward",
+    "entropy": "entropy",
+    "kl": "KL",
+    "refusal_probe": "refused",
+    "benign_probe": "benign refused",
+}
 
 Labeller = Callable[[Sequence[Completion]], Sequence[bool | None]]  # good, bad, or undecided
 Search = Callable[[LM, Sequence[Attempt], int], list[Attempt]]
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class Hooks:
     """Who looks on while a model trains.
 
-    `probe` measures a model, the frozen start first, then the policy every `save_every` steps and after the
+    `probe` measures a model, the base model first, then the policy every `save_every` steps and after the
     last; what it returns goes into the step's row, and `stopping.breach` reads it. `on_step` gets each row as
     it is written. Of several processes all probe and one writes.
 
     `refused` says which replies refuse, where `train.gate` asks. `good` says which replies are good, and knows
     what each was asked for: only where `train.method` is one that reads labels. `search` is given the moving
     model, some attempts and the number of the step (from 1), where `train.search` asks; it returns as many,
-    same order, each the one given or another for that prompt. `drawing` opens what draws the frozen start's
-    replies to plain requests in the place of `generate`; it is closed before the first step. `phase` opens what
-    takes long before, between and after the steps, for whoever shows it.
+    same order, each the one given or another for that prompt. `drawing` opens what draws the base model's
+    replies to plain requests in the place of `generate`; it is closed before the first step.
     """
 
     probe: Callable[[LM], Values] | None = None
@@ -67,7 +73,6 @@ class Watch:
     good: Labeller | None = None
     search: Search | None = None
     drawing: Callable[[], AbstractContextManager[Draw]] | None = None
-    phase: Phases = unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +97,17 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """
 
     def __init__(
-        self, trainer: Any, config: TrainConfig, run: RunDir, watch: Watch, stage: Stage, start: LM
+        self, trainer: Any, config: TrainConfig, run: RunDir, hooks: Hooks, stage: Stage, base: LM
     ) -> None:
-        self.trainer, self.config, self.run, self.watch, self.stage = trainer, config, run, watch, stage
-        self.start = start
+        self.trainer, self.config, self.run, self.hooks, self.stage = trainer, config, run, hooks, stage
+        self.base = base
         self.started = time.perf_counter()
-        self.at_start: Values = {}
+        self.of_base: Values = {}
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        if self.watch.probe:
-            self.at_start = self._measure(self.watch.probe, self.start.model)
-            for what in unguarded(self.at_start, self.config) if is_first() else ():
+        if self.hooks.probe:
+            self.of_base = self._measure(self.hooks.probe, self.base.model)
+            for what in unguarded(self.of_base, self.config) if is_first() else ():
                 _LOG.warning("no probe guards against %s", what)
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -118,9 +123,9 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         row["seconds"] = round(time.perf_counter() - self.started, 3)
         row |= self.stage.constant
         _refuse_nonfinite(row, logs)
-        if self.watch.probe and (state.global_step % self.config.save_every == 0 or _last(state)):
+        if self.hooks.probe and (state.global_step % self.config.save_every == 0 or _last(state)):
             with whole(self.trainer) as model:
-                now = self._measure(self.watch.probe, model)
+                now = self._measure(self.hooks.probe, model)
             # The first process decides, so that all stop or none.
             within, weighed = from_first(lambda: self._weigh(now, step, _last(state)))
             row |= weighed
@@ -128,14 +133,14 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{within - self.stage.first}")
         if is_first():
             self.run.append(STEPS, [row])
-            if self.watch.on_step:
-                self.watch.on_step(row)
+            if self.hooks.on_step:
+                self.hooks.on_step(row)
 
     def _weigh(self, now: Values, step: int, last: bool) -> tuple[int, dict[str, Any]]:
-        """Return the newest step within the budgets, 0 for the start, and what a probe adds to its row."""
-        over = breach(self.at_start, now, self.config)
+        """Return the newest step within the budgets, 0 for the base, and what a probe adds to its row."""
+        over = breach(self.of_base, now, self.config)
         row: dict[str, Any] = {**now, "over_budget": over}
-        if not_seen := unguarded(self.at_start, self.config):
+        if not_seen := unguarded(self.of_base, self.config):
             row["unguarded"] = not_seen
         if said := over or lost_refusals(now):
             _LOG.warning("step %d: %s", step, said)
@@ -144,7 +149,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         probed = [row for row in self.run.rows(STEPS) if "over_budget" in row]
         within = max((row["step"] for row in probed if not row["over_budget"]), default=0)
         many = sum(row["step"] > within for row in probed) + 1 >= PATIENCE
-        if last or (many and not mends(self.at_start, probed[-1], now, self.config)):
+        if last or (many and not mends(self.of_base, probed[-1], now, self.config)):
             row["kept_step"] = within
             _LOG.warning("training stops and goes back to the model of step %d: %s", within, over)
         return within, row
@@ -155,8 +160,22 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def _measure(self, probe: Callable[[LM], Values], model: Any) -> Values:
-        with at_rest(model), own_randomness(), torch.no_grad(), computing(self.start):
-            return dict(probe(LM(model, self.start.tokenizer, self.start.name)))
+        with eval_mode(model), own_randomness(), torch.no_grad(), computing(self.base):
+            return dict(probe(LM(model, self.base.tokenizer, self.base.name)))
+
+
+@contextmanager
+def stepping(steps: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Show the steps of training; yield the function that takes each step's row."""
+    latest: dict[str, float] = {}  # probes come seldom: the last ones stay in sight
+    with phase("train") as advance:
+
+        def on_step(row: Mapping[str, Any]) -> None:
+            latest.update({name: row[name] for name in _SHOWN if row.get(name) is not None})
+            note = "  ".join(f"{_SHOWN[name]} {value:.3g}" for name, value in latest.items())
+            advance(row["step"], steps, note)
+
+        yield on_step
 
 
 def _last(state: Any) -> bool:

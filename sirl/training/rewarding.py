@@ -11,11 +11,11 @@ from sirl.config import TrainConfig
 from sirl.errors import RunError
 from sirl.records import Attempt, Completion, Judge, Prompt
 from sirl.rewards import Consistency, Scored, divided_by_side, find_reward, gated_reward, repetition
-from sirl.training.together import own_rows, whole_step
+from sirl.training.distributed import own_rows, whole_step
 
 TrlReward = Callable[..., list[float]]
 RECORDED = (  # the columns of a rollout that a reward reads
-    *("scored_entropies", "scored_logprobs", "scored_certainties", "reply_entropies", "reply_finished"),
+    *("reply_entropies", "reply_logprobs", "reply_certainties", "reply_finished"),
     *("reply_seeds", "reply_keys", "reply_texts", "reply_sides", "reply_anchored"),
 )
 
@@ -31,7 +31,7 @@ def make_reward(config: TrainConfig, judge: Judge | None) -> TrlReward:
     reward = find_reward(config.reward)
 
     def reward_step(completion_ids: list[list[int]], log_metric: Any, **recorded: Any) -> list[float]:
-        columns = {name: recorded[f"scored_{name}"] for name in ("entropies", "logprobs", "certainties")}
+        columns = {name: recorded[f"reply_{name}"] for name in ("entropies", "logprobs", "certainties")}
         rewards = reward.of(Scored(**columns, seeds=recorded["reply_seeds"]))
         _refuse_nonfinite(rewards, recorded["reply_keys"])
         finished = recorded["reply_finished"]
@@ -74,7 +74,7 @@ def _look(
 def refusal_shares(
     sides: Sequence[str], refused: Sequence[bool | None], anchored: Sequence[bool]
 ) -> dict[str, float]:
-    """Return the share of a step's own draws that refuse, by the start's side; a side without any is absent."""
+    """Return the share of a step's own draws that refuse, by the base's side; a side without any is absent."""
     rows = [(s, r is True) for s, r, given in zip(sides, refused, anchored, strict=True) if not given]
     found = {side: [no for s, no in rows if s == side] for side in ("refuse", "answer")}
     return {side: sum(answers) / len(answers) for side, answers in found.items() if answers}

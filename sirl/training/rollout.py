@@ -6,51 +6,25 @@ prompt's id and text and nothing else.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from sirl.config import TrainConfig
 from sirl.errors import AttackError, DataError
 from sirl.generation import Draw, draw
 from sirl.lm import LM, render, reply_text
 from sirl.lm.limits import unsendable
-from sirl.records import Attempt, Decoding, Judge, Prompt
-from sirl.rewards import Side, find_reward
-from sirl.training.average import Average
-from sirl.training.instincts import Instinct, Reply
-from sirl.training.progress import Search
-from sirl.training.scorers import rescored
-from sirl.training.surroundings import at_rest
-from sirl.training.together import whole
+from sirl.records import Attempt, Decoding, Prompt
+from sirl.rewards import find_reward
+from sirl.scoring import certainties
+from sirl.training.distributed import whole
+from sirl.training.instincts import Reply
+from sirl.training.isolation import eval_mode
+from sirl.training.schedule import stable_seed, step_prompts
+from sirl.training.training_run import TrainingRun
 
 Rollout = Callable[[list[str], Any], dict[str, list[Any]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Drill:
-    """What a run trains on: what is sent, and where a gate decides, the start's conduct on plain requests.
-
-    `instincts` and `sides` are by the text of the plain request, and empty without a gate. `average` is there
-    if the reward is scored by it.
-    """
-
-    attempts: tuple[Attempt, ...]
-    seed: int
-    instincts: Mapping[str, Instinct] = field(default_factory=dict)
-    sides: Mapping[str, Side] = field(default_factory=dict)
-    judge: Judge | None = None
-    search: Search | None = None
-    average: Average | None = None
-
-
-def stable_seed(*parts: object) -> int:
-    """Return a 64-bit number that depends on the parts alone, the same on every machine."""
-    text = "|".join(map(str, parts))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def admit(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Attempt, ...]:
@@ -84,46 +58,31 @@ def _longest(lm: LM, config: TrainConfig) -> int:
     return min(config.max_prompt_tokens, room)
 
 
-def step_prompts(count: int, size: int, seed: int, step: int) -> list[int]:
-    """Return which of `count` prompts step number `step` (from 0) takes: a function of seed and step alone.
-
-    All prompts are taken once, in shuffled order, before any is taken again in a new order.
-    """
-    places = range(step * size, (step + 1) * size)
-    passes = {place // count for place in places}
-    order = {p: np.random.default_rng(stable_seed("order", seed, p)).permutation(count) for p in passes}
-    return [int(order[place // count][place % count]) for place in places]
-
-
-def schedule(count: int, config: TrainConfig, seed: int) -> list[list[int]]:
-    """Return which of `count` prompts each step of a run takes."""
-    return [step_prompts(count, config.prompts_per_step, seed, step) for step in range(config.steps)]
-
-
-def make_rollout(lm: LM, drill: Drill, config: TrainConfig) -> Rollout:
+def make_rollout(training: TrainingRun) -> Rollout:
     """Return TRL's rollout function: prompt numbers to token ids, log-probs and entropies, one a row.
 
     TRL repeats each prompt G times; a reply is told from its siblings by its row within the whole step. The
-    first `config.anchors` replies to a prompt are not drawn: they are the start's own to the plain request.
+    first `train.anchors` replies to a prompt are not drawn: they are the base's own to the plain request.
     """
+    lm, config, seed = training.lm, training.config, training.seed
     decoding = Decoding(temperature=config.temperature, max_new_tokens=config.max_reply_tokens)
-    attempts, instincts, seed = drill.attempts, drill.instincts, drill.seed
-    scorer = find_reward(config.reward).scorer
+    attempts, instincts, sides = training.attempts, training.base.instincts, training.base.sides
+    by_policy = find_reward(config.reward).scorer == "policy"
 
     def rollout(numbers: list[str], trainer: Any) -> dict[str, list[Any]]:
         step = trainer.state.global_step
         first = trainer.accelerator.process_index * len(numbers)
-        with whole(trainer) as policy, at_rest(policy), trainer.accelerator.autocast():
+        with whole(trainer) as policy, eval_mode(policy), trainer.accelerator.autocast():
             policy_lm = LM(policy, lm.tokenizer, lm.name)
-            found = search_step(policy_lm, drill, config, step)
+            found = search_step(policy_lm, training, step)
             sent = [
                 replace(found.get(int(n), attempts[int(n)]), sample=first + row)
                 for row, n in enumerate(numbers)
             ]
-            sides = [drill.sides.get(a.prompt.text, "refuse") for a in sent]
+            sides_of = [sides.get(a.prompt.text, "refuse") for a in sent]
             own = [
                 instincts[a.prompt.text].standing if side != "split" and is_anchor(a, config) else None
-                for side, a in zip(sides, sent, strict=True)
+                for side, a in zip(sides_of, sent, strict=True)
             ]
             anchored = [reply is not None for reply in own]
             fresh = [a for a, given in zip(sent, anchored, strict=True) if not given]
@@ -132,39 +91,44 @@ def make_rollout(lm: LM, drill: Drill, config: TrainConfig) -> Rollout:
                 anchor(row, reply) if reply else next(drawn)
                 for row, reply in zip(render(lm, sent), own, strict=True)
             ]
-            scores = rescored(scorer, draws, anchored, policy_lm, lm, drill.average)
+            sure: list[Any] = [()] * len(draws)
+            if by_policy:
+                pairs = ([d.prompt_ids for d in draws], [d.token_ids for d in draws])
+                sure = [row.tolist() for row in certainties(policy_lm, *pairs)]
         return {
             "prompt_ids": [list(d.prompt_ids) for d in draws],
             "completion_ids": [list(d.token_ids) for d in draws],
             "logprobs": [list(d.logprobs) for d in draws],
             "reply_entropies": [d.entropies for d in draws],
-            **scores,
+            "reply_logprobs": [d.logprobs for d in draws],
+            "reply_certainties": sure,
             "reply_finished": [d.finished for d in draws],
             "reply_seeds": [stable_seed("reward", seed, step, a.key) for a in sent],
             "reply_keys": [a.key for a in sent],
             "reply_texts": [reply_text(lm, a, d.token_ids) for a, d in zip(sent, draws, strict=True)],
-            "reply_sides": sides,
+            "reply_sides": sides_of,
             "reply_anchored": anchored,
         }
 
     return rollout
 
 
-def search_step(policy: LM, drill: Drill, config: TrainConfig, step: int) -> dict[int, Attempt]:
+def search_step(policy: LM, training: TrainingRun, step: int) -> dict[int, Attempt]:
     """Return what is sent in place of some of the step's attempts, by number: found against `policy` now.
 
-    Searched for are, every `search_every` steps, at most `search_prompts` requests that the frozen start
+    Searched for are, every `search_every` steps, at most `search_prompts` requests that the base model
     always refuses; which, is a function of seed and step. What is longer than the limit is not sent. Raises
     AttackError on an attempt that is no plain text: TRL could not score it again.
     """
-    if drill.search is None or step % config.search_every:
+    config, attempts, seed = training.config, training.attempts, training.seed
+    if training.search is None or step % config.search_every:
         return {}
-    numbers = dict.fromkeys(step_prompts(len(drill.attempts), config.prompts_per_step, drill.seed, step))
-    refused = [n for n in numbers if drill.sides[drill.attempts[n].prompt.text] == "refuse"]
-    rank = {n: stable_seed("searched", drill.seed, step, drill.attempts[n].prompt.id) for n in refused}
+    numbers = dict.fromkeys(step_prompts(len(attempts), config.prompts_per_step, seed, step))
+    refused = [n for n in numbers if training.base.sides[attempts[n].prompt.text] == "refuse"]
+    rank = {n: stable_seed("searched", seed, step, attempts[n].prompt.id) for n in refused}
     chosen = sorted(refused, key=rank.__getitem__)[: config.search_prompts]
-    given = [drill.attempts[n] for n in chosen]
-    made = drill.search(policy, given, step + 1)
+    given = [attempts[n] for n in chosen]
+    made = training.search(policy, given, step + 1)
     for attempt in made:
         if attempt.soft or attempt.decoding:
             found = f"attack {attempt.attack!r} in train.search sends vectors or sets the sampler"
@@ -174,10 +138,10 @@ def search_step(policy: LM, drill: Drill, config: TrainConfig, step: int) -> dic
 
 
 def is_anchor(attempt: Attempt, config: TrainConfig) -> bool:
-    """Say whether this row of its group is the start's own reply to the plain request, if that has a side."""
+    """Say whether this row of its group is the base's own reply to the plain request, if that has a side."""
     return attempt.sample % config.group < config.anchors
 
 
 def anchor(prompt_ids: Sequence[int], own: Reply) -> Draw:
-    """Return the start's reply to the plain request as if it had been drawn behind these tokens."""
+    """Return the base's reply to the plain request as if it had been drawn behind these tokens."""
     return Draw(tuple(prompt_ids), own.token_ids, own.entropies, own.logprobs, own.finished)

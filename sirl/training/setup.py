@@ -17,37 +17,36 @@ from sirl.config.train import RECOMPUTE_ABOVE
 from sirl.errors import ConfigError
 from sirl.lm import LM
 from sirl.ranks import count, sharded
-from sirl.rundir import RunDir
 from sirl.training.copies import as_reference, frozen, policy_of
 from sirl.training.cpu_trainer import CpuGRPOTrainer
 from sirl.training.precision import mixes
 from sirl.training.rewarding import TrlReward, make_reward
-from sirl.training.rollout import Drill, make_rollout, schedule
+from sirl.training.rollout import make_rollout
+from sirl.training.training_run import TrainingRun, schedule_of
 from sirl.training.weights import has_own_code, write_start
 
 
-def build_trainer(
-    lm: LM, drill: Drill, config: TrainConfig, run: RunDir, instead: TrlReward | None = None
-) -> GRPOTrainer:
-    """Return TRL's trainer, which leaves `lm` alone and writes into the run's folder of checkpoints.
+def build_trainer(training: TrainingRun, instead: TrlReward | None = None) -> GRPOTrainer:
+    """Return TRL's trainer, which leaves the base model alone and writes into the run's folder of checkpoints.
 
-    `instead` takes the place of the reward that `config` names. Raises ConfigError if the rows of a step cannot
-    be dealt out evenly.
+    `instead` takes the place of the reward that the settings name. Raises ConfigError if the rows of a step
+    cannot be dealt out evenly.
     """
+    lm, config, run = training.lm, training.config, training.run
     model = policy_of(lm, config)
     if sharded():  # TRL spreads its reference as it loads it, from where the model says it is from
         model.config._name_or_path = str(write_start(lm, run))
-    steps = schedule(len(drill.attempts), config, drill.seed)
+    steps = schedule_of(training)
     kind = CpuGRPOTrainer if _plain_on_cpu(lm) else GRPOTrainer
     with nullcontext() if sharded() else as_reference(lambda: frozen(lm)):
         trainer = kind(
             model=model,
-            reward_funcs=instead or make_reward(config, drill.judge),
-            args=_arguments(lm, config, run.checkpoint, drill.seed),
+            reward_funcs=instead or make_reward(config, training.base.judge),
+            args=_arguments(lm, config, run.checkpoint, training.seed),
             train_dataset=Dataset.from_dict({"prompt": [str(number) for step in steps for number in step]}),
             processing_class=copy.deepcopy(lm.tokenizer),
             peft_config=adapter(config),
-            rollout_func=make_rollout(lm, drill, config),
+            rollout_func=make_rollout(training),
         )
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -1,4 +1,4 @@
-"""Models as ordinary folders: the start, snapshots, what is kept. A kill leaves all of a folder or none."""
+"""Models as ordinary folders: the base, snapshots, what is kept. A kill leaves all of a folder or none."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from sirl.rundir import RunDir
 from sirl.rundir.files import replace_synced
 from sirl.training.checkpoints import damage, mark_whole
 from sirl.training.copies import sharing
-from sirl.training.together import from_first
+from sirl.training.distributed import from_first
 
 
 def write_start(lm: LM, run: RunDir) -> Path:
-    """Write the starting model where TRL can load it."""
+    """Write the base model where TRL can load it."""
     folder = run.checkpoint / "start"
     from_first(lambda: _keep_whole(lm, folder))
     return folder
@@ -105,7 +105,7 @@ class Snapshots(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
 
 
 def load_checkpoint(lm: LM, folder: Path) -> Any:
-    """Return the model of a whole checkpoint, an adapter on the weights of the start."""
+    """Return the model of a whole checkpoint, an adapter on the weights of the base."""
     if (folder / "adapter_config.json").exists():
         if not (folder / "adapter_model.safetensors").is_file():  # PEFT would unpickle an adapter_model.bin
             found = f"no adapter_model.safetensors in {folder}"

@@ -22,68 +22,66 @@ from sirl.errors import ConfigError
 from sirl.lm import render
 from sirl.rundir.files import replace_synced
 from sirl.training.baselines.samples import paired, read_lessons, tally
-from sirl.training.course import Course, dealt, in_order, run_through, schedule_of
-from sirl.training.progress import GRPO_COLUMNS, Stage, Watch
+from sirl.training.distributed import from_first
+from sirl.training.progress import GRPO_COLUMNS, Hooks, Stage
 from sirl.training.rewarding import TrlReward, make_reward
-from sirl.training.rollout import Drill
 from sirl.training.setup import adapter, build_trainer, common_arguments
-from sirl.training.together import from_first
+from sirl.training.training_run import TrainingRun, dealt, in_order, run_through, schedule_of
 from sirl.training.weights import has_own_code, write_start
 
 COLUMNS = {"loss": "loss", "margin": "margin", "accuracy": "accuracy"}
 _TOGETHER = 16  # rows a forward pass, of like length
 
 
-def reinforce(course: Course) -> Any:
+def reinforce(training: TrainingRun) -> Any:
     """Train a reward model, then the policy on its score; return the policy.
 
     Raises ConfigError if there are not two steps to share out, DataError if there is no pair to learn from.
     """
-    config = course.config
+    config = training.config
     if config.steps < 2:
         raise ConfigError("train.steps = 1", "2 or more: the reward model takes half", "raise train.steps")
     first = config.steps // 2
-    folder = course.run.checkpoint / "scorer"
+    folder = training.run.checkpoint / "scorer"
     if not from_first(folder.exists):
-        _learn_scorer(course, first, folder)
+        _learn_scorer(training, first, folder)
     scorer = AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=course.lm.model.dtype, trust_remote_code=has_own_code(course.lm)
+        folder, dtype=training.lm.model.dtype, trust_remote_code=has_own_code(training.lm)
     )
-    scorer.to(course.lm.device).eval()
-    later = [course.attempts[i] for step in schedule_of(course)[first:] for i in step]
+    scorer.to(training.lm.device).eval()
+    later = [training.attempts[i] for step in schedule_of(training)[first:] for i in step]
     rest = replace(config, steps=config.steps - first, reward="sirl", gate="none", anchors=0)
-    drill = Drill(tuple(later), course.seed)
-    reward = score_reward(scorer, render(course.lm, later), make_reward(rest, None))
-    trainer = build_trainer(course.lm, drill, rest, course.run, reward)
-    return run_through(trainer, course, Stage(GRPO_COLUMNS, {"left_out": course.left_out}, first))
+    reward = score_reward(scorer, render(training.lm, later), make_reward(rest, None))
+    trainer = build_trainer(replace(training, attempts=tuple(later), config=rest), reward)
+    return run_through(trainer, training, Stage(GRPO_COLUMNS, {"left_out": training.left_out}, first))
 
 
-def _learn_scorer(course: Course, steps: int, folder: Path) -> None:
-    """Train the start with a head for one number on pairs and write it to `folder`, all of it or nothing."""
-    lm, config = course.lm, replace(course.config, steps=steps)
-    lessons = read_lessons(course, steps)
+def _learn_scorer(training: TrainingRun, steps: int, folder: Path) -> None:
+    """Train the base with a head for one number on pairs and write it to `folder`, all of it or nothing."""
+    lm, config = training.lm, replace(training.config, steps=steps)
+    lessons = read_lessons(training, steps)
     pairs = paired(lessons)
     rows = [
         {"chosen_ids": [*p.prompt_ids, *(p.good or ())], "rejected_ids": [*p.prompt_ids, *(p.bad or ())]}
         for p in pairs
     ]
     trainer = RewardTrainer(
-        model=str(write_start(lm, course.run)),
+        model=str(write_start(lm, training.run)),
         args=RewardConfig(
-            **common_arguments(lm, config, course.run.checkpoint / "scorer-steps", course.seed),
+            **common_arguments(lm, config, training.run.checkpoint / "scorer-steps", training.seed),
             **dealt(config, replies=2),
             model_init_kwargs={"dtype": str(lm.model.dtype).removeprefix("torch.")},
             max_length=None,
         ),
-        train_dataset=in_order(rows, config, course.seed),
+        train_dataset=in_order(rows, config, training.seed),
         processing_class=copy.deepcopy(lm.tokenizer),
         peft_config=adapter(config, "SEQ_CLS"),
     )
-    plain = replace(course.config, snapshots=())
+    plain = replace(training.config, snapshots=())
     blind = replace(
-        course, config=plain, watch=Watch(on_step=course.watch.on_step)
+        training, config=plain, hooks=Hooks(on_step=training.hooks.on_step)
     )  # a scorer gives no reply to probe
-    stage = Stage(COLUMNS, tally(course, lessons, pairs))
+    stage = Stage(COLUMNS, tally(training, lessons, pairs))
     model = run_through(trainer, blind, stage, "scorer-steps")
     from_first(lambda: _write(model, folder))
 

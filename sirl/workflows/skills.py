@@ -1,0 +1,131 @@
+"""sirl skills: the tasks that words stand for, opened and measured, and the summary."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from sirl.config import EvaluateConfig
+from sirl.errors import DataError
+from sirl.judges import judge_name
+from sirl.metrics import by_task, skill
+from sirl.organism import oracle
+from sirl.organism.corpus import evaluation_prompts
+from sirl.phases import phase
+from sirl.records import Decoding
+from sirl.rundir import RunDir, open_run
+from sirl.skills import Ready, Skills, aggregates, find_tasks, graded, measure, named, prepare, prompts_task
+from sirl.workflows.judges import JudgeLoader, open_judges
+from sirl.workflows.measure import SIZES, Measurement
+from sirl.workflows.models import Model
+from sirl.workflows.summaries import finish
+
+LOG = logging.getLogger("sirl")
+OWN = ("organism_math", "organism_code", "organism_chat")  # the organism's own tasks; in every suite of it
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the words of the command ask for. `longest`: tokens of a reply at most; 0: each task's own bound."""
+
+    names: tuple[str, ...]
+    folders: tuple[Path, ...] = ()
+    allow_code: bool = False
+    longest: int = 0
+
+
+def measure_skills(asked: Measurement, wanted: Wanted) -> RunDir:
+    """Measure the skills; return the finished run. Raises DataError if none of the tasks can be measured."""
+    recipe = asked.settle()
+    model = asked.open(recipe)
+    config = recipe.evaluate
+    with phase("tasks"):
+        ready, left_out = _prepare(asked, model, wanted, config)
+    for name, why in left_out.items():
+        LOG.warning("left out: %s: %s", name, why)
+    if not ready:
+        reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        raise DataError(f"no task can be measured ({reasons})", "one task at least", "name others with --tasks")
+    decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
+    loader = JudgeLoader(recipe.model, asked.seed, recipe.judge)
+    refused = open_judges(model, asked.judges, True, loader)["refused"]
+    settings = {
+        "tasks": list(wanted.names),
+        "limit": asked.prompts.limit,
+        "batch": config.batch,
+        "longest": wanted.longest,
+    }
+    told = {"model": model.name, "seed": asked.seed, "dtype": model.dtype, "settings": settings}
+    hashes = {f"task {one.name}": one.fingerprint for one in ready}
+    hashes |= {"judge refused": judge_name(refused), "task harness": f"lm-eval {metadata.version('lm-eval')}"}
+    run = open_run(asked.out, "skills", told, {**model.fingerprint(decoding), **hashes})
+    start = monotonic()
+    plan = Skills(
+        tuple(ready), model.drawing(decoding, config.batch), refused, asked.seed, config.batch, wanted.longest
+    )
+    with phase("skills") as on_progress:
+        rows = measure(plan, run, on_progress)
+    finish(run, _numbers(told, ready, rows, left_out, config), {"skills": monotonic() - start})
+    return run
+
+
+def _prepare(
+    asked: Measurement, model: Model, wanted: Wanted, config: EvaluateConfig
+) -> tuple[list[Ready], dict[str, str]]:
+    """Return the tasks with their requests, and those that are left out with the reason."""
+    names = named([name for name in wanted.names if name not in OWN])
+    found: dict[str, list[Any] | str] = dict(find_tasks(names, wanted.folders)) if names else {}
+    own = OWN if set(named(wanted.names)) != set(wanted.names) else [n for n in OWN if n in wanted.names]
+    for name in own if model.is_organism else ():
+        category = name.removeprefix("organism_")
+        prompts = evaluation_prompts({category: SIZES[category]}, asked.seed)
+        found[name] = [prompts_task(name, prompts, oracle.correct, config.max_reply_tokens)]
+    ready, left_out = [], {}
+    for name, tasks in found.items():
+        for task in [tasks] if isinstance(tasks, str) else tasks:
+            made = (
+                task
+                if isinstance(task, str)
+                else prepare(name, task, model.target, asked.prompts.limit, asked.seed, wanted.allow_code)
+            )
+            if isinstance(made, str):
+                left_out[name if isinstance(task, str) else str(task.task_name)] = made
+            else:
+                ready.append(made)
+    return ready, left_out
+
+
+def _numbers(
+    told: dict[str, Any],
+    ready: Sequence[Ready],
+    rows: Sequence[dict[str, Any]],
+    left_out: dict[str, str],
+    config: EvaluateConfig,
+) -> dict[str, Any]:
+    """Return the summary: the score of each name asked for, every figure of each task, what is missing."""
+    scores = {name: skill(mine) for name, mine in by_task(graded(rows)).items()}
+    missing = sum(row["unscored"] for row in scores.values())
+    share = missing / len(rows) if rows else None
+    return {
+        "model": told["model"],
+        "seed": told["seed"],
+        "skills": scores,
+        "figures": {one.name: aggregates(one, rows) for one in ready},
+        "measures": {
+            one.name: next((r["measure"] for r in rows if r["task"] == one.name), "") for one in ready
+        },
+        "left_out": left_out,
+        "unscored": {
+            "n": len(rows),
+            "no_verdict": missing,
+            "no_reply": sum(row["went"] == "no reply" for row in rows),
+            "blocked": sum(row["blocked"] for row in scores.values()),
+            "share": share,
+        },
+        "incomplete": (share or 0.0) > config.max_unscored,
+    }
