@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -465,3 +466,7 @@ def test_a_demo_that_made_the_model_less_safe_ends_with_its_own_code(capsys):
     with pytest.raises(typer.Exit) as end:
         end_demo({**told, "less_safe": "less safe than the base: 9 are no longer refused"}, Path("demo"))
     assert (end.value.exit_code, capsys.readouterr().err.count("9 are no longer refused")) == (LESS_SAFE, 1)
+
+
+def test_the_version_is_told():
+    assert sirl("--version") == (0, f"sirl {version('sirl')}\n", "")

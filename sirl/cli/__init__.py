@@ -8,6 +8,7 @@ made the model less safe, with exit code 4; a `sirl check` that fails, with exit
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from os import environ
 from pathlib import Path
 from typing import Annotated
@@ -63,14 +64,23 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(organism, name="organism")
 app.add_typer(attacks, name="attacks")
 app.add_typer(judge, name="judge")
-app.command()(skills)
 app.add_typer(defences, name="defences")
 app.add_typer(results)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sirl {version('sirl')}")
+        raise typer.Exit
 
 
 @app.callback()
 def begin(
     called: typer.Context,
+    _: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and end.", callback=_tell_version, is_eager=True),
+    ] = False,
     every: Annotated[
         float, typer.Option(help="Seconds between lines on progress where there is no terminal.", min=0.1)
     ] = progress.EVERY,
@@ -196,6 +206,9 @@ def train(
 
 
 measuring("evaluate", "Measure defence against every attack, over-refusal and capability.")
+
+
+app.command()(skills)
 
 
 @app.command()
