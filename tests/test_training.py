@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 import sys
 from dataclasses import fields, replace
@@ -399,10 +400,14 @@ def test_a_reward_or_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch)
     broken = toy_lm()
     with torch.no_grad():
         broken.model.lm_head.weight[0, 0] = torch.nan
-    with pytest.raises(RunError, match=r"the reward of the reply to p\d\|direct\|\d+ is nan"):
+    with pytest.raises(DataError, match="logits that are NaN or infinite"):
         train(tmp_path / "a", lm=broken)
     real = CpuGRPOTrainer._compute_loss
     monkeypatch.setattr(CpuGRPOTrainer, "_compute_loss", lambda *args: real(*args) * torch.inf)
     with pytest.raises(RunError, match=r"loss is .* at step 1"):
         train(tmp_path / "b")
-    assert not any((tmp_path / name / STEPS).exists() for name in "ab")
+    reward = REWARDS["sirl"]
+    monkeypatch.setitem(REWARDS, "sirl", replace(reward, of=lambda some: [math.nan for _ in reward.of(some)]))
+    with pytest.raises(RunError, match=r"the reward of the reply to p\d\|direct\|\d+ is nan"):
+        train(tmp_path / "c")
+    assert not any((tmp_path / name / STEPS).exists() for name in "abc")
