@@ -36,6 +36,6 @@ def require_finite(values: Iterable[float], name: str) -> None:
         raise DataError(
             f"{name} gave logits that are NaN or infinite",
             "finite numbers",
-            "load it in bfloat16 or float32 if it ran in float16, lower the learning rate if it is being trained, "
-            "or check its weights: they may be damaged",
+            "load it in bfloat16 or float32 if it ran in float16, lower the learning rate if it is trained, or "
+            "check its weights: they may be damaged",
         )
