@@ -36,7 +36,7 @@ test-inspect: .venv-inspect/.ready
 test-skills: .venv-skills/.ready
 	OMP_NUM_THREADS=1 .venv-skills/bin/python -m pytest -q -m skills tests/test_skills.py
 
-# Kill -9 at 50 random moments of each command: about an hour on one core. docs/reliability.md has what came out.
+# Kill -9 at 50 random moments of each command; more than an hour on one core.
 torture: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/torture.py
 

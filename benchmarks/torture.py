@@ -45,14 +45,13 @@ prompts_per_step = 4
 save_every = 1
 search = []
 max_reply_tokens = 24
-limit = 40
 refusal_budget = 1.0
 diversity_budget = 1.0
 allow_less_safe = true
 [methods.distill]
 method = "distill"
 """
-SMALL = ["steps=4", "prompts_per_step=4", "save_every=1", "limit=40", "max_reply_tokens=24", "search=[]"]
+SMALL = ["steps=4", "prompts_per_step=4", "save_every=1", "max_reply_tokens=24", "search=[]"]
 SMALL += ["refusal_budget=1.0", "diversity_budget=1.0", "allow_less_safe=true"]
 MEASURED = "seconds"  # the one thing that differs between two runs
 
