@@ -43,6 +43,7 @@ chat = 2
 steps = 3
 prompts_per_step = 4
 save_every = 1
+micro_batch = 4
 search = []
 max_reply_tokens = 24
 refusal_budget = 1.0
@@ -52,7 +53,7 @@ allow_less_safe = true
 method = "distill"
 """
 SMALL = ["steps=4", "prompts_per_step=4", "save_every=1", "max_reply_tokens=24", "search=[]"]
-SMALL += ["refusal_budget=1.0", "diversity_budget=1.0", "allow_less_safe=true"]
+SMALL += ["micro_batch=8", "refusal_budget=1.0", "diversity_budget=1.0", "allow_less_safe=true"]
 MEASURED = "seconds"  # the one thing that differs between two runs
 
 
