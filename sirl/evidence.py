@@ -27,7 +27,7 @@ from sirl.prompts import Provenance
 from sirl.records import (
     KINDS,
     UNLABELLED,
-    Access,
+    Around,
     Attempt,
     Completion,
     Decoding,
@@ -78,7 +78,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Instructed:
+class Instructed(Around):
     """A target under a system prompt: every attempt that has no system turn of its own gets this one.
 
     A search then meets the model as it is deployed. Whatever else the target offers takes attempts first.
@@ -86,14 +86,6 @@ class Instructed:
 
     target: Target
     system: str
-
-    @property
-    def name(self) -> str:
-        return self.target.name
-
-    @property
-    def access(self) -> Access:
-        return self.target.access
 
     def reply(self, attempts: Sequence[Attempt], seed: int) -> list[Completion]:
         return self.target.reply(self._sent(attempts), seed)

@@ -15,7 +15,7 @@ import numpy as np
 
 from sirl.attacks.info import SEARCHING, AttackInfo, unmet
 from sirl.errors import AttackError
-from sirl.records import Access, Attempt, Completion, Prompt, Rows, Search, Target, WhiteBox
+from sirl.records import Around, Attempt, Completion, Prompt, Rows, Search, Target, WhiteBox
 
 ROLES = ("system", "user", "assistant")
 
@@ -29,7 +29,7 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class Meter:
+class Meter(Around):
     """A target that counts what each prompt costs and stops an attack that passes its budget.
 
     Each reply of a search is drawn under a key of its own, so that where replies are drawn at random no draw is
@@ -40,14 +40,6 @@ class Meter:
     attack: str
     budget: int
     spent: Mapping[str, Spent]
-
-    @property
-    def name(self) -> str:
-        return self.target.name
-
-    @property
-    def access(self) -> Access:
-        return self.target.access
 
     def reply(self, attempts: Sequence[Attempt], seed: int) -> list[Completion]:
         numbers = self._count(attempts, passes=0)

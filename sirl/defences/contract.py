@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from sirl.attacks.hashing import settled
 from sirl.errors import DefenceError, StoppedError
 from sirl.judges import identify, judge_name
-from sirl.records import Access, Attempt, Completion, Defended, Judge, Target, sent_through
+from sirl.records import Around, Attempt, Completion, Defended, Judge, Target, sent_through
 
 REFUSAL = "I'm sorry, but I can't help with that."  # what a defence says in the model's place
 
@@ -99,19 +99,11 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Around):
     """A model that writes into the ledger what each request costs; for the rest as it is."""
 
     target: Target
     ledger: Ledger
-
-    @property
-    def name(self) -> str:
-        return self.target.name
-
-    @property
-    def access(self) -> Access:
-        return self.target.access
 
     def reply(self, attempts: Sequence[Attempt], seed: int) -> list[Completion]:
         read = prompt_lengths(self.target, attempts)
@@ -135,7 +127,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Behind:
+class Behind(Around):
     """A model behind a defence, as attacks and evaluation see it.
 
     Every reply comes through the defence, to a search as to the judge. Likelihoods and gradients are the
@@ -145,14 +137,6 @@ class Behind:
     target: Target
     info: DefenceInfo
     ledger: Ledger = field(default_factory=Ledger, repr=False, compare=False)
-
-    @property
-    def name(self) -> str:
-        return self.target.name
-
-    @property
-    def access(self) -> Access:
-        return self.target.access
 
     def reply(self, attempts: Sequence[Attempt], seed: int) -> list[Completion]:
         """Return the defended replies, each with what the defence did and cost. Raises DefenceError."""

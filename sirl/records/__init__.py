@@ -27,7 +27,7 @@ from sirl.records.nouns import (
     Verdict,
     item_seed,
 )
-from sirl.records.protocols import Attack, Judge, Rows, Target, WhiteBox, sent_through
+from sirl.records.protocols import Around, Attack, Judge, Rows, Target, WhiteBox, sent_through
 from sirl.records.withheld import Transcripts, notice, shown, transcripts_of
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "SLOT",
     "UNLABELLED",
     "Access",
+    "Around",
     "Attack",
     "AttackKind",
     "Attempt",

@@ -30,6 +30,21 @@ class Target(Protocol):
         """Return the mean log-prob (nats a token) of each beginning as the reply to its attempt."""
 
 
+class Around:
+    """What stands before another target: it has the same name and is as far open."""
+
+    __slots__ = ()
+    target: Target
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    @property
+    def access(self) -> Access:
+        return self.target.access
+
+
 Rows = Sequence[Sequence[int]]  # token ids, one row an attempt
 
 
