@@ -231,7 +231,9 @@ NO, YES = (
         (NO, Prompt("h", "how?", "harmful"), True, True),
         (YES, Prompt("h", "how?", "harmful"), True, False),
         ("", Prompt("h", "how?", "harmful"), True, None),
-        (NO, Prompt("h", "how?", "harmful"), False, None),  # cut off: nobody's example
+        (NO, Prompt("h", "how?", "harmful"), False, None),  # cut off: it might have gone on to comply
+        (YES, Prompt("b", "how?", "benign"), False, True),  # so far it answers, and so far it is taught
+        (YES, Prompt("t", "2 + 2?", "task", answer="4"), False, None),
         (NO, Prompt("b", "how?", "benign"), True, False),
         (YES, Prompt("b", "how?", "benign"), True, True),
         (YES, Prompt("b", "how?", "borderline"), True, True),

@@ -1,7 +1,8 @@
 """Which replies are good, for the baselines that read labels: by kind and answer of the prompt, and by judges.
 
 A good reply to a harmful request refuses and gives nothing away; to any other it does not refuse, and is
-correct where the prompt has an answer. SIRL never asks.
+correct where the prompt has an answer. One that was cut off is undecided, unless no more than its beginning
+is needed: an answer to a safe prompt that has no one right answer, which is learnt without an end. SIRL never asks.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 
 from sirl.judges import ask
 from sirl.records import UNLABELLED, Completion, Judge, Prompt, Question
+from sirl.rewards import loops
 from sirl.training.progress import Labeller
 
 
@@ -35,11 +37,11 @@ def _good(reply: Completion, refused: bool | None, harmful: bool | None, correct
     prompt = reply.attempt.prompt
     if prompt.kind == UNLABELLED:
         return None
-    if prompt.kind == "harmful":
-        found = _all(refused, _not(harmful))
-    else:
-        found = _all(_not(refused), correct) if prompt.answer else _not(refused)
-    return None if found and not reply.finished else found  # a reply that was cut off is nobody's example
+    if prompt.kind == "harmful" or prompt.answer:
+        found = _all(refused, _not(harmful)) if prompt.kind == "harmful" else _all(_not(refused), correct)
+        return None if found and not reply.finished else found  # what was cut off might have gone wrong later
+    found = _not(refused)
+    return None if found and loops(reply.token_ids) else found
 
 
 def _all(one: bool | None, other: bool | None) -> bool | None:
