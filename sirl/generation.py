@@ -23,7 +23,7 @@ from sirl.lm import LM, left_pad, pieces, render, reply_text
 from sirl.lm.abilities import abilities
 from sirl.lm.decoder import Decoder
 from sirl.lm.limits import require_finite, unsendable
-from sirl.lm.passes import batches, decode_from, inputs
+from sirl.lm.passes import batches, decode_from, decode_rows, inputs
 from sirl.records import Attempt, Completion, Decoding, Rows
 
 
@@ -138,15 +138,18 @@ def _draw_batch(
 def _read(lm: LM, rows: Sequence[Sequence[int]], attempts: Sequence[Attempt]) -> tuple[Decoder, Tensor]:
     """Return the decoder behind the prompts, and the logits_BV of the first tokens.
 
-    Rows that say the same, as the draws of a group do, are read once.
+    Rows that say the same, as the draws of a group do, are read once, and so is what rows begin with alike.
     """
     said: list[Any] = [(tuple(row), attempt.soft) for row, attempt in zip(rows, attempts, strict=True)]
     keys = said if abilities(lm).drops else range(len(rows))
     place = {key: number for number, key in enumerate(dict.fromkeys(keys))}  # of what is read
     place_B = [place[key] for key in keys]
     read = [place_B.index(number) for number in range(len(place))]  # the first row that says it
-    ids_BS, mask_BS = left_pad(lm, [rows[i] for i in read])
-    decoder = decode_from(lm, inputs(lm, ids_BS, [attempts[i] for i in read]), mask_BS)
+    if any(attempts[i].soft for i in read):
+        ids_BS, mask_BS = left_pad(lm, [rows[i] for i in read])
+        decoder = decode_from(lm, inputs(lm, ids_BS, [attempts[i] for i in read]), mask_BS)
+    else:
+        decoder = decode_rows(lm, [rows[i] for i in read])
     logits_BV = decoder.logits()
     if len(read) < len(rows):
         copies_B = torch.tensor(place_B, device=lm.device)

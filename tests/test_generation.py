@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import attempts, random_lm
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sirl import generation
 from sirl.entropy import token_entropy
 from sirl.errors import DataError
 from sirl.generation import draw, generate, pick
-from sirl.lm import render
+from sirl.lm import passes, render
+from sirl.lm.beginnings import beginnings
 from sirl.records import Attempt, Decoding, Message, Prompt
 from sirl.scoring import log_likelihood, teacher_forced
 
@@ -166,11 +168,11 @@ def test_half_precision_gives_the_entropy_of_a_head_in_float32(how):
 
 def test_draws_that_say_the_same_are_read_once_and_are_those_drawn_alone(lm, monkeypatch):
     read = []
-    real = generation.left_pad
-    monkeypatch.setattr(generation, "left_pad", lambda lm, rows: read.append(len(rows)) or real(lm, rows))
+    real = passes.left_pad
+    monkeypatch.setattr(passes, "left_pad", lambda lm, rows: read.append(len(rows)) or real(lm, rows))
     asked = [replace(a, sample=n) for n in range(3) for a in attempts(["b", "a", "how?"])]
     together = generate(lm, asked, SAMPLED, seed=3)
-    assert read == [3]
+    assert max(read) == 3
     alone = [generate(lm, [attempt], SAMPLED, seed=3)[0] for attempt in asked]
     assert [c.token_ids for c in together] == [c.token_ids for c in alone]
     for a, b in zip(together, alone, strict=True):
@@ -198,3 +200,44 @@ def test_logits_that_are_no_numbers_stop_whatever_reads_them():
         seen.clear()
         with pytest.raises(DataError, match="NaN or infinite"):
             generate(later, attempts(["a"]), greedy, seed=1)
+
+
+def test_what_rows_begin_with_alike_is_read_once_and_changes_no_draw(lm, monkeypatch):
+    head, other = (
+        "a long story that many requests share, word by word: ",
+        "another beginning, as long as that one, ",
+    )
+    sent = attempts([head + text for text in TEXTS] + [other + text for text in TEXTS[::-1]] + ["short"])
+    read = []
+    forward = lm.model.forward
+    monkeypatch.setattr(
+        lm.model, "forward", lambda **given: read.append(given["input_ids"].numel()) or forward(**given)
+    )
+    shared = generate(lm, sent, SAMPLED, seed=3)
+    together, read[:] = sum(n for n in read if n > len(sent)), []
+    monkeypatch.setattr("sirl.lm.passes.beginnings", lambda rows: [])
+    alone = generate(lm, sent, SAMPLED, seed=3)
+    assert together < 0.8 * sum(n for n in read if n > len(sent))
+    assert [c.token_ids for c in shared] == [c.token_ids for c in alone]
+    for a, b in zip(shared, alone, strict=True):
+        assert a.entropies == pytest.approx(b.entropies, abs=1e-4)
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=7))
+def test_beginnings_are_shared_and_leave_each_row_a_token(rows):
+    groups = beginnings(rows)
+    if not groups:
+        return
+    assert sorted(i for group in groups for i in group.rows) == list(range(len(rows)))
+    for group in groups:
+        heads = {tuple(rows[i][: group.length]) for i in group.rows}
+        assert len(heads) == 1
+        assert all(len(rows[i]) > group.length for i in group.rows)
+
+
+def test_beginnings_spare_what_can_be_spared():
+    aim, dan = list(range(50)), list(range(100, 170))
+    rows = [[*aim, 1, 2], [*dan, 3], [*aim, 4], [*dan, 5, 6], [*dan, 7]]
+    assert {(group.rows, group.length) for group in beginnings(rows)} == {((0, 2), 50), ((1, 3, 4), 70)}
+    assert beginnings([[1, 2, 3], [4, 5, 6]]) == []  # nothing alike: nothing to spare
+    assert beginnings([aim]) == []

@@ -43,10 +43,12 @@ class Decoder:
 
     `logits` gives what may come next for each row still going; `feed` appends a token to each; `keep` ends the
     rest, which leave the cache where the model allows that and else stay in it unheeded. Where it does, a row
-    that is kept twice goes on twice.
+    that is kept twice goes on twice. What a `cache` holds of the rows' first places is not read again.
     """
 
-    def __init__(self, lm: LM, read: Read, mask_BS: Tensor, can: Abilities) -> None:
+    def __init__(
+        self, lm: LM, read: Read, mask_BS: Tensor, can: Abilities, cache: DynamicCache | None = None
+    ) -> None:
         self.lm, self.drops = lm, can.drops
         self.inner = lm.base
         first_BS = next(iter(read.values()))
@@ -57,8 +59,9 @@ class Decoder:
             self.given.pop("attention_mask", None)
         if lm.keeps_last_logits:
             self.given["logits_to_keep"] = 1
-        if self.inner._supports_default_dynamic_cache():  # the others make their own
-            self.given[lm.cache_argument] = DynamicCache(config=lm.text_config)
+        self.unread = mask_BS.shape[1] - cache.get_seq_length() if cache else None  # None: all places
+        if cache or self.inner._supports_default_dynamic_cache():  # the others make their own
+            self.given[lm.cache_argument] = cache or DynamicCache(config=lm.text_config)
         self.first = {key: value for key, value in read.items() if key != "input_ids"}
         self.begun = False
 
@@ -66,7 +69,7 @@ class Decoder:
         """Return the next logits_BV of each row still going."""
         asked = self.inner.prepare_inputs_for_generation(
             self.ids_BS,
-            next_sequence_length=1 if self.begun else None,
+            next_sequence_length=1 if self.begun else self.unread,
             is_first_iteration=not self.begun,
             **self.first,
             **self.given,

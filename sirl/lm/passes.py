@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+from transformers import DynamicCache
 
 from sirl.errors import AttackError
-from sirl.lm import LM
+from sirl.lm import LM, left_pad
 from sirl.lm.abilities import abilities
+from sirl.lm.beginnings import beginnings
 from sirl.lm.decoder import Decoder, Read, exact_head, places
-from sirl.records import Attempt
+from sirl.records import Attempt, Rows
 
 
 def batches(lm: LM, order: Sequence[int], lengths: Sequence[int], size: int) -> Iterator[list[int]]:
@@ -61,6 +63,24 @@ def decode_from(lm: LM, read: Read, mask_BS: Tensor) -> Decoder:
     """
     _check_vectors(lm, read)
     return Decoder(lm, read, mask_BS, abilities(lm))
+
+
+def decode_rows(lm: LM, rows: Rows) -> Decoder:
+    """Return a batch of `batches` to be read on token by token; what begins alike is read once."""
+    groups = beginnings(rows) if abilities(lm).shares else []
+    if not groups:
+        ids_BS, mask_BS = left_pad(lm, rows)
+        return decode_from(lm, {"input_ids": ids_BS}, mask_BS)
+    cache = DynamicCache(config=lm.text_config)
+    heads_GP, heads_mask_GP = left_pad(lm, [rows[group.rows[0]][: group.length] for group in groups])
+    last_logits(lm, {"input_ids": heads_GP}, heads_mask_GP, 1, cache)
+    place = {row: (number, group.length) for number, group in enumerate(groups) for row in group.rows}
+    tails_BS, tails_mask_BS = left_pad(lm, [row[place[i][1] :] for i, row in enumerate(rows)])
+    group_B = torch.tensor([place[i][0] for i in range(len(rows))], device=lm.device)
+    cache.batch_select_indices(group_B)
+    ids_BS = torch.cat([heads_GP[group_B], tails_BS], dim=1)
+    mask_BS = torch.cat([heads_mask_GP[group_B], tails_mask_BS], dim=1)
+    return Decoder(lm, {"input_ids": ids_BS}, mask_BS, abilities(lm), cache)
 
 
 def last_logits(lm: LM, read: Read, mask_BS: Tensor, last: int, cache: Any = None) -> Tensor:
