@@ -6,12 +6,14 @@ import torch
 from conftest import attempts, random_lm
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers.cache_utils import DynamicLayer
 
 from sirl.entropy import token_entropy
 from sirl.errors import DataError
 from sirl.generation import draw, generate, pick
 from sirl.lm import passes, render
 from sirl.lm.beginnings import beginnings
+from sirl.lm.growing_cache import GrowingLayer
 from sirl.records import Attempt, Decoding, Message, Prompt
 from sirl.scoring import log_likelihood, teacher_forced
 
@@ -241,3 +243,21 @@ def test_beginnings_spare_what_can_be_spared():
     assert {(group.rows, group.length) for group in beginnings(rows)} == {((0, 2), 50), ((1, 3, 4), 70)}
     assert beginnings([[1, 2, 3], [4, 5, 6]]) == []  # nothing alike: nothing to spare
     assert beginnings([aim]) == []
+
+
+def test_a_growing_cache_holds_what_the_librarys_own_holds():
+    ours, theirs = GrowingLayer(), DynamicLayer()
+    generator = torch.Generator().manual_seed(0)
+    for tokens, rows in ((5, 3), (1, 3), (70, 3), (1, 2), (1, 4), (200, 4)):
+        if ours.is_initialized and len(ours.keys) != rows:  # a row leaves; two go on twice
+            chosen = torch.tensor([0, 2] if rows == 2 else [0, 0, 1, 1])
+            for layer in (ours, theirs):
+                layer.reorder_cache(chosen)
+        new = [torch.randn(rows, 2, tokens, 4, generator=generator) for _ in range(2)]
+        for found, true in zip(ours.update(*new), theirs.update(*new), strict=True):
+            assert torch.equal(found, true)
+    for layer in (ours, theirs):
+        layer.crop(-150)
+    new = [torch.randn(4, 2, 3, 4, generator=generator) for _ in range(2)]
+    for found, true in zip(ours.update(*new), theirs.update(*new), strict=True):
+        assert torch.equal(found, true)

@@ -16,6 +16,7 @@ from torch.nn.functional import linear
 from transformers import DynamicCache
 
 from sirl.lm import LM
+from sirl.lm.growing_cache import growing_cache
 
 _PART = 2**14  # rows of the last layer that are widened to float32 at once
 
@@ -61,7 +62,7 @@ class Decoder:
             self.given["logits_to_keep"] = 1
         self.unread = mask_BS.shape[1] - cache.get_seq_length() if cache else None  # None: all places
         if cache or self.inner._supports_default_dynamic_cache():  # the others make their own
-            self.given[lm.cache_argument] = cache or DynamicCache(config=lm.text_config)
+            self.given[lm.cache_argument] = cache or growing_cache(lm)
         self.first = {key: value for key, value in read.items() if key != "input_ids"}
         self.begun = False
 

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import DynamicCache
 
 from sirl.errors import AttackError
 from sirl.lm import LM, left_pad
 from sirl.lm.abilities import abilities
 from sirl.lm.beginnings import beginnings
 from sirl.lm.decoder import Decoder, Read, exact_head, places
+from sirl.lm.growing_cache import growing_cache
 from sirl.records import Attempt, Rows
 
 
@@ -71,7 +71,7 @@ def decode_rows(lm: LM, rows: Rows) -> Decoder:
     if not groups:
         ids_BS, mask_BS = left_pad(lm, rows)
         return decode_from(lm, {"input_ids": ids_BS}, mask_BS)
-    cache = DynamicCache(config=lm.text_config)
+    cache = growing_cache(lm)
     heads_GP, heads_mask_GP = left_pad(lm, [rows[group.rows[0]][: group.length] for group in groups])
     last_logits(lm, {"input_ids": heads_GP}, heads_mask_GP, 1, cache)
     place = {row: (number, group.length) for number, group in enumerate(groups) for row in group.rows}
