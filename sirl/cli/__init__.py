@@ -79,13 +79,13 @@ def begin(
     called: typer.Context,
     _: Annotated[
         bool,
-        typer.Option("--version", help="Print the version and end.", callback=_tell_version, is_eager=True),
+        typer.Option("--version", help="Print the version and exit.", callback=_tell_version, is_eager=True),
     ] = False,
     every: Annotated[
-        float, typer.Option(help="Seconds between lines on progress where there is no terminal.", min=0.1)
+        float, typer.Option(help="Seconds between progress lines where there is no terminal.", min=0.1)
     ] = progress.EVERY,
 ) -> None:
-    """Measure, harden, prove and show: chat models that refuse jailbreaks, without labels."""
+    """Make an open-weight chat model refuse jailbreaks without labels, and measure what it gains and costs."""
     progress.EVERY = every
     progress.speak()
     called.with_resource(showing(progress.phase))
@@ -115,7 +115,7 @@ def demo(
     recipe: DemoRecipe = "",
     changes: Changes = None,
 ) -> None:
-    """Measure, harden, prove and show one model, yours or the embedded one: report.html and summary.json."""
+    """Harden one model and measure it before and after: writes report.html and summary.json."""
     from sirl.workflows.demo import run
     from sirl.workflows.measure import Measurement
 
@@ -170,9 +170,7 @@ def measuring(verb: str, told: str) -> None:
     app.command(verb, help=told)(command)
 
 
-measuring(
-    "gap", "Measure whether the instinct is there: the entropy gap between refusing and complying replies."
-)
+measuring("gap", "Measure whether a model is surer when it refuses than when it complies (the entropy gap).")
 
 
 @app.command()
@@ -190,7 +188,7 @@ def train(
     recipe: RecipeName = "",
     changes: Changes = None,
 ) -> None:
-    """Harden a model on unlabelled prompts, or by a baseline; the result is in OUT/model."""
+    """Harden a model on unlabelled prompts, or by a baseline that reads labels. Writes OUT/model."""
     run = sirl.train(
         model,
         sources(prompts, columns, kinds, limit),
@@ -205,7 +203,7 @@ def train(
     conclude_training(run.summary.json)
 
 
-measuring("evaluate", "Measure defence against every attack, over-refusal and capability.")
+measuring("evaluate", "Measure defence against attacks, over-refusal and skills of a model.")
 
 
 app.command()(skills)
@@ -214,20 +212,24 @@ app.command()(skills)
 @app.command()
 def merge(
     shards: Annotated[list[Path], typer.Argument(help="The folders of all shards of one run.")],
-    out: Annotated[Path, typer.Option(help="Run folder to write: new.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write; it must be new.")],
 ) -> None:
-    """Put the shards of one run together: the same records and numbers as one process would give."""
+    """Join the shards of one run: the same records and numbers as one process gives."""
     conclude(sirl.merge(shards, out=out).summary.json)
 
 
 @app.command()
 def study(
-    recipe: Annotated[str, typer.Argument(help="A shipped study, as study-method, or a TOML file.")],
-    out: Annotated[Path, typer.Option(help="Folder of the study: new, or to be continued.")],
-    only: Annotated[str, typer.Option(help="Run the cells whose path MODEL/METHOD/seed-N holds this.")] = "",
-    render: Annotated[bool, typer.Option("--render", help="Run nothing; write what is known so far.")] = False,
+    recipe: Annotated[str, typer.Argument(help="A shipped study, for example study-method, or a TOML file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study: a new one, or one to continue.")],
+    only: Annotated[
+        str, typer.Option(help="Run only the cells whose path MODEL/METHOD/seed-N contains this.")
+    ] = "",
+    render: Annotated[
+        bool, typer.Option("--render", help="Run nothing; write the tables of what is measured so far.")
+    ] = False,
 ) -> None:
-    """Run a table of methods, models and seeds, and write it: study.json, study.md, study.html."""
+    """Run a study: methods x models x seeds. Writes study.json, study.md and study.html."""
     end_study(sirl.study(recipe, out=out, only=only, render=render).summary.json)
 
 
@@ -238,7 +240,7 @@ def report(
     allow_different_protocol: AnyProtocol = False,
     transcripts: Transcripts = "redacted",
 ) -> None:
-    """Write one self-contained HTML page from run folders; two evaluate runs are compared."""
+    """Write one self-contained HTML page from run folders. Two evaluate runs are compared."""
     quoted = transcripts_of(transcripts)
     page = sirl.report(
         *runs, out=out, allow_different_protocol=allow_different_protocol, transcripts=transcripts
@@ -252,13 +254,21 @@ def plan(
     gpus: Annotated[int, typer.Option(help="GPUs, one process each.", min=1)] = 1,
     device: Annotated[str, typer.Option(help="a100, h100 or h200.")] = "h100",
     memory: Annotated[float, typer.Option(help="GiB of each GPU; 0: the device's own.", min=0)] = 0.0,
-    prompt_tokens: Annotated[int, typer.Option(help="Of a prompt, for the time; 0: the limit.", min=0)] = 0,
-    reply_tokens: Annotated[int, typer.Option(help="Of a reply, for the time; 0: the limit.", min=0)] = 0,
-    utilisation: Annotated[float, typer.Option(help="Share of the TFLOP/s reached.", min=0.01, max=1)] = 0.35,
-    streaming: Annotated[float, typer.Option(help="Share of the bandwidth reached.", min=0.01, max=1)] = 0.5,
+    prompt_tokens: Annotated[
+        int, typer.Option(help="Tokens of a prompt, for the time. 0: the limit.", min=0)
+    ] = 0,
+    reply_tokens: Annotated[
+        int, typer.Option(help="Tokens of a reply, for the time. 0: the limit.", min=0)
+    ] = 0,
+    utilisation: Annotated[
+        float, typer.Option(help="Share of the device's TFLOP/s that is reached.", min=0.01, max=1)
+    ] = 0.35,
+    streaming: Annotated[
+        float, typer.Option(help="Share of the device's bandwidth that is reached.", min=0.01, max=1)
+    ] = 0.5,
     changes: Changes = None,
 ) -> None:
-    """Estimate memory and time of training by a recipe, with the arithmetic shown. Opens no model."""
+    """Estimate memory and time of training, with the arithmetic. Opens no model."""
     found = sirl.plan(
         recipe,
         gpus=gpus,
@@ -276,16 +286,16 @@ def plan(
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(help="A training run, its snapshots/STEP, or a model folder.")],
-    out: Annotated[Path, typer.Option(help="Folder of the model to publish: new or empty.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the model into; new or empty.")],
     evaluation: Annotated[
         list[Path] | None,
-        typer.Option(help="An evaluate run for the model card. Twice: before, after."),
+        typer.Option(help="An evaluate run for the model card. Give it twice for before and after."),
     ] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
     ] = False,
 ) -> None:
-    """Write a model as an ordinary Hugging Face folder, with a model card of what was done and measured."""
+    """Write a model as an ordinary Hugging Face folder, with a model card."""
     folder = sirl.export(model, out=out, evaluations=evaluation or (), trust_remote_code=trust_remote_code)
     typer.echo(f"wrote {folder}")
 
@@ -293,10 +303,10 @@ def export(
 @app.command("export-inspect")
 def export_inspect(
     run: Annotated[Path, typer.Argument(help="A run folder of gap or evaluate.")],
-    out: Annotated[Path, typer.Option(help="Folder of logs, as `inspect view --log-dir` takes it.")],
+    out: Annotated[Path, typer.Option(help="Folder of logs, for `inspect view --log-dir`.")],
     transcripts: Transcripts = "redacted",
 ) -> None:
-    """Write a run as a log of Inspect AI. Needs the extra inspect."""
+    """Write a run as an Inspect AI log. Needs the extra inspect."""
     from sirl.plugins import load_extra
 
     quoted = transcripts_of(transcripts)

@@ -22,130 +22,143 @@ EvaluationPrompts = Annotated[
     list[str] | None,
     typer.Option(
         "--prompts",
-        help="With --model: sets or files to evaluate on, harmful and safe requests, as of sirl evaluate. What "
-        "they ask is not trained on. Repeatable.",
+        help="With --model: sets or files to evaluate on, with harmful and safe requests. Requests in them are "
+        "left out of training. Repeatable.",
     ),
 ]
 TrainPrompts = Annotated[
     list[str] | None,
     typer.Option(
-        help="With --model: sets or files to train on, without labels. Repeatable. Default: train.prompts."
+        help="With --model: sets or files to train on, without labels. Default: train.prompts. Repeatable."
     ),
 ]
 DemoRecipe = Annotated[
     str,
     typer.Option(
         "--recipe",
-        help="A shipped recipe or a TOML file. Default: laptop; of the embedded model organism-demo.",
+        help="A shipped recipe or a TOML file. Default: laptop, or organism-demo for the embedded model.",
     ),
 ]
-Out = Annotated[Path, typer.Option(help="Run folder: new, or to be continued.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same machine: same records.", min=0)]
+Out = Annotated[Path, typer.Option(help="Run folder: a new one, or one to continue.")]
+Seed = Annotated[int, typer.Option(help="The same seed on the same machine gives the same records.", min=0)]
 Prompts = Annotated[
     list[str] | None,
     typer.Option(
         help="A published set (advbench, xstest, ...; NAME@REVISION), or a file: CSV, JSON, JSONL, Parquet, "
-        "text (FILE@SPLIT). Repeatable. Default: the organism's own; of sirl train for another model, "
-        "train.prompts."
+        "text (FILE@SPLIT). Repeatable. Default: the embedded model's own prompts; for sirl train with "
+        "another model, train.prompts."
     ),
 ]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--column", help="Column of a file that holds the text. One for all, or one each, in order."),
+    typer.Option(
+        "--column", help="Column that holds the text. Give one for all files, or one for each, in order."
+    ),
 ]
 Kinds = Annotated[
     list[str] | None,
     typer.Option(
         "--kind",
-        help="Kind of a file's rows that state none: harmful, benign, borderline or task. Default: harmful, "
-        "which is told. One for all, or one each, in order.",
+        help="Kind of rows that state none: harmful, benign, borderline or task. Default: harmful, with a "
+        "warning. Give one for all files, or one for each, in order.",
     ),
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(
-        help="Sample so many prompts of each source, by the seed; of an organism's own, of each sort.", min=1
-    ),
+    typer.Option(help="Sample at most this many prompts of each source, by the seed.", min=1),
 ]
 Attacks = Annotated[
     str,
     typer.Option(
-        help="Names, all, paper, static, adaptive, transfer, NAME@transfer, NAME/VARIANT, my_pkg.mine:attack; "
-        "with commas. Default: the recipe's."
+        help="Attacks, separated by commas: names (sirl attacks list), groups (all, paper, static, adaptive, "
+        "transfer), NAME@transfer, NAME/VARIANT, my_pkg.mine:attack. Default: the recipe's."
     ),
 ]
 Judges = Annotated[
     list[str] | None,
     typer.Option(
         "--judge",
-        help="refusal, harm, exact, llm=MODEL, guard=MODEL, classifier=MODEL or my_pkg.mine:judge; question= "
-        "before it names one question. Repeatable: judges of one question vote.",
+        help="refusal, harm, exact, llm=MODEL, guard=MODEL, classifier=MODEL or my_pkg.mine:judge. With "
+        "refused=, harmful= or correct= in front, for that question only. Repeatable: judges of one question vote.",
     ),
 ]
 Attacker = Annotated[
     str,
-    typer.Option(help="A model that writes attacks: as MODEL. Default: an organism's is organism:attacker."),
+    typer.Option(
+        help="The model that writes attacks, named like MODEL. An organism has a default, organism:attacker."
+    ),
 ]
-Surrogate = Annotated[str, typer.Option(help="A model that NAME@transfer attacks search on: as MODEL.")]
+Surrogate = Annotated[
+    str, typer.Option(help="The model that NAME@transfer attacks search on, named like MODEL.")
+]
 Scorer = Annotated[
     str,
     typer.Option(
-        help="A judge that tells attacks when they succeed, as of --judge. Default: the judge of harm of a run "
-        "without --judge, and the one named where that cannot decide."
+        help="The judge that tells a search when it has succeeded, named like --judge. Default: the default "
+        "judge of harm, and where it cannot decide, the one that --judge names."
     ),
 ]
 PhraseBookFile = Annotated[
-    Path | None, typer.Option(help="What low_resource translates by: two phrases a line, a tab between.")
+    Path | None,
+    typer.Option(help="Phrase book for the attack low_resource: two phrases a line, separated by a tab."),
 ]
 DemonstrationsFile = Annotated[
     Path | None,
     typer.Option(
-        help="What ica, many_shot and the ciphers show: a table of requests with their answers; sirl attacks "
-        "demonstrate has a model write one."
+        help="Table of requests and answers that ica, many_shot and the ciphers show as demonstrations. "
+        "sirl attacks demonstrate writes one."
     ),
 ]
 AttackPrompts = Annotated[
     Path | None,
     typer.Option(
-        help="Prompts found elsewhere, to replay: a JailbreakBench artefact, test cases of HarmBench, or a "
-        "table with one column an attack."
+        help="Attack prompts to replay: a JailbreakBench artifact, HarmBench test cases, or a table with one "
+        "column for each attack."
     ),
 ]
 AttackColumns = Annotated[
-    str, typer.Option("--columns", help="The columns of --attack-prompts that hold attacks, with commas.")
+    str, typer.Option("--columns", help="Columns of --attack-prompts that hold attacks, separated by commas.")
 ]
 RequestColumn = Annotated[
-    str, typer.Option(help="Its column of requests. Default: the first of prompt, text, goal ...")
+    str,
+    typer.Option(
+        help="Column of --attack-prompts that holds the plain requests. Default: prompt, text, goal ..."
+    ),
 ]
 Defence = Annotated[
     str,
     typer.Option(
-        help="What stands around the model: a name of sirl defences, NAME=MODEL, or my_pkg.mine:defence."
+        help="Defence around the model: a name of sirl defences list, NAME=MODEL, or my_pkg.mine:defence."
     ),
 ]
 Quick = Annotated[
-    bool, typer.Option("--quick", help="A look at everything: few prompts, small budgets. Figures are rough.")
+    bool, typer.Option("--quick", help="A fast first look: few prompts and small budgets. Figures are rough.")
 ]
 HeldOut = Annotated[
     list[str] | None,
     typer.Option(
         "--held-out",
-        help="A set or file, as of --prompts, to evaluate on: what it asks, word for word or nearly, is "
-        "not trained on. Repeatable.",
+        help="A set or file that you evaluate on. Training leaves out its requests and near-copies of them. "
+        "Repeatable.",
     ),
 ]
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Train although the model is no surer when it refuses; it is recorded."),
+    typer.Option(
+        "--force", help="Train even if the base model fails the check before training. The run records it."
+    ),
 ]
 Shard = Annotated[
-    str, typer.Option(help="Do part i of n of the work, i from 0: 0/2. Put the parts together with sirl merge.")
+    str,
+    typer.Option(
+        help="Do part i of n of the work, with i from 0, for example 0/2. Join the parts with sirl merge."
+    ),
 ]
 RecipeName = Annotated[
-    str, typer.Option(help="A shipped recipe or a TOML file. Default: organism for an organism, else default.")
+    str, typer.Option(help="A shipped recipe or a TOML file. Default: default, or organism for an organism.")
 ]
 Changes = Annotated[
-    list[str] | None, typer.Option("--set", help="Change a setting: train.steps=60. Repeatable.")
+    list[str] | None, typer.Option("--set", help="Change a setting, for example train.steps=60. Repeatable.")
 ]
 Method = Annotated[
     str,
@@ -156,35 +169,39 @@ Method = Annotated[
 Arch = Annotated[str, typer.Option(help="llama or qwen2.")]
 Role = Annotated[str, typer.Option(help="target (to attack and harden) or attacker (writes attacks).")]
 AnyProtocol = Annotated[
-    bool, typer.Option("--allow-different-protocol", help="Compare runs that were measured differently.")
+    bool,
+    typer.Option("--allow-different-protocol", help="Compare runs even if they were measured differently."),
 ]
 Transcripts = Annotated[
     str,
     typer.Option(
-        help="What is written of prompts and replies: none; redacted, without what is harmful, undecided or "
-        "written by an attack; or all."
+        help="Which prompts and replies the page quotes: none; redacted, which hides those that are harmful, "
+        "undecided or written by an attack; or all."
     ),
 ]
 RequestsOfReplies = Annotated[
-    str, typer.Option("--request-column", help="Column of the requests; the interval resamples them.")
+    str, typer.Option("--request-column", help="Column of the requests. Intervals are clustered by request.")
 ]
 Tasks = Annotated[
     str,
     typer.Option(
-        help="Suites (offline, quick, paper), tasks or groups of lm-evaluation-harness, or of --include-path; "
-        "with commas."
+        help="Suites (offline, quick, paper), or tasks and groups of lm-evaluation-harness or --include-path, "
+        "separated by commas."
     ),
 ]
 TaskFolders = Annotated[
     list[Path] | None,
-    typer.Option("--include-path", help="A folder of task files of yours, as lm_eval takes it. Repeatable."),
+    typer.Option("--include-path", help="A folder of your own task files, as lm_eval takes it. Repeatable."),
 ]
-TaskLimit = Annotated[int | None, typer.Option(help="Documents of each task, drawn by the seed.", min=1)]
+TaskLimit = Annotated[
+    int | None, typer.Option(help="Sample at most this many documents of each task, by the seed.", min=1)
+]
 AllowCode = Annotated[
     bool,
     typer.Option(
         "--allow-code",
-        help="Run the programs that the model writes, in a process without network, writing and children.",
+        help="Run the programs that the model writes, in a process that cannot use the network, write files or "
+        "start other processes.",
     ),
 ]
-LongestReply = Annotated[int, typer.Option(help="Tokens of a reply at most; 0: as each task says.", min=0)]
+LongestReply = Annotated[int, typer.Option(help="Longest reply, in tokens. 0: what each task says.", min=0)]
