@@ -78,8 +78,9 @@ Judges = Annotated[
     list[str] | None,
     typer.Option(
         "--judge",
-        help="refusal, harm, exact, llm=MODEL, guard=MODEL, classifier=MODEL or my_pkg.mine:judge. With refused= "
-        "or harmful= or correct= in front, for that question only. Repeatable: judges of one question vote.",
+        help="refusal, harm, exact, llm=MODEL, guard=MODEL, classifier=MODEL or my_pkg.mine:judge. Put "
+        "refused=, harmful= or correct= in front of it for that question only. "
+        "Repeatable: judges of one question vote.",
     ),
 ]
 Attacker = Annotated[
