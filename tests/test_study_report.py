@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from scipy import stats
 
-from sirl.reporting.study import COLUMNS, tabulate
+from sirl.reporting.study import measured_columns, tabulate
 from sirl.reporting.study_page import markdown, render
 
 T1 = 12.706205  # Student's quantile with one degree of freedom
@@ -33,7 +33,12 @@ def row(step: int, aim: float, ica: float, borderline: float = 0.0, of_step: int
     return {
         "step": step,
         "of_step": step if of_step is None else of_step,
-        "dsr": {"mean": (aim + ica) / 2, "worst": min(aim, ica), "per_attack": attacks},
+        "dsr": {
+            "mean": (aim + ica) / 2,
+            "worst": min(aim, ica),
+            "per_attack": attacks,
+            "refused": share(aim / 2),
+        },
         "over_refusal_detail": {"benign": share(0.0), "borderline": share(borderline)},
         "capability_detail": {
             "math": share(0.9) | {"low": 0.7, "high": 0.97},
@@ -174,13 +179,16 @@ def test_markdown_has_a_table_a_step_and_says_what_failed(table):
     text = markdown(table)
     assert text.count("\n## organism:llama") == 3
     assert text.count("Difference to `sirl`, paired by seed:") == text.count("Change from the start") == 2
-    assert "| 90.0 [26.5, 100.0] | 90.0 | not measured | 90.0 [0.0, 100.0] | 90.0 [50.9, 99.9] (aim) |" in text
+    assert "| 90.0 [26.5, 100.0] | 90.0 | 90.0 [0.0, 100.0] | 90.0 [50.9, 99.9] (aim) |" in text
     assert "| plain | +7.5 [−24.3, 39.3] |" in text
     assert "sirl (ended at 60)" in text
     assert "| 4 of 40 | 2 | 0, 0 | 6 of 120 |" in text
     assert "- `organism-llama/bad/seed-0`: the loss is <nan>" in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| plain")}
-    assert widths == {len(COLUMNS) + 1, len(COLUMNS) + 6}
+    columns = [column.name for column in measured_columns(table)]
+    assert {"refused", "math"} < {*columns}
+    assert not {"unseen", "chat"} & {*columns}  # nothing of them was measured
+    assert widths == {len(columns) + 1, len(columns) + 6}
 
 
 class Tags(HTMLParser):

@@ -53,6 +53,7 @@ COLUMNS = (
     Column("unseen", "of those unseen"),
     Column("held_out", "of families held out"),
     Column("worst", "DSR, lowest of the attacks"),
+    Column("refused", "attacks refused in words"),
     Column("below", "attacks below the floor", "count"),
     Column("benign", "benign refused"),
     Column("borderline", "borderline refused"),
@@ -73,6 +74,12 @@ def tabulate(study: Row, cells: Sequence[Row]) -> dict[str, Any]:
     steps = sorted(study["steps"])
     tables = [_table(study, cells, model, step) for model in study["models"] for step in steps]
     return {"study": study, "cells": list(cells), "tables": tables}
+
+
+def measured_columns(table: Row) -> list[Column]:
+    """Return the columns that have a figure anywhere in a study: not every study asks everything."""
+    rows = [row for one in table["tables"] for row in one["rows"]]
+    return [c for c in COLUMNS if any(row["columns"][c.name]["mean"] is not None for row in rows)]
 
 
 def _table(study: Row, cells: Sequence[Row], model: str, step: int) -> dict[str, Any]:
@@ -230,7 +237,8 @@ class _Found:
 
 def _interval(row: Row, name: str) -> Interval:
     """Return a figure's interval over the prompts of one run; (None, None) where it has none."""
-    details = {"dsr": row["dsr"], "distinct": row["diversity_detail"]}
+    attacked = {"dsr": row["dsr"], "refused": row["dsr"].get("refused", {})}
+    details = {**attacked, "distinct": row["diversity_detail"]}
     found = ({**details, **row["over_refusal_detail"], **row["capability_detail"]}).get(name, {})
     return found.get("low"), found.get("high")
 
@@ -242,6 +250,7 @@ def _value(row: Row, name: str, floor: float) -> float | None:
         return float(sum(rate < floor for rate in known)) if known else None
     figures: dict[str, float | None] = {
         "dsr": row["dsr"]["mean"],
+        "refused": row["dsr"].get("refused", {}).get("rate"),  # not measured by earlier versions
         **{name: _mean_of(row, name) for name in EXPOSURES},
         **{kind: one["rate"] for kind, one in row["over_refusal_detail"].items()},
         **{skill: one["rate"] for skill, one in row["capability_detail"].items()},

@@ -14,7 +14,7 @@ from sirl.metrics import DIRECT, EXPOSURES
 from sirl.reporting.grid import grid
 from sirl.reporting.pages import fill
 from sirl.reporting.story import ORGANISM
-from sirl.reporting.study import COLUMNS, START, Column, Row, trains
+from sirl.reporting.study import START, Column, Row, measured_columns, trains
 from sirl.reporting.wording import MISSING, count, number, percent
 
 EXPOSED = {
@@ -27,11 +27,11 @@ CURVES = (("dsr", "DSR", "after"), ("borderline", "borderline", "before"), ("dis
 
 def markdown(table: Row) -> str:
     """Return the tables of a study as Markdown."""
-    study = table["study"]
+    study, columns = table["study"], measured_columns(table)
     lines = ["# Study", "", _preface(study), "", *(line for told in exposures(table) for line in (told, ""))]
     for one in table["tables"]:
         lines += [f"## {one['model']}, {_after(one['step'])}", ""]
-        if figures := _figures(one):
+        if figures := _figures(one, columns):
             lines += [*figures, ""]
         if costs := defence_costs(one):
             lines += ["What the defences did and cost, over all requests:", "", *grid(*costs), ""]
@@ -39,9 +39,9 @@ def markdown(table: Row) -> str:
             lines += [judges, ""]
         if missing := [row["method"] for row in one["rows"] if not _is_known(row)]:
             lines += [f"Not measured yet: {', '.join(missing)}.", ""]
-        if differences := _differences(one, "differences"):
+        if differences := _differences(one, "differences", columns):
             lines += [f"Difference to `{study['reference']}`, paired by seed:", "", *differences, ""]
-        if one["step"] and (changes := _differences(one, "changes")):
+        if one["step"] and (changes := _differences(one, "changes", columns)):
             lines += ["Change from the start, paired by seed:", "", *changes, ""]
     failures = [cell for cell in table["cells"] if cell["failed"]]
     lines += ["## Failed", ""] * bool(failures)
@@ -60,7 +60,9 @@ def _preface(study: Row) -> str:
         f"all are alike. Shares are in percent; the floor of an attack's DSR is {floor} %. The lowest of the "
         "attacks is that of the means over seeds; its interval is over prompts and allows for its being the "
         "lowest of so many. *Succeeded* counts attempts under attack over all seeds. *Entropy* is the mean "
-        "token entropy of replies under attack. *Undecided* are replies without a verdict, of all; *failed* "
+        "token entropy of replies under attack. *Refused in words* is the mean over attacks of the share of "
+        "replies that refuse: a confused reply harms nobody and refuses nothing. *Undecided* are replies "
+        "without a verdict, of all; *failed* "
         "and *missing* are cells without numbers."
     )
 
@@ -77,12 +79,12 @@ def exposures(table: Row) -> list[str]:
     return [*told, *([f"Tuned by looking at these attacks. {'; '.join(tuned)}."] if tuned else [])]
 
 
-def _figures(one: Row) -> list[str]:
-    heads = ["method", *(c.title for c in COLUMNS), "succeeded", "seeds", "failed, missing", "undecided"]
+def _figures(one: Row, columns: Sequence[Column]) -> list[str]:
+    heads = ["method", *(c.title for c in columns), "succeeded", "seeds", "failed, missing", "undecided"]
     rows = [
         [
             name(row, one["step"]),
-            *(_with_names(row, c) for c in COLUMNS),
+            *(_with_names(row, c) for c in columns),
             succeeded(row),
             str(row["seeds"]),
             f"{row['failed']}, {row['missing']}",
@@ -99,10 +101,10 @@ def _is_known(row: Row) -> bool:
     return bool(row["seeds"] or row["failed"])
 
 
-def _differences(one: Row, to: str) -> list[str]:
+def _differences(one: Row, to: str, columns: Sequence[Column]) -> list[str]:
     """Return the rows of methods that share a seed with what they are compared to; none, no table."""
     known = [row for row in one["rows"] if row[to] and any(pair["n"] for pair in row[to].values())]
-    compared = [c for c in COLUMNS if known and c.name in known[0][to]]
+    compared = [c for c in columns if known and c.name in known[0][to]]
     rows = [[row["method"], *(c.figure(row[to][c.name], signed=True) for c in compared)] for row in known]
     return grid(["method", *(c.title for c in compared)], rows) if rows else []
 
@@ -152,12 +154,12 @@ def _after(step: int) -> str:
 
 def render(table: Row) -> str:
     """Return the page of a study: curves and tables, self-contained, for light and dark."""
-    study = table["study"]
+    study, columns = table["study"], measured_columns(table)
     models = [
         {
             "name": model,
             "curves": _curves(table, model),
-            "tables": [_shown(one) for one in table["tables"] if one["model"] == model],
+            "tables": [_shown(one, columns) for one in table["tables"] if one["model"] == model],
         }
         for model in study["models"]
     ]
@@ -168,14 +170,14 @@ def render(table: Row) -> str:
         organism=any(model.startswith(ORGANISM) for model in study["models"]),
         preface=_preface(study).replace("*", ""),
         exposures=exposures(table),
-        columns=COLUMNS,
+        columns=columns,
         failures=[cell for cell in table["cells"] if cell["failed"]],
         states=sorted(Counter(cell["state"] for cell in table["cells"]).items()),
         count=count,
     )
 
 
-def _shown(one: Row) -> dict[str, Any]:
+def _shown(one: Row, columns: Sequence[Column]) -> dict[str, Any]:
     """Return a table as the page's template reads it."""
     rows = [
         {
@@ -185,7 +187,7 @@ def _shown(one: Row) -> dict[str, Any]:
                     _with_names(row, c),
                     c.figure(row["differences"][c.name], signed=True) if c.name in row["differences"] else "",
                 )
-                for c in COLUMNS
+                for c in columns
             ],
             "succeeded": succeeded(row),
             **{key: row[key] for key in ("seeds", "failed", "missing", "undecided", "records")},
