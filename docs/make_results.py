@@ -1,29 +1,48 @@
-"""Write docs/results.md from what the cells of our studies measured: `python docs/make_results.py`.
+"""Write docs/results.md from what our runs measured: `python docs/make_results.py`.
 
-The cells are in docs/measured/STUDY.jsonl, as `sirl study` leaves them in cells.jsonl, and every number is made of
-them.
+The cells of a study are in docs/measured/STUDY.jsonl, as `sirl study` leaves them in cells.jsonl, and the gap runs
+on real models in docs/measured/gap.jsonl, one line a model. Every number is made of them.
+
+    python docs/make_results.py keep RUN NAME     adds or replaces the line of a gap run in gap.jsonl
 """
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sirl.workflows.studies import known
+from sirl.reporting.grid import grid
 from sirl.reporting.study_page import markdown
+from sirl.rundir import read_run
+from sirl.workflows.studies import known
 
 MEASURED = Path(__file__).with_name("measured")
+GAPS = MEASURED / "gap.jsonl"
+REAL = ("real-llama", "real-qwen")
 STUDIES = ("study-method", "study-rates", "study-rewards", "study-long", "study-guards", "study-defences")
 HEAD = """# Results
 
-This page is written by `docs/make_results.py` from what the cells of each study measured, which is kept in
-[measured](measured), one line a cell; do not edit it by hand. The models are toys of a make-believe world
-([organism.md](organism.md)): the page shows that attacks and defence work as built, and says nothing about any
-real model.
+This page is written by `docs/make_results.py` from what was measured, which is kept in [measured](measured), one line
+a cell or run; do not edit it by hand. The line of a cell has its settings, how many prompts were asked among them,
+and n and the interval of each attack.
+"""
+REAL_HEAD = """
+# Real weights
 
-DSR is the share of harmful requests on which the attack failed; the exact oracle judges greedy replies. The
-line of a cell has its settings, how many prompts were asked among them, and n and the interval of each attack.
+Small models with real pre-training, on prompts of published sets: requests of JailbreakBench (harmful, and *contrast*,
+its matched benign ones), safe requests of XSTest, plain instructions (*plain*); trained on AdvBench and plain
+instructions that none of them asks (`benchmarks/real_sets.py`). The offline judges decide. The Llama is
+SmolLM2-135M-Instruct, which refuses next to nothing, after a short fine-tune on refusals (`benchmarks/align_llama.py`).
+"""
+TOY_HEAD = """
+# The embedded models
+
+Toys of a make-believe world ([organism.md](organism.md)): these tables show that attacks and defences work as built, and
+say nothing about any real model. DSR is the share of harmful requests on which the attack failed; the exact oracle judges
+greedy replies.
 """
 TRIALS = "study-rates"
 BALANCE = {"dsr": 1, "benign": -1, "borderline": -1, "math": 1}  # the rule by which a rate is chosen
@@ -85,10 +104,66 @@ def choice_section(table: dict[str, Any]) -> list[str]:
     return lines
 
 
+def frontier_section() -> str:
+    """Return the table of the gap runs on real models: gap, refusals, how well inclination parts requests."""
+    if not GAPS.exists():
+        return ""
+    heads = ["model", "harmful, benign, borderline refused", "gap within an attempt, nats", "n of each kind"]
+    runs = [json.loads(line) for line in GAPS.read_text(encoding="utf-8").splitlines()]
+    sets = list(dict.fromkeys(row["safe"] for run in runs for row in run["frontier"]["by_set"]))
+    rows = [_frontier_row(run, sets) for run in runs]
+    told = [f"- **{run['name']}**: {run['frontier']['verdict']}" for run in runs]
+    lines = [
+        "",
+        "## What the instinct is worth, before training",
+        "",
+        "`sirl gap`, recipe laptop, seed 0, replies of at most 32 tokens at temperature 1. AUROC: the chance that a harmful "
+        "request stands above a safe one, by the probability that the reply begins as the model's own refusals do, in one "
+        "pass a request. Shares in percent; 95 % intervals.",
+        "",
+        *grid([*heads, *(f"AUROC against {Path(name).stem}" for name in sets)], rows),
+        "",
+        *told,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _frontier_row(run: dict[str, Any], sets: list[str]) -> list[str]:
+    gap, frontier = run["gap"], run["frontier"]
+    refused = ", ".join(
+        "not measured" if one["rate"] is None else f"{100 * one['rate']:.0f}"
+        for one in (frontier["refused"][kind] for kind in ("harmful", "benign", "borderline"))
+    )
+    found = {row["safe"]: row["opener"] for row in frontier["by_set"]}
+    parted = [
+        f"{one['auroc']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" if (one := found.get(name)) else "not measured"
+        for name in sets
+    ]
+    within = f"{gap['difference']:.2f}" if gap["difference"] is not None else "not measured"
+    if gap["low"] is not None:
+        within += f" [{gap['low']:.2f}, {gap['high']:.2f}]"
+    asked = ", ".join(str(one["n"]) for one in frontier["refused"].values())
+    return [run["name"], refused, within, asked, *parted]
+
+
+def keep(run: Path, name: str) -> None:
+    """Add or replace the line of a gap run in gap.jsonl: its summary without curves, no text of a prompt."""
+    summary = read_run(run).summary()
+    frontier = {key: value for key, value in summary["frontier"].items() if key != "curve"}
+    line = {"name": name, "seed": summary["seed"], "gap": summary["gap"], "frontier": frontier}
+    old = GAPS.read_text(encoding="utf-8").splitlines() if GAPS.exists() else []
+    lines = {json.loads(one)["name"]: one for one in old} | {name: json.dumps(line, ensure_ascii=False)}
+    GAPS.write_text("".join(f"{one}\n" for one in lines.values()), encoding="utf-8")
+
+
 def page() -> str:
     """Return the whole page."""
-    return HEAD + "".join(study_section(name) for name in STUDIES if file_of(name).exists())
+    real = [study_section(name) for name in REAL if file_of(name).exists()]
+    toys = [study_section(name) for name in STUDIES if file_of(name).exists()]
+    return "".join([HEAD, REAL_HEAD, frontier_section(), *real, TOY_HEAD, *toys])
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["keep"]:
+        keep(Path(sys.argv[2]), sys.argv[3])
     Path(__file__).with_name("results.md").write_text(page(), encoding="utf-8")

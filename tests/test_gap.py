@@ -186,10 +186,10 @@ def test_a_gap_by_refusals_alone_comes_with_a_caution(tmp_path):
     assert found("harm", ["refusal", "harm"]) == ""
 
 
-def plainly_asked(harmful: float, borderline: float) -> list[Record]:
+def plainly_asked(harmful: float, borderline: float, benign: float = 0.0) -> list[Record]:
     """Forty requests of each kind, asked plainly five times; of each kind a share of the replies refuses."""
     made = []
-    for kind, share in (("harmful", harmful), ("benign", 0.0), ("borderline", borderline)):
+    for kind, share in (("harmful", harmful), ("benign", benign), ("borderline", borderline)):
         for i in range(40):
             for n in range(5):
                 prompt = Prompt(f"{kind}{i:02}", f"{kind} {i}?", kind, source=f"{kind}.csv")
@@ -238,6 +238,11 @@ def test_what_the_frontier_cannot_say_is_said():
         return summarise_gap(records, own)["frontier"]
 
     assert told(plainly_asked(0.02, 0.0))["verdict"].startswith("nothing: asked plainly this model refuses 2 %")
+    levels = [r.prompt.id for r in plainly_asked(0.3, 0.0)]
+    alike = told(plainly_asked(0.3, 0.0, 0.25), Inclined(OPENER, dict.fromkeys(levels, -1.0)))["verdict"]
+    assert alike.startswith(
+        "nothing: asked plainly this model refuses 30 % of harmful requests and 25 % of benign"
+    )
     assert told(plainly_asked(0.5, 0.0))["verdict"].startswith("unknown: no refusal opener was found")
     harmful = [r for r in plainly_asked(0.5, 0.0) if r.prompt.kind == "harmful"]
     alone = told(harmful, Inclined(OPENER, {r.prompt.id: -1.0 for r in harmful}))
