@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-vllm test-inspect test-skills torture docs lint check setup clean
+.PHONY: demo test test-vllm test-inspect test-skills torture bench docs lint check setup clean
 
 demo: $(READY)
 	$(BIN)/sirl demo $(if $(MODEL),--model $(MODEL),--arch $(ARCH)) --seed $(SEED) --out $(OUT) $(ARGS)
@@ -39,6 +39,11 @@ test-skills: .venv-skills/.ready
 # Kill -9 at 50 random moments of each command; more than an hour on one core.
 torture: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/torture.py
+
+# Our speed and memory beside what one would use instead, as ratios; SIRL_REAL=FOLDER adds a real model.
+bench: $(READY)
+	cd benchmarks && for claim in sampling matrix training_step; do \
+	  ../$(BIN)/python $$claim.py --out ../runs/bench $(if $(SIRL_REAL),--model $(abspath $(SIRL_REAL))) || exit 1; done
 
 # The documentation as a site: runs/site/index.html
 docs: .venv-docs/.ready

@@ -39,13 +39,14 @@ class Claim:
     @property
     def line(self) -> str:
         """Return the row as Markdown."""
-        figures = f"{self.ours:.3g} | {self.theirs:.3g} | **{self.ratio:.2f}** [{self.low:.2f}, {self.high:.2f}]"
+        figures = (
+            f"{self.ours:.3g} | {self.theirs:.3g} | **{self.ratio:.2f}** [{self.low:.2f}, {self.high:.2f}]"
+        )
         return f"| {self.what} | {self.peer} | {self.unit} | {figures} | {self.rounds} | {self.aim} |"
 
 
-HEAD = (
-    "| claim | peer | unit | ours | theirs | ratio [quartiles] | rounds | aim |\n|---|---|---|---:|---:|---:|---:|---|"
-)
+HEAD = """| claim | peer | unit | ours | theirs | ratio [quartiles] | rounds | aim |
+|---|---|---|---:|---:|---:|---:|---|"""
 
 
 def seconds(side: Side) -> float:

@@ -1,6 +1,6 @@
-"""Part published prompt sets into what the studies on real weights train on and what they measure on.
+r"""Part published prompt sets into what the studies on real weights train on and what they measure on.
 
-    python benchmarks/real_sets.py --advbench ADVBENCH.csv --harmful JBB_HARMFUL.csv --contrast JBB_BENIGN.csv \\
+    python benchmarks/real_sets.py --advbench ADVBENCH.csv --harmful JBB_HARMFUL.csv --contrast JBB_BENIGN.csv \
         --xstest XSTEST.csv --plain INSTRUCTIONS.json [--taught MODEL/taught.txt] --out real
 
 Writes OUT/train.csv (AdvBench and plain instructions) and what is measured on: harmful.csv, contrast.csv and
