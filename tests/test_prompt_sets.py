@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sirl.errors import ConfigError, DataError
 from sirl.prompts import SETS, combine, load_prompts
 from sirl.prompts.files import recognise
-from sirl.prompts.hub import load_info, load_set
+from sirl.prompts.published import load_info, load_set
 from sirl.prompts.rows import Origin, Selection, read_rows
 from sirl.prompts.sets import HARMBENCH, SHAPES
 from sirl.records import Prompt
@@ -208,7 +208,7 @@ def test_what_an_earlier_set_asks_is_not_asked_again(tmp_path):
 def test_unknown_names_and_an_absent_hub_say_what_to_do(monkeypatch):
     with pytest.raises(DataError, match="did you mean xstest"):
         load_set("xtest")
-    monkeypatch.setattr("sirl.prompts.hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(DataError) as caught:
         load_set("advbench@0123abc")
@@ -221,7 +221,7 @@ def test_unknown_names_and_an_absent_hub_say_what_to_do(monkeypatch):
 @pytest.mark.parametrize("name", ["xstest", "jailbreakbench-benign"])
 def test_a_set_is_read_through_datasets(monkeypatch, tmp_path, name):
     # `datasets` reads a folder as it reads the hub: the real loader on files of ours
-    monkeypatch.setattr("sirl.prompts.hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     (tmp_path / "set").mkdir()
     write(tmp_path / "set" / "train.csv", FILES[SETS[name].shape.name])

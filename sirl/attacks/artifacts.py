@@ -26,6 +26,7 @@ from sirl.attacks.info import AttackInfo
 from sirl.attacks.static import say
 from sirl.errors import AttackError, suggest
 from sirl.prompts import (
+    CASES,
     TEXT_COLUMNS,
     Table,
     find_column,
@@ -40,7 +41,6 @@ from sirl.records import AttackKind, Attempt, Prompt, Search, Target
 
 MANUAL = "manual"  # JailbreakBench's word for an attack that people wrote
 _IDS = ("id", "index", "BehaviorID", "behavior_id")
-_TEST_CASES = {"id", "number", "prompt"}  # the columns of texts under ids, as `sirl.prompts` reads them
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def import_attacks(source: Source) -> dict[str, AttackInfo]:
     table = read_table(source.path, (*TEXT_COLUMNS, *source.columns, source.request_column), together=True)
     if isinstance(table.about.get("parameters"), dict):
         infos = [_artefact(table, source)]
-    elif set(table.columns) == _TEST_CASES and not source.columns:
+    elif set(table.columns) == CASES and not source.columns:
         infos = _test_cases(table, source)
     else:
         infos = [_column(table, source, column) for column in _columns(table, source)]

@@ -44,9 +44,9 @@ Seed = Annotated[int, typer.Option(help="The same seed on the same machine gives
 Prompts = Annotated[
     list[str] | None,
     typer.Option(
-        help="A published set (advbench, xstest, ...; NAME@REVISION), or a file: CSV, JSON, JSONL, Parquet, "
-        "text (FILE@SPLIT). Repeatable. Default: the embedded model's own prompts; for sirl train with "
-        "another model, train.prompts."
+        help="A published set (advbench, xstest, ...; NAME@REVISION), any of the hub "
+        "(hf:OWNER/NAME?config=NAME&split=NAME), or a file: CSV, JSON, JSONL, Parquet, text (FILE@SPLIT). "
+        "Repeatable. Default: the embedded model's own prompts; for sirl train with another model, train.prompts."
     ),
 ]
 Columns = Annotated[

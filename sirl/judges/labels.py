@@ -18,7 +18,7 @@ from typing import Any
 from sirl.errors import DataError, suggest
 from sirl.judges import ask, judge_name, votes
 from sirl.metrics import agreement, fleiss_kappa
-from sirl.prompts import MISSING, Table, is_missing, number_text, read_table, text_of
+from sirl.prompts import MISSING, Table, is_missing, number_text, only_turn, read_table, text_of, turns_of
 from sirl.records import ASSUMED, Attempt, Completion, Judge, Message, Prompt, Question, Verdict
 
 _WORDS = {True: "yes", False: "no", None: "missing"}
@@ -86,7 +86,7 @@ class _Meaning:
 
 
 def read_labelled(path: str | Path, columns: Columns) -> list[Labelled]:
-    """Return every row of a labelled file, FILE or FILE@SPLIT.
+    """Return every row of a labelled file, FILE, FILE@SPLIT or `hf:...`.
 
     Raises DataError as `read_table` does, if a column is missing, if a value that was named does not occur, or
     if values are named for yes and for no and another one occurs.
@@ -109,11 +109,17 @@ def _labelled(place: int, row: Mapping[str, Any], columns: Columns, meaning: _Me
     reply = row.get(columns.reply)
     return Labelled(
         place,
-        text_of(row.get(columns.request), f"{columns.request} in {where}") if columns.request else "",
-        reply if isinstance(reply, str) else text_of(reply, f"{columns.reply} in {where}"),
+        _text(row.get(columns.request), f"{columns.request} in {where}") if columns.request else "",
+        reply if isinstance(reply, str) else _text(reply, f"{columns.reply} in {where}"),
         _majority([means for _, means in values]),
         values,
     )
+
+
+def _text(value: Any, where: str) -> str:
+    """Return a text, or that of a chat of one turn."""
+    turns = turns_of(value) if isinstance(value, list) else None
+    return text_of(value, where) if turns is None else only_turn(turns, where)
 
 
 def _check_values(table: Table, columns: Columns, meaning: _Meaning) -> None:

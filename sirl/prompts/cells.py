@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -72,6 +74,16 @@ def find_column(name: str, columns: Iterable[str]) -> str:
     """Return the column of this name, in whatever case it is spelled; empty if there is none."""
     spelled = {column.casefold(): column for column in columns}
     return spelled.get(name.casefold(), "")
+
+
+def parsed(value: Any) -> Any:
+    """Return what a text says that is a list or an object as JSON or Python write it; else the value."""
+    for parse in (json.loads, ast.literal_eval) if isinstance(value, str) else ():
+        try:
+            return parse(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return value
 
 
 def _type(value: object) -> str:

@@ -6,14 +6,12 @@ and D; the answer is a place counted from 0, a label, or the text of a choice, a
 
 from __future__ import annotations
 
-import ast
-import json
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
 from sirl.errors import DataError
-from sirl.prompts.cells import find_column, is_missing, text_of
+from sirl.prompts.cells import find_column, is_missing, parsed, text_of
 
 COLUMNS = ("choices", "options")
 LETTERS = ("A", "B", "C", "D")
@@ -38,7 +36,7 @@ def _choices(row: Mapping[str, Any], where: str) -> tuple[list[str], list[str]] 
     if not column or is_missing(row[column]):
         lettered = [text_of(row.get(letter), f"{letter} in {where}") for letter in LETTERS]
         return (list(LETTERS), lettered) if all(lettered) else None
-    value = _parsed(row[column])
+    value = parsed(row[column])
     if isinstance(value, Mapping) and set(value) == {"text", "label"}:
         labels, texts = list(map(str, value["label"])), value["text"]
     elif isinstance(value, Mapping):
@@ -52,16 +50,6 @@ def _choices(row: Mapping[str, Any], where: str) -> tuple[list[str], list[str]] 
             found, "two choices or more", "save the table as JSON lines or Parquet, or drop the column"
         )
     return labels[: len(texts)], [text_of(choice, f"{column} in {where}") for choice in texts]
-
-
-def _parsed(value: Any) -> Any:
-    """Return what a text says that is a list or an object as JSON or Python write it; else the value."""
-    for parse in (json.loads, ast.literal_eval) if isinstance(value, str) else ():
-        try:
-            return parse(value)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    return value
 
 
 def _label(answer: str, labels: Sequence[str], texts: Sequence[str], where: str) -> str:

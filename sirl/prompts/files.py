@@ -14,6 +14,9 @@ from typing import cast
 
 from sirl.errors import DataError, suggest
 from sirl.prompts.cells import find_column
+from sirl.prompts.chats import COLUMNS as CHATS
+from sirl.prompts.hub import column_of
+from sirl.prompts.objects import CASES
 from sirl.prompts.rows import Origin, PromptSet, Selection, read_rows
 from sirl.prompts.sets import SHAPES, Shape
 from sirl.prompts.tables import Table, read_table
@@ -27,7 +30,10 @@ TEXT_COLUMNS = (
     "forbidden_prompt",
     "instruction",
     "question",
+    *CHATS,
 )
+_BEHIND = {"instruction": ("input", "context")}  # as Alpaca and Dolly part a request
+_TEST_CASES = "read as HarmBench's test cases, each a prompt: --attack-prompts replays them as attacks"
 
 
 def load_prompts(
@@ -39,7 +45,7 @@ def load_prompts(
     seed: int = 0,
     unstated: Kind = UNLABELLED,
 ) -> PromptSet:
-    """Read FILE or FILE@SPLIT; `limit` samples so many prompts by `seed`.
+    """Read FILE, FILE@SPLIT, a folder or `hf:...`; `limit` samples so many prompts by `seed`.
 
     `kind` is that of rows that state none; where neither they, nor it, nor their published set do, it is
     `unstated`, and the provenance counts them. An absent id is made from the text, so it is the same in every
@@ -47,8 +53,11 @@ def load_prompts(
     unknown, or one id stands for two texts; what is dropped, see `rows.read_rows`.
     """
     selection = select(kind, limit, seed, unstated)
+    column = column_of(source, column)
     table = read_table(source, (column,) if column else TEXT_COLUMNS)
-    origin = Origin(table.name, table.sha256, table.encoding, notes=table.notes)
+    cases = set(table.columns) == CASES and ".json" in table.name
+    notes = (*table.notes, *((_TEST_CASES,) if cases else ()))
+    origin = Origin(table.name, table.sha256, table.encoding, table.revision, notes)
     return read_rows(table.rows, _shape(table, column), origin, selection)
 
 
@@ -82,4 +91,6 @@ def _shape(table: Table, column: str | None) -> Shape:
         raise DataError(f"{table.name} has the columns {told[:400]}", expected, advice)
     if known is not None:
         return replace(known, text=found)
-    return Shape("", frozenset(table.columns), found, id="id", category="category", target="target")
+    known_by, others = frozenset(table.columns), _BEHIND.get(found.casefold(), ())
+    behind = next(filter(None, (find_column(one, table.columns) for one in others)), "")
+    return Shape("", known_by, found, id="id", category="category", target="target", behind=behind)

@@ -6,6 +6,9 @@
     {"prompt": {"0": ...}, "kind": {...}}     columns by index (pandas to_json)
     {"0": {"prompt": ...}, "1": {...}}        rows by index (pandas orient="index")
     {"columns": [...], "data": [[...]]}       pandas orient="split"
+    {"schema": {...}, "data": [{...}]}        pandas orient="table"
+    {"0": "text", "1": "text"}                a pandas Series; {"index": [...], "data": [...]}: split
+    {"features": [...], "rows": [{"row": ...}]}  the API of datasets' viewer
     {"train": ..., "test": ...}               splits, of which one must be chosen
     {"id": ["text", ...]}  {"id": [{...}]}    HarmBench: test cases, or completions, by behaviour
 
@@ -22,9 +25,11 @@ from typing import Any, cast
 
 from sirl.errors import DataError, suggest
 from sirl.prompts.cells import Row
+from sirl.prompts.chats import turns_of
 from sirl.records import KINDS
 
 # Names that say which part of a set it is: of splits, and of prompts that are asked for different ends.
+CASES = frozenset({"id", "number", "prompt"})  # the columns of texts under ids, as of HarmBench's test cases
 _PART = re.compile(
     rf"(train|test|val|valid|validation|dev|eval|held[-_]?out|{'|'.join(KINDS)}|safe|unsafe|harmless)([-_.].*)?",
     re.IGNORECASE,
@@ -85,8 +90,14 @@ def read_value(name: str, value: Any, wanted: Wanted) -> tuple[list[Row], dict[s
         raise _shapeless(name, f"is one {type(value).__name__}")
     if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
         return _split_orient(name, value), {}
+    if isinstance(value.get("features"), list) and isinstance(value.get("rows"), list):
+        return _viewed(name, value["rows"]), {k: v for k, v in value.items() if k != "rows"}
+    if any(turns_of(inner) for inner in value.values()):
+        return [(1, value)], {}  # a row that is a chat, not a column of turns
     if wanted.knows(value):
         return _columns(name, value), {}
+    if series := _series(value):
+        return _items(name, series), {}
     lists = {key: inner for key, inner in value.items() if isinstance(inner, list)}
     if len(lists) == 1 and not (wanted.together and _texts(*lists.values())):
         return _items(name, *lists.values()), {k: v for k, v in value.items() if k not in lists}
@@ -94,8 +105,8 @@ def read_value(name: str, value: Any, wanted: Wanted) -> tuple[list[Row], dict[s
 
 
 def as_row(item: Any, where: str) -> Mapping[str, Any]:
-    """Return an object as a row, a text as the row of one prompt. Raises DataError on anything else."""
-    row = {"prompt": item} if isinstance(item, str) else item
+    """Return an object as a row, a text or a chat as that of one prompt. Raises DataError on anything else."""
+    row = {"prompt": item} if isinstance(item, str) or turns_of(item) else item
     if not isinstance(row, dict):
         raise DataError(f"{where} is a {type(item).__name__}", "an object or a text", "mend it")
     return cast(Mapping[str, Any], row)
@@ -109,6 +120,13 @@ def choose(name: str, parts: Sequence[str]) -> DataError:
 
 
 def _items(name: str, items: Sequence[Any]) -> list[Row]:
+    if items and all(isinstance(item, list) and not turns_of(item) for item in items):
+        if any(len(item) != 1 or not isinstance(item[0], str) for item in items):
+            found = f"{name} is a list of lists of values"
+            raise DataError(
+                found, "rows that name their columns", 'write it as pandas does with orient="records"'
+            )
+        items = [item[0] for item in items]
     return [(number, as_row(item, f"item {number} of {name}")) for number, item in enumerate(items, 1)]
 
 
@@ -117,6 +135,27 @@ def _chosen(name: str, value: Any, split: str) -> Any:
         known = suggest(split, value) if isinstance(value, dict) else "leave out what follows the @"
         raise DataError(f"{name} has no split {split!r}", "a split that it has", known)
     return value[split]
+
+
+def _viewed(name: str, items: Sequence[Any]) -> list[Row]:
+    """Return the rows of datasets' viewer, which shortens what is long. Raises DataError where it did."""
+    for number, item in enumerate(items, 1):
+        cut = item.get("truncated_cells") if isinstance(item, dict) else None
+        if cut:
+            found = f"item {number} of {name} holds only the beginning of {', '.join(map(str, cut))}"
+            raise DataError(found, "whole rows", "read the data set itself: --prompts hf:OWNER/NAME")
+    inner = [
+        item["row"] if isinstance(item, dict) and isinstance(item.get("row"), dict) else item for item in items
+    ]
+    return _items(name, inner)
+
+
+def _series(value: Mapping[str, Any]) -> list[str]:
+    """Return the texts of a pandas Series; none if the object is something else."""
+    texts = value["data"] if "index" in value and isinstance(value.get("data"), list) else []
+    if not texts and all(key.isdecimal() for key in value):
+        texts = list(value.values())
+    return texts if all(isinstance(text, str | None) for text in texts) else []
 
 
 def _split_orient(name: str, value: Mapping[str, Any]) -> list[Row]:

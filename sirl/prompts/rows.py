@@ -10,11 +10,14 @@ from typing import Any, cast
 
 from sirl.errors import DataError, suggest
 from sirl.prompts.cells import Row, bare, find_column, is_missing, number_text, text_of
+from sirl.prompts.chats import LEFT_OUT, Asked, request_of, turns_of
 from sirl.prompts.choices import with_choices
 from sirl.prompts.encodings import damaged
 from sirl.prompts.sets import Shape
 from sirl.prompts.texts import draw, likeness
 from sirl.records import KINDS, UNLABELLED, Kind, Prompt
+
+_SYSTEM = ("system", "system_prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,9 @@ def read_rows(rows: Sequence[Row], shape: Shape, origin: Origin, selection: Sele
     kept = list(_distinct(origin.source, map(reader.prompt, rows), reader.dropped))
     if not kept:
         found_none = f"{origin.source} has no usable row ({dict(reader.dropped)})"
-        raise DataError(found_none, "at least one prompt", "fill the column")
+        chats = set(LEFT_OUT) & set(reader.dropped)
+        advice = "write each request as one text, or as a chat of one user turn" if chats else "fill the column"
+        raise DataError(found_none, "at least one prompt", advice)
     provenance = Provenance(
         source=origin.source,
         set=shape.name,
@@ -140,8 +145,12 @@ class _Reader:
     """Reads rows by the columns of a shape, in whatever case they are spelled, and counts what it meets."""
 
     def __init__(self, shape: Shape, source: str, selection: Selection, columns: Collection[str]) -> None:
-        named = {"kind": "kind", "answer": "answer" if find_column("answer", columns) else "answerKey"}
-        for name in ("id", "category", "target", "context", "kind_column"):
+        named = {
+            "kind": "kind",
+            "system": next(filter(None, (find_column(c, columns) for c in _SYSTEM)), ""),
+            "answer": "answer" if find_column("answer", columns) else "answerKey",
+        }
+        for name in ("id", "category", "target", "context", "behind", "kind_column"):
             named[name] = getattr(shape, name)
         self.columns = {name: find_column(column, columns) for name, column in named.items()}
         self.shape, self.source, self.selection = shape, source, selection
@@ -149,21 +158,28 @@ class _Reader:
         self.assumed: Counter[str] = Counter()
         self.nothing: Counter[str] = Counter()  # cells that spell out that they hold nothing, by column
         self.without_id = self.without_kind = self.answered = self.damaged = 0
+        self.replied = self.with_system = 0
 
     def prompt(self, numbered: Row) -> Prompt | None:
         """Return the prompt of a row; None, counted, if it has no usable text."""
         number, row = numbered
         where = f"row {number} of {self.source}"
-        text = _request(row.get(self.shape.text), f"{self.shape.text} in {where}")
+        asked = _request(row.get(self.shape.text), f"{self.shape.text} in {where}")
+        if asked.left_out:
+            self.dropped[asked.left_out] += 1
+            return None
+        text = asked.text
         if is_missing(text):
             self.dropped["a word for nothing, as nan or None" if bare(text) else "empty"] += 1
             return None
-        context = self._cell(row, "context", where)
-        text = f"{context}\n\n{text}" if context else text
+        around = (self._cell(row, "context", where), text, self._cell(row, "behind", where))
+        text = "\n\n".join(filter(None, around))
         if not _is_unicode(text):
             self.dropped["not Unicode"] += 1
             return None
         self.damaged += damaged(text)
+        self.replied += asked.replied
+        self.with_system += bool(self._cell(row, "system", where))
         text, answer = with_choices(row, text, self._cell(row, "answer", where), where)
         return Prompt(
             id=self._identity(row, text, where),
@@ -189,6 +205,10 @@ class _Reader:
             yield f"{self.without_id} of {rows} rows have no id and get one made from the text"
         for column, count in self.nothing.items():
             yield f"{count} cells of {column} hold a word for nothing, as None or nan, and count as empty"
+        if self.replied:
+            yield f"{self.replied} chats go on after their first request; only that is asked"
+        if self.with_system:
+            yield f"{self.with_system} rows have a text in {self.columns['system']}, which is not sent"
         if self.damaged:
             yield f"{self.damaged} texts show a wrong encoding (â€™, control or replacement characters)"
 
@@ -233,19 +253,14 @@ class _Reader:
         raise DataError(found, f"one of {', '.join(self.shape.kinds)}", "mend it, or add a column kind")
 
 
-def _request(value: object, where: str) -> str:
-    """Return the text of a request, of a chat the one turn of its user. Raises DataError if it is no text."""
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
-        turn = value[0]
-        value = turn.get("content") if turn.get("role", "user") == "user" else value
+def _request(value: object, where: str) -> Asked:
+    """Return the request of a cell, a text or a chat. Raises DataError if it is neither."""
+    if (turns := turns_of(value)) is not None:
+        return request_of(turns, where)
     if not isinstance(value, str) and not is_missing(value):
-        advice = (
-            "mend it, or name another column" if not isinstance(value, list) else "write the request as text"
-        )
-        raise DataError(
-            f"{where} is no text but a {type(value).__name__}", "text, or a chat of one turn", advice
-        )
-    return value.strip() if isinstance(value, str) else ""
+        what = f"{where} is no text but a {type(value).__name__}"
+        raise DataError(what, "text, or a chat as a list of turns", "mend it, or name another column")
+    return Asked(value.strip() if isinstance(value, str) else "")
 
 
 def _distinct(source: str, prompts: Iterable[Prompt | None], dropped: Counter[str]) -> Iterator[Prompt]:

@@ -17,9 +17,9 @@ from sirl.records import Kind
 class Shape:
     """The columns of a published table: which it is known by, and what each holds.
 
-    `context` is text that stands before the request. `kinds` maps the beginning of a cell of `kind_column` to
-    a kind, the first that fits; empty: no column states it. `kind` is then that of all its prompts; None: the
-    table does not tell, so that whoever loads it must.
+    `context` is text that stands before the request, `behind` text after it. `kinds` maps the beginning of a
+    cell of `kind_column` to a kind, the first that fits; empty: no column states it. `kind` is then that of all
+    its prompts; None: the table does not tell, so that whoever loads it must.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Shape:
     category: str = ""
     target: str = ""
     context: str = ""
+    behind: str = ""
     kind_column: str = ""
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     kind: Kind | None = None

@@ -1,7 +1,9 @@
 """A file of any common shape -> rows of cells, and how it was read. Knows no column's meaning.
 
 CSV, TSV, JSON, JSON lines, text with one prompt a line, Parquet, Arrow, and the folders of `save_to_disk` of
-datasets; each file may be compressed by gzip, bzip2 or xz. FILE@SPLIT chooses one split of several.
+datasets; each file may be compressed by gzip, bzip2 or xz. FILE@SPLIT chooses one split of several. Other
+folders of data files, and what is spelled `hf:...`, are read by `hub`. A file is held in memory, so its size is
+bounded.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow
 import pyarrow.parquet
@@ -26,14 +29,17 @@ from sirl.errors import DataError
 from sirl.prompts.cells import Row, bare
 from sirl.prompts.delimited import SEPARATORS, read_delimited
 from sirl.prompts.encodings import decode
+from sirl.prompts.hub import MOST_ROWS, Address, address, is_hub, load
 from sirl.prompts.objects import Wanted, choose, lines_of, parse, read_lines, read_value
 
 FORMATS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow")
 KNOWN = "CSV, TSV, JSON, JSON lines, Parquet, Arrow or text"
-_PACKED: Mapping[str, tuple[bytes, Callable[[bytes], bytes]]] = {
-    ".gz": (b"\x1f\x8b", gzip.decompress),
-    ".bz2": (b"BZh", bz2.decompress),
-    ".xz": (b"\xfd7zXZ", lzma.decompress),
+_Bytes = IO[bytes] | gzip.GzipFile
+LARGEST = 1 << 30  # bytes of a file, unpacked
+_PACKED: Mapping[str, tuple[bytes, Callable[[IO[bytes]], _Bytes]]] = {
+    ".gz": (b"\x1f\x8b", lambda packed: gzip.GzipFile(fileobj=packed)),
+    ".bz2": (b"BZh", bz2.BZ2File),
+    ".xz": (b"\xfd7zXZ", lzma.LZMAFile),
 }
 _ADVICE = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), "save the sheet as CSV UTF-8"),
@@ -54,6 +60,7 @@ class Table:
     encoding  of the text, or the format where that is no text
     about     what a JSON object says beside its one list of rows
     notes     what a user should know of the reading
+    revision  the hub's commit; None for a file
     """
 
     name: str
@@ -63,20 +70,24 @@ class Table:
     encoding: str
     about: Mapping[str, Any]
     notes: tuple[str, ...]
+    revision: str | None = None
 
 
 def read_table(source: str | Path, columns: Sequence[str] = (), together: bool = False) -> Table:
-    """Read FILE or FILE@SPLIT by its suffix. `columns` and `together`, see `objects.Wanted`.
+    """Read FILE or FILE@SPLIT by its suffix, or `hf:...`. `columns` and `together`, see `objects.Wanted`.
 
-    Raises DataError if it is missing, unreadable, of unknown format or shape, without rows, has several splits
-    and none is chosen, or has columns whose names differ in case alone.
+    Raises DataError if it is missing, unreadable, too large, of unknown format or shape, without rows, has
+    several splits and none is chosen, or has columns whose names differ in case alone.
     """
-    path, split = part(source)
+    place = address(source) if is_hub(source) else None
+    path, split = (Path(place.path), place.split) if place else part(source)
     wanted = Wanted(columns, split, together)
-    if path.is_dir():
+    if path.is_dir() and any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
         return _folder(path, wanted)
-    data = _unpacked(path)
-    return _table(path, data, _read(path, data[1], wanted), split)
+    if place or path.is_dir():
+        return _loaded(place or Address(str(path), split=split))
+    data, content = _unpacked(path)
+    return _table(path, sha256(data).hexdigest(), _read(path, content, wanted), split)
 
 
 def part(source: str | Path) -> tuple[Path, str]:
@@ -96,10 +107,12 @@ Reading = tuple[
 ]  # rows, header, encoding, about, notes
 
 
-def _table(path: Path, data: tuple[bytes, bytes], read: Reading, split: str) -> Table:
+def _table(path: Path, digest: str, read: Reading, split: str) -> Table:
     rows, header, encoding, about, notes = read
     if not rows:
         raise DataError(f"{path} has no rows", "at least one row", "name another file")
+    if len(rows) > MOST_ROWS:
+        raise DataError(f"{path} has {len(rows):,} rows", f"at most {MOST_ROWS:,}", "write a part of it")
     names = list(dict.fromkeys(header or [name for _, row in rows for name in row]))
     clean = {name: bare(name) for name in names}
     _check_names(path, [bare(name) for name in header or names])
@@ -107,7 +120,7 @@ def _table(path: Path, data: tuple[bytes, bytes], read: Reading, split: str) -> 
         rows = [(number, {clean[name]: cell for name, cell in row.items()}) for number, row in rows]
     name = f"{path.name}@{split}" if split else path.name
     columns = tuple(filter(None, clean.values()))
-    return Table(name, sha256(data[0]).hexdigest(), rows, columns, encoding, about, tuple(notes))
+    return Table(name, digest, rows, columns, encoding, about, tuple(notes))
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
@@ -132,7 +145,7 @@ def _unpacked(path: Path) -> tuple[bytes, bytes]:
     try:
         data = _bytes(path)
         packed = next((open_ for mark, open_ in _PACKED.values() if data.startswith(mark)), None)
-        content = packed(data) if packed else data
+        content = _whole(path, packed(BytesIO(data))) if packed else data
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise DataError(
@@ -147,7 +160,20 @@ def _bytes(path: Path) -> bytes:
     """Return a file's bytes. Raises DataError on a pipe or a device, which may never end, OSError as `open`."""
     if path.exists() and not path.is_file():
         raise DataError(f"{path} is a pipe, a device or a folder", "a file", "write what it holds to a file")
-    return path.read_bytes()
+    with path.open("rb") as file:
+        return _whole(path, file)
+
+
+def _whole(path: Path, file: _Bytes) -> bytes:
+    """Read all of a file, packed or not. Raises DataError as soon as it is larger than it may be."""
+    parts, size = [], 0
+    while part_ := file.read(1 << 20):
+        size += len(part_)
+        if size > LARGEST:
+            found = f"{path} holds more than {LARGEST:,} bytes"
+            raise DataError(found, "a table that fits in memory", "write the rows and columns that are needed")
+        parts.append(part_)
+    return b"".join(parts)
 
 
 def _read(path: Path, data: bytes, wanted: Wanted) -> Reading:
@@ -160,6 +186,8 @@ def _read(path: Path, data: bytes, wanted: Wanted) -> Reading:
     notes = [f"read as {encoding}; save it as UTF-8 if letters are wrong"] if encoding == "windows-1252" else []
     if suffix in (".json", ".jsonl", ".ndjson"):
         rows, about = _json(path, text, wanted)
+        if isinstance(all_ := about.get("num_rows_total"), int) and all_ > len(rows):
+            notes.append(f"the file holds {len(rows)} of the {all_} rows of its data set")
         return rows, [], encoding, about, notes
     _no_splits(path, wanted)
     if suffix == ".txt":
@@ -173,18 +201,20 @@ def _read(path: Path, data: bytes, wanted: Wanted) -> Reading:
 def _json(path: Path, text: str, wanted: Wanted) -> tuple[list[Row], Mapping[str, Any]]:
     """Read JSON or JSON lines by what stands there: datasets and pandas write lines into .json, too."""
     first = next((line for line in lines_of(text) if line.strip()), "").strip()
-    one_value = first.startswith("[") or (
-        _suffix(path) == ".json" and (first == text.strip() or not _parses(first))
-    )
+    alone, named_lines = first == text.strip(), _suffix(path) != ".json"
+    if first.startswith("["):
+        one_value = alone or not named_lines or not _parses(first, list)
+    else:
+        one_value = not named_lines and (alone or not _parses(first, dict))
     if one_value or not first:
         return read_value(str(path), parse(text, str(path)) if first else [], wanted)
     _no_splits(path, wanted)
     return read_lines(str(path), text), {}
 
 
-def _parses(line: str) -> bool:
+def _parses(line: str, kind: type) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(json.loads(line), kind)
     except (ValueError, RecursionError):
         return False
 
@@ -202,7 +232,10 @@ def _arrow(path: Path, data: bytes, suffix: str) -> tuple[list[Row], list[str]]:
     source = pyarrow.BufferReader(data)
     try:
         if suffix == ".parquet":
-            table = pyarrow.parquet.ParquetFile(source).read()
+            file = pyarrow.parquet.ParquetFile(source)
+            groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+            _require_size(path, file.metadata.num_rows, sum(group.total_byte_size for group in groups))
+            table = file.read()
         elif data.startswith(b"ARROW1"):
             table = pyarrow.ipc.open_file(source).read_all()
         else:
@@ -210,7 +243,15 @@ def _arrow(path: Path, data: bytes, suffix: str) -> tuple[list[Row], list[str]]:
     except (pyarrow.ArrowException, OSError) as error:
         found = f"{path} is not {suffix[1:].capitalize()}"
         raise DataError(found, f"{suffix[1:].capitalize()}, whole", "write the file again") from error
+    _require_size(path, table.num_rows, table.nbytes)
     return list(enumerate(table.to_pylist(), 1)), list(table.column_names)
+
+
+def _require_size(path: Path, rows: int, size: int) -> None:
+    """Raise DataError if a table has too many rows or bytes: few bytes on the disk can stand for many."""
+    if rows > MOST_ROWS or size > LARGEST:
+        found = f"{path} has {rows:,} rows of {size:,} bytes"
+        raise DataError(found, f"at most {MOST_ROWS:,} rows and {LARGEST:,} bytes", "write a part of it")
 
 
 def _no_splits(path: Path, wanted: Wanted) -> None:
@@ -237,7 +278,15 @@ def _folder(path: Path, wanted: Wanted) -> Table:
         found = f"{path} is a folder and cannot be read"
         raise DataError(found, f"a {KNOWN} file, or a folder of datasets", "name a file in it") from error
     data, rows, names = table
-    return _table(path, (data, data), (rows, names, "arrow", {}, []), wanted.split)
+    return _table(path, sha256(data).hexdigest(), (rows, names, "arrow", {}, []), wanted.split)
+
+
+def _loaded(place: Address) -> Table:
+    """Read a data set through `datasets`."""
+    loaded = load(place)
+    read: Reading = (loaded.rows, loaded.columns, "datasets", {}, list(loaded.notes))
+    table = _table(Path(place.path), loaded.sha256, read, "")
+    return replace(table, name=place.name, revision=loaded.revision)
 
 
 def _saved(folder: Path) -> tuple[bytes, list[Row], list[str]]:

@@ -25,7 +25,8 @@ from sirl.prompts import (
     shuffled_once,
     without_held_out,
 )
-from sirl.prompts.hub import load_set
+from sirl.prompts.hub import is_hub
+from sirl.prompts.published import load_set
 from sirl.prompts.tables import KNOWN, is_table, part
 from sirl.ranks import is_first
 from sirl.records import UNLABELLED, Attempt, Kind, Prompt
@@ -113,6 +114,8 @@ def _name(source: str | PromptSet) -> str:
 def _is_file(source: str | PromptSet) -> bool:
     if isinstance(source, PromptSet):
         return False
+    if is_hub(source):
+        return True
     path, _ = part(source)
     is_path = is_table(path) or len(path.parts) > 1 or path.exists()
     return is_path and source.partition("@")[0] not in SETS
