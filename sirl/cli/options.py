@@ -10,7 +10,7 @@ import typer
 Model = Annotated[
     str,
     typer.Argument(
-        help="organism:llama, organism:qwen2, a model folder, the folder of a training run, a hub id, or an "
+        help="organism:llama, organism:qwen2, a model folder or GGUF file, the folder of a training run, a hub id, or an "
         "OpenAI-compatible endpoint: http(s)://host:port/v1#model-name."
     ),
 ]

@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from sirl.errors import ConfigError, DataError, SirlError, TemplateError
 from sirl.lm.adapters import base_of, brings_tokenizer, is_adapter, merged_adapter
 from sirl.lm.defaults import settled
+from sirl.lm.gguf import is_gguf, load_gguf_model, load_gguf_tokenizer, refuse_gguf
 from sirl.lm.prints import fingerprint as fingerprint
 from sirl.lm.prints import template_hash as template_hash
 from sirl.lm.prints import weights_hash as weights_hash
@@ -123,12 +124,11 @@ def load_lm(
     trust_remote_code: bool = False,
     thinking: str = "template",
 ) -> LM:
-    """Load a causal LM and its tokenizer from a local folder or a hub id, in evaluation mode.
+    """Load a causal LM and its tokenizer from a local folder, a hub id or a GGUF file, in evaluation mode.
 
-    Weights come from safetensors only; an adapter is added into those of its base. `thinking` is "on" or "off"
-    where the template leaves the choice. Raises ConfigError on an unknown dtype, DataError if the folder or its
-    weights are missing, TemplateError if the tokenizer has no chat template or its template leaves no such
-    choice.
+    Weights come from safetensors or GGUF only; an adapter is added into those of its base. `thinking` is "on"
+    or "off" where the template leaves the choice. Raises ConfigError on an unknown dtype, DataError if weights
+    are missing, TemplateError if the tokenizer has no chat template or its template leaves no such choice.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "use --set model.dtype=float32")
@@ -140,12 +140,15 @@ def load_lm(
             return _adapted(start, source, name or str(source), thinking)
     with _loading(source):
         tokenizer = _load_tokenizer(source, trust_remote_code, thinking)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=DTYPES[dtype], trust_remote_code=trust_remote_code, use_safetensors=True
-        )
+        if is_gguf(source):
+            model = load_gguf_model(source, DTYPES[dtype])
+        else:
+            model = AutoModelForCausalLM.from_pretrained(
+                source, dtype=DTYPES[dtype], trust_remote_code=trust_remote_code, use_safetensors=True
+            )
         model.generation_config = settled(model.generation_config)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return _warned(LM(model.to(device).eval(), tokenizer, name or str(source)))
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return _warned(LM(model, tokenizer, name or str(source)))
 
 
 def _adapted(start: LM, source: str | Path, name: str, thinking: str) -> LM:
@@ -167,6 +170,7 @@ def load_outline(
 
     Renders, encodes, decodes and knows its stop tokens; it cannot be called. Raises as `load_lm` does.
     """
+    refuse_gguf(source)
     with _loading(source):
         tokenizer = _load_tokenizer(source, trust_remote_code, thinking)
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
@@ -183,7 +187,10 @@ def _warned(lm: LM) -> LM:
 
 
 def _load_tokenizer(source: str | Path, trust_remote_code: bool, thinking: str) -> Any:
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+    if is_gguf(source):
+        tokenizer = load_gguf_tokenizer(source)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
     if not tokenizer.chat_template:
         raise TemplateError(
             f"the tokenizer of {source} has no chat template",
@@ -206,7 +213,7 @@ def _loading(source: str | Path) -> Iterator[None]:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
             f"no model could be loaded from {source} ({reason})",
-            "a Hugging Face causal LM: a folder with config.json, tokenizer and *.safetensors, or a hub id",
+            "a causal LM: a folder with config.json, tokenizer and *.safetensors, a hub id, or a GGUF file",
             "check the path or the id",
         ) from error
 

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from sirl.errors import DataError
+from sirl.lm.gguf import is_gguf
 
 _WEIGHTS = "adapter_model.safetensors"
 _TOKENIZER = "tokenizer_config.json"
@@ -27,7 +28,7 @@ def is_adapter(source: str | Path) -> bool:
     """Say whether a folder or a hub id holds an adapter, which is not a model without its base."""
     if Path(source).is_dir():
         return (Path(source) / "adapter_config.json").is_file()
-    return find_adapter_config_file(str(source)) is not None
+    return not is_gguf(source) and find_adapter_config_file(str(source)) is not None
 
 
 def brings_tokenizer(source: str | Path) -> bool:
@@ -59,8 +60,10 @@ def base_of(source: str | Path) -> str:
 def _found(named: str, source: Path) -> str:
     """Return where the base is; empty if it names a folder that is not there. A hub id stays as it is."""
     folders = (Path(named).expanduser(), source / named)
-    here = next((str(folder) for folder in folders if folder.is_dir()), "")
-    is_path = Path(named).is_absolute() or named.startswith((".", "~")) or named.count("/") > 1
+    there = Path.is_file if is_gguf(named) else Path.is_dir
+    here = next((str(folder) for folder in folders if there(folder)), "")
+    no_id = named.count("/") < 2 if is_gguf(named) else named.count("/") > 1
+    is_path = Path(named).is_absolute() or named.startswith((".", "~")) or no_id
     return here or ("" if is_path else named)
 
 

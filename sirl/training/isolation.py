@@ -52,6 +52,9 @@ def quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'", category=UserWarning)
             # TRL still uses the name that transformers 5.23 renames; the new one is unknown to 5.17
             warnings.filterwarnings("ignore", message=r"`\w*gradient_checkpointing", category=FutureWarning)
+            # PEFT asks where an adapter's base has its config; a GGUF file is its own
+            own = r"Could not find a config file in \S+\.gguf"
+            warnings.filterwarnings("ignore", message=own, category=UserWarning)
             yield
     finally:
         trl.setLevel(trl_level)

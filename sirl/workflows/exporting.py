@@ -14,6 +14,7 @@ from transformers import AutoConfig
 from sirl.errors import DataError, RunError
 from sirl.lm import DTYPES, LM, fingerprint, load_lm, save_lm
 from sirl.lm.adapters import base_of
+from sirl.lm.gguf import gguf_file, is_gguf, read_stated
 from sirl.phases import phase
 from sirl.reporting.card import Release, measured_last, model_card
 from sirl.rundir import SNAPSHOTS, RunDir, read_run
@@ -61,7 +62,9 @@ def _copy_licence(base: str, out: Path) -> bool:
     """Copy the licence files of the model that was the base, which bind whatever is made of it."""
     try:
         folder = Path(resolve_model(base)[0])
-        if not folder.is_dir():
+        if is_gguf(folder):
+            folder = gguf_file(base).parent  # of the hub, in its cache
+        elif not folder.is_dir():
             folder = Path(snapshot_download(base, allow_patterns=list(_LICENCES)))
     except (OSError, ValueError):  # no network, no such model any more
         return False
@@ -82,6 +85,8 @@ def _training(path: Path) -> RunDir | None:
 
 def _stored_dtype(folder: str | Path, trust_remote_code: bool) -> str:
     """Return the precision of the weights on disk, an adapter's base's; float32 if it is not told."""
+    if is_gguf(folder):
+        return read_stated(gguf_file(folder)).dtype
     if (Path(folder) / "adapter_config.json").is_file():
         return _stored_dtype(base_of(folder), trust_remote_code)
     try:
