@@ -10,8 +10,8 @@ import typer
 Model = Annotated[
     str,
     typer.Argument(
-        help="organism:llama, organism:qwen2, a model folder or GGUF file, the folder of a training run, a hub id, or an "
-        "OpenAI-compatible endpoint: http(s)://host:port/v1#model-name."
+        help="organism:llama, organism:qwen2, a model folder, a GGUF file, the folder of a training run, a hub id, "
+        "or an OpenAI-compatible endpoint: http(s)://host:port/v1#model-name."
     ),
 ]
 OwnModel = Annotated[

@@ -128,6 +128,10 @@ class Vocabulary:
         pairs = [(merge[:place], merge[place + 1 :]) for merge, place in cut if place > 0]
         return [(a, b) for a, b in pairs if a in self.ids and b in self.ids and a + b in self.ids]
 
+    @cached_property
+    def ranks(self) -> dict[tuple[str, str], int]:
+        return {pair: place for place, pair in enumerate(self.merges)}
+
     def of_type(self, kind: int) -> list[str]:
         types = self.fields.get("token_type") or ()
         return [t for t, own in zip(self.fields["tokens"], types, strict=False) if own == kind and t]
@@ -243,12 +247,11 @@ def _read_bytes(vocabulary: Vocabulary, text: str) -> list[int]:
     words = [text]
     for expression in vocabulary.rule.expressions:
         words = [part for word in words for part in regex.split(f"({expression})", word) if part]
-    rank = {pair: place for place, pair in enumerate(vocabulary.merges)}
     ids = []
     for word in words:
         spelled = "".join(_SPELLING[byte] for byte in word.encode())
         whole = vocabulary.rule.whole and spelled in vocabulary.ids
-        tokens = [spelled] if whole else _merged(list(spelled), rank.get)
+        tokens = [spelled] if whole else _merged(list(spelled), vocabulary.ranks.get)
         ids += [vocabulary.ids[token] for token in tokens if token in vocabulary.ids]
     return ids
 
