@@ -10,8 +10,8 @@ import typer
 Model = Annotated[
     str,
     typer.Argument(
-        help="organism:llama, organism:qwen2, a model folder, a GGUF file, the folder of a training run, a hub id, "
-        "or an OpenAI-compatible endpoint: http(s)://host:port/v1#model-name."
+        help="organism:llama, organism:qwen2, a model folder, a GGUF file, the folder of a training run, a hub "
+        "id, or an OpenAI-compatible endpoint: http(s)://host:port/v1#model-name."
     ),
 ]
 OwnModel = Annotated[
@@ -46,7 +46,8 @@ Prompts = Annotated[
     typer.Option(
         help="A published set (advbench, xstest, ...; NAME@REVISION), any of the hub "
         "(hf:OWNER/NAME?config=NAME&split=NAME), or a file: CSV, JSON, JSONL, Parquet, text (FILE@SPLIT). "
-        "Repeatable. Default: the embedded model's own prompts; for sirl train with another model, train.prompts."
+        "Repeatable. Default: the embedded model's own prompts; for sirl train with another model, "
+        "train.prompts."
     ),
 ]
 Columns = Annotated[

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -96,6 +97,12 @@ def refuse_gguf(source: str | Path) -> None:
 
 def read_stated(file: Path) -> Stated:
     """Read what a file states. Raises DataError if it is no whole GGUF file, or a part of several."""
+    stat = file.stat()
+    return _read(file, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=1)  # tokenizer and model are loaded one after the other, and reading takes seconds
+def _read(file: Path, *_: int) -> Stated:
     reader_of = load_extra("gguf", "gguf").GGUFReader
     try:
         reader = reader_of(file)

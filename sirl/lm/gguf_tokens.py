@@ -150,11 +150,10 @@ def build_tokenizer(vocabulary: Vocabulary, template: str | None, converted: Cal
     known = vocabulary.byte_level
     backend = _byte_level(vocabulary) if known else _converted(vocabulary, converted())
     fields = vocabulary.fields
-    adds = {
-        f"add_{n}_token": bool(fields[f"add_{n}_token"]) for n in ("bos", "eos") if f"add_{n}_token" in fields
-    }
     names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
     special = {f"{own}_token": token for own, name in names.items() if (token := vocabulary.token(name))}
+    adds = {name: bool(fields[name]) for name in ("add_bos_token", "add_eos_token") if name in fields}
+    adds = {name: told for name, told in adds.items() if name.removeprefix("add_") in special}
     # not the class of the architecture, which may bring a splitting of its own when it is loaded again
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **special, **adds)
     tokenizer.chat_template = template
