@@ -146,6 +146,13 @@ def test_values_without_names_are_prompts_only_if_they_are_alone(tmp_path):
         load_prompts(tmp_path / "x.json")
 
 
+def test_what_stands_under_data_is_read(tmp_path):
+    path = tmp_path / "x.json"
+    for inner in ([{"prompt": "a kite"}], {"prompt": ["a kite"]}, {"train": [{"prompt": "a kite"}]}):
+        path.write_text(json.dumps({"version": "1", "data": inner}))
+        assert texts(path) == ["a kite"]
+
+
 def test_rows_with_features_are_read_and_shortened_ones_refused(tmp_path):
     path = tmp_path / "x.json"
     rows = [{"row_idx": n, "row": row, "truncated_cells": []} for n, row in enumerate(ROWS)]

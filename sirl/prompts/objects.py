@@ -82,6 +82,8 @@ def read_value(name: str, value: Any, wanted: Wanted) -> tuple[list[Row], dict[s
 
     Raises DataError if the value is of no known shape, or has several splits and none is chosen.
     """
+    if isinstance(value, dict) and isinstance(value.get("data"), dict) and not wanted.knows(value):
+        value = value["data"]  # splits or columns, with something told beside them
     if wanted.split:
         value = _chosen(name, value, wanted.split)
     if isinstance(value, list):
@@ -90,7 +92,7 @@ def read_value(name: str, value: Any, wanted: Wanted) -> tuple[list[Row], dict[s
         raise _shapeless(name, f"is one {type(value).__name__}")
     if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
         return _split_orient(name, value), {}
-    if isinstance(value.get("features"), list) and isinstance(value.get("rows"), list):
+    if "features" in value and isinstance(value.get("rows"), list):
         return _viewed(name, value["rows"]), {k: v for k, v in value.items() if k != "rows"}
     if any(turns_of(inner) for inner in value.values()):
         return [(1, value)], {}  # a row that is a chat, not a column of turns
