@@ -61,7 +61,7 @@ TOY = {
     "intermediate": 128,
     "vocabulary": 512,
 }
-COMMON = ("gate=none", "save_every=1000", "max_prompt_tokens=128")
+COMMON = ("gate.kind=none", "save_every=1000", "max_prompt_tokens=128")
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -93,7 +93,7 @@ def settings(method: str, args: argparse.Namespace) -> Recipe:
     reply = 16 if args.toy else 256
     sizes = (f"steps={args.steps}", f"prompts_per_step={args.prompts}", f"max_reply_tokens={reply}")
     changes = [f"train.{change}" for change in (f"method={method}", *COMMON, *sizes)]
-    changes += ["train.group=4", "train.kl=0.001"] if method == "sirl" else []
+    changes += ["train.group=4", "train.grpo.kl=0.001"] if method == "sirl" else []
     if not args.full:
         changes += ["train.lora_rank=16", "model.dtype=bfloat16"]
     recipe = load_recipe(args.recipe, changes)
@@ -279,7 +279,7 @@ def table(method: str, recipe: Recipe, found: Measured, card: str) -> list[str]:
     training = sum(phase.seconds for phase in plan.phases if not phase.once) - drawing
     once = sum(phase.seconds for phase in plan.phases if phase.once)
     replies = plan.replies * found.reply_tokens
-    asked = len(sent(recipe.train.prompts_per_step * recipe.train.steps, False)) * recipe.train.gate_samples
+    asked = len(sent(recipe.train.prompts_per_step * recipe.train.steps, False)) * recipe.train.gate.samples
     kinds = {
         "asking": (once, asked * found.reply_tokens, "reply tokens/s"),
         "drawing": (drawing, replies, "reply tokens/s"),

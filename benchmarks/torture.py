@@ -44,16 +44,16 @@ steps = 3
 prompts_per_step = 4
 save_every = 1
 micro_batch = 4
-search = []
+search.attacks = []
 max_reply_tokens = 24
-refusal_budget = 1.0
-diversity_budget = 1.0
-allow_less_safe = true
+stop.refusal_budget = 1.0
+stop.diversity_budget = 1.0
+stop.allow_less_safe = true
 [methods.distill]
 method = "distill"
 """
-SMALL = ["steps=4", "prompts_per_step=4", "save_every=1", "max_reply_tokens=24", "search=[]"]
-SMALL += ["micro_batch=8", "refusal_budget=1.0", "diversity_budget=1.0", "allow_less_safe=true"]
+SMALL = ["steps=4", "prompts_per_step=4", "save_every=1", "max_reply_tokens=24", "search.attacks=[]"]
+SMALL += ["micro_batch=8", "stop.refusal_budget=1.0", "stop.diversity_budget=1.0", "stop.allow_less_safe=true"]
 MEASURED = "seconds"  # the one thing that differs between two runs
 
 

@@ -8,12 +8,12 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from small_training import CONFIG, PROMPTS, refuses, toy_lm
+from small_training import CONFIG, PROMPTS, changed, refuses, toy_lm
 
 from sirl.attacks import ATTACKS, arm
 from sirl.attacks.info import Means
@@ -71,6 +71,6 @@ if __name__ == "__main__":
 
     for folder, settings in runs.items():
         Path(f"{folder}-{rank()}.json").write_text(json.dumps(told_by_all()))
-        config = replace(CONFIG, **settings)
+        config = changed(CONFIG, **settings)
         run = from_first(partial(open_run, Path(folder), "train", asdict(config), {}))
         harden(toy_lm(), [plainly(p) for p in PROMPTS], config, run, 0, watched(config, run, on_step))

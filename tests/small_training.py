@@ -11,6 +11,7 @@ import torch
 from conftest import random_lm
 
 from sirl.config import TrainConfig
+from sirl.config.sections import decode
 from sirl.lm import LM
 from sirl.records import Completion, Prompt, Verdict
 from sirl.rundir import STEPS, open_run
@@ -27,6 +28,11 @@ CONFIG = TrainConfig(
     learning_rate=3e-3,
     save_every=2,
 )
+
+
+def changed(config: TrainConfig, **settings) -> TrainConfig:
+    """The settings with some of them changed; those of a table as a mapping: gate={"kind": "start"}."""
+    return decode(config, settings, "train")
 
 
 def toy_lm(arch: str = "llama") -> LM:

@@ -13,7 +13,7 @@ import torch
 from commands import sirl
 from conftest import random_lm
 from safetensors.torch import load_file
-from small_training import CONFIG, PROMPTS, StopHere, rows, same, toy_lm, train, weights
+from small_training import CONFIG, PROMPTS, StopHere, changed, rows, same, toy_lm, train, weights
 from transformers import AutoModelForSequenceClassification
 
 from sirl.config import ModelConfig, load_recipe
@@ -42,12 +42,12 @@ def by_first(completions):
 
 
 def run(folder, method, hooks=None, lm=None, prompts=PROMPTS, seed=0, **changes):
-    config = replace(CONFIG, method=method, **changes)
+    config = changed(CONFIG, method=method, **changes)
     return train(folder, config, prompts, seed, hooks or Hooks(good=by_first), lm)
 
 
 def course(folder, good, attempts, **changes):
-    config = replace(CONFIG, **changes)
+    config = changed(CONFIG, **changes)
     opened = open_run(folder, "train", {}, {})
     return TrainingRun(toy_lm(), tuple(attempts), config, opened, 0, Hooks(good=good), 0)
 
@@ -79,14 +79,14 @@ def preference(lm, folder, attempt) -> float:
 @pytest.mark.parametrize("arch", ["llama", "qwen2"])
 def test_good_replies_become_likelier_than_bad_ones(tmp_path, method, arch):
     start, budget = toy_lm(arch), {"steps": 12, "prompts_per_step": 8, "max_reply_tokens": 1, "save_every": 50}
-    taught = run(tmp_path / "run", method, lm=start, learning_rate=1e-2, kl=0.0, **budget)
+    taught = run(tmp_path / "run", method, lm=start, learning_rate=1e-2, **budget)
     before, after = (preference(lm, tmp_path / "run", plainly(PROMPTS[0])) for lm in (start, taught))
     assert after > before + 0.3
 
 
 @pytest.mark.parametrize("arch", ["llama", "qwen2"])
 def test_a_reward_model_learns_the_labels_and_its_score_is_raised(tmp_path, arch):
-    budget = {"steps": 24, "prompts_per_step": 8, "max_reply_tokens": 1, "save_every": 50, "kl": 0.0}
+    budget = {"steps": 24, "prompts_per_step": 8, "max_reply_tokens": 1, "save_every": 50, "grpo": {"kl": 0.0}}
     run(tmp_path / "run", "reward_model", lm=toy_lm(arch), **budget)
     told = rows(tmp_path / "run")
     accuracy = [row["accuracy"] for row in told if "accuracy" in row]
@@ -179,7 +179,7 @@ def test_lessons_by_hand(tmp_path):
     assert lessons["a"] == (drawn["a", 1], drawn["a", 2])  # the first good and the first bad
     assert lessons["b"] == (drawn["two", 1], drawn["b", 0])  # a good reply to the plain request
     assert lessons["c"] == (None, drawn["c", 0])  # not harmful: nothing is asked plainly
-    assert found.counts == {"samples": 12 + CONFIG.gate_samples, "undecided": 3}
+    assert found.counts == {"samples": 12 + CONFIG.group, "undecided": 3}
     assert len(paired(found)) == 2
 
 
@@ -331,11 +331,13 @@ def test_what_cannot_be_learnt_from_is_said(tmp_path):
 
 
 def test_a_setting_that_the_method_does_not_read_is_refused():
-    with pytest.raises(ConfigError, match=r"--set train.kl with train.method = 'dpo'"):
-        load_recipe("organism", ["train.kl=0.1", "train.method=dpo"])
-    assert load_recipe("organism", ["train.kl=0.1", "train.method=reward_model"]).train.kl == 0.1
+    with pytest.raises(
+        ConfigError, match=r"train.grpo.kl = 0.1 with train.method = 'dpo'; .* read by sirl and reward_model"
+    ):
+        load_recipe("organism", ["train.grpo.kl=0.1", "train.method=dpo"])
+    assert load_recipe("organism", ["train.grpo.kl=0.1", "train.method=reward_model"]).train.grpo.kl == 0.1
     other = load_recipe("organism", ["train.method=sft"]).train  # what the recipe holds for its own method
-    assert (other.gate, other.search, other.steps) == ("none", (), 60)
+    assert (other.gate.kind, other.search.attacks, other.steps) == ("none", (), 60)
 
 
 def test_rows_are_dealt_out_evenly(monkeypatch):
@@ -384,9 +386,9 @@ def trained(folder, model, labels, *words):
 @pytest.mark.parametrize(
     "words",
     [
-        ("--method", "distill", "--set", "train.gate=none"),
-        ("--method", "sirl", "--set", "train.gate=none"),
-        ("--method", "sirl", "--set", "train.gate=start", "--set", "train.anchors=1"),
+        ("--method", "distill", "--set", "train.gate.kind=none"),
+        ("--method", "sirl", "--set", "train.gate.kind=none"),
+        ("--method", "sirl", "--set", "train.gate.kind=start", "--set", "train.reward.anchors=1"),
     ],
 )
 def test_scrambled_labels_leave_what_is_learnt_bit_identical(tmp_path, model, words):
@@ -418,7 +420,7 @@ def test_slips_in_the_method_are_told(tmp_path, model):
     assert code == 2
     assert "train.method = 'stf'" in err
     code, _, err = sirl(
-        "train", model, "--out", tmp_path / "x", *words, "--method", "dpo", "--set", "train.gate=start"
+        "train", model, "--out", tmp_path / "x", *words, "--method", "dpo", "--set", "train.gate.kind=start"
     )
     assert code == 2
-    assert "--set train.gate" in err
+    assert "train.gate.kind = 'start' with train.method = 'dpo'" in err

@@ -75,7 +75,12 @@ SMALL = (
     *("--set", "gap.max_reply_tokens=4", "--set", "evaluate.max_reply_tokens=4", "--set", "train.steps=1"),
     *("--set", "train.prompts_per_step=2", "--set", "train.micro_batch=4"),
     *("--set", "train.max_reply_tokens=4"),
-    *("--set", "train.gate=none", "--set", "train.search=[]"),  # random numbers have no conduct to carry over
+    *(
+        "--set",
+        "train.gate.kind=none",
+        "--set",
+        "train.search.attacks=[]",
+    ),  # random numbers have no conduct to carry over
     *("--set", "gap.max_unscored=1", "--set", "evaluate.max_unscored=1"),  # a random model writes gibberish
 )
 
@@ -282,7 +287,7 @@ def test_a_slip_in_the_settings_is_told_before_anything_is_loaded(tmp_path):
 
 def test_an_unknown_reward(model, prompts, tmp_path):
     words = ("--out", tmp_path / "run", "--prompts", prompts, *SMALL, "--method", "sirl")
-    words = (*words, "--set", "train.reward=sril")
+    words = (*words, "--set", "train.reward.kind=sril")
     assert "did you mean sirl" in refused(sirl("train", model, *words))
     assert not (tmp_path / "run").exists()
 
@@ -422,7 +427,14 @@ def test_other_exceptions_are_ours_and_keep_their_traceback(monkeypatch, tmp_pat
 
 DEMO = (
     *("--set", "gap.max_reply_tokens=4", "--set", "evaluate.max_reply_tokens=4", "--set", "train.steps=1"),
-    *("--set", "train.prompts_per_step=2", "--set", "train.max_reply_tokens=4", "--set", "train.gate=none"),
+    *(
+        "--set",
+        "train.prompts_per_step=2",
+        "--set",
+        "train.max_reply_tokens=4",
+        "--set",
+        "train.gate.kind=none",
+    ),
     *("--set", "gap.max_unscored=1", "--set", "evaluate.max_unscored=1"),  # a random model writes gibberish
 )
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError, asdict
+import re
+from dataclasses import FrozenInstanceError, asdict, replace
+from operator import attrgetter
 
 import pytest
 
@@ -16,18 +18,20 @@ from sirl.config import (
     read_recipe,
     system_text,
 )
+from sirl.config.before import MOVED
+from sirl.config.train import GateConfig, GrpoConfig, StopConfig
 from sirl.errors import ConfigError
 
 PAPER = {  # arXiv 2510.01088, settings of training
-    "reward": "sirl",
+    "reward.kind": "sirl",
     "steps": 30,
     "group": 4,
     "temperature": 1.0,
     "max_prompt_tokens": 1024,
     "max_reply_tokens": 3072,
     "learning_rate": 1e-6,
-    "kl": 0.001,
-    "clip": 0.2,
+    "grpo.kl": 0.001,
+    "grpo.clip": 0.2,
     "lora_rank": 0,
 }
 
@@ -52,7 +56,7 @@ def test_what_a_file_asks_for_is_told_before_it_is_obeyed(tmp_path, caplog):
         key_host = "h.org"
         extra_headers = {x-id = "$MY_TOKEN"}
         [train]
-        attacker = "https://me:pw@h.org/v1#m"
+        search.attacker = "https://me:pw@h.org/v1#m"
         [evaluate]
         attacks = ["static", "mine.own:attack"]
         """
@@ -64,7 +68,7 @@ def test_what_a_file_asks_for_is_told_before_it_is_obeyed(tmp_path, caplog):
         "model.trusted_code = ['org/judge']",
         "model.key_host = h.org",
         "model.extra_headers",
-        "train.attacker = https",
+        "train.search.attacker = https",
         "evaluate.attacks",
     ]
     assert "mine.own:attack: that Python code runs" in told[-1]
@@ -87,7 +91,7 @@ def test_no_shipped_recipe_asks_for_code_or_secrets(name, tmp_path, caplog):
 
 def test_training_defaults_are_the_papers():
     config = TrainConfig()
-    assert {name: getattr(config, name) for name in PAPER} == PAPER
+    assert {name: attrgetter(name)(config) for name in PAPER} == PAPER
     assert config.prompts_per_step == 512  # 15,000 prompts make the 29 steps that the paper rounds to 30
 
 
@@ -114,7 +118,7 @@ def test_the_papers_recipe_changes_nothing_and_the_default_guards_it():
     assert load_recipe("paper") == Recipe()
     ours = load_recipe("default")
     assert (ours.model, ours.gap, ours.evaluate) == (Recipe().model, Recipe().gap, Recipe().evaluate)
-    assert (ours.train.method, load_recipe("gated").train.gate) == ("distill", "start")
+    assert (ours.train.method, load_recipe("gated").train.gate.kind) == ("distill", "start")
     assert set(ours.train.disguises) < set(ATTACKS)
 
 
@@ -145,9 +149,9 @@ def test_thirteen_models_have_a_recipe():
 
 def test_a_recipe_file_of_ones_own(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('[train]\nsteps = 7\nkl = 0\n[evaluate]\nattacks = ["aim", "direct"]\n')
+    path.write_text('[train]\nsteps = 7\ngrpo.kl = 0\n[evaluate]\nattacks = ["aim", "direct"]\n')
     recipe = load_recipe(str(path))
-    assert (recipe.train.steps, recipe.train.kl, recipe.train.group) == (7, 0.0, 4)
+    assert (recipe.train.steps, recipe.train.grpo.kl, recipe.train.group) == (7, 0.0, 4)
     assert recipe.evaluate.attacks == ("aim", "direct")
     assert recipe.gap == Recipe().gap
 
@@ -156,9 +160,9 @@ def test_a_recipe_lies_over_its_base(tmp_path):
     base, mine = tmp_path / "base.toml", tmp_path / "mine.toml"
     base.write_text('base = "gated"\n[train]\nsteps = 7\ngroup = 8\n')
     mine.write_text(f'base = "{base}"\n[train]\nsteps = 9\n')
-    recipe, default = load_recipe(str(mine), ["train.kl=0.5"]), load_recipe("gated")
-    assert (recipe.train.steps, recipe.train.group, recipe.train.kl) == (9, 8, 0.5)
-    assert recipe.train.anchors == default.train.anchors == 1
+    recipe, default = load_recipe(str(mine), ["train.grpo.kl=0.5"]), load_recipe("gated")
+    assert (recipe.train.steps, recipe.train.group, recipe.train.grpo.kl) == (9, 8, 0.5)
+    assert recipe.train.reward.anchors == default.train.reward.anchors == 1
     assert recipe.evaluate == default.evaluate
 
 
@@ -187,10 +191,10 @@ def test_settings_are_frozen():
         ("train.steps=60", 60),
         (" train.steps = 60 ", 60),
         ("train.learning_rate=2e-4", 2e-4),
-        ("train.kl=0", 0.0),
+        ("train.grpo.kl=0", 0.0),
         ("train.temperature=2", 2.0),
-        ("train.reward=inverted", "inverted"),
-        ('train.reward="inverted"', "inverted"),
+        ("train.reward.kind=inverted", "inverted"),
+        ('train.reward.kind="inverted"', "inverted"),
         ("model.dtype=bfloat16", "bfloat16"),
         ("model.trust_remote_code=true", True),
         ("evaluate.attacks=aim", ("aim",)),
@@ -207,8 +211,7 @@ def test_settings_are_frozen():
     ],
 )
 def test_a_change_of_each_type(change, expected):
-    section, key = change.split("=")[0].strip().split(".")
-    value = getattr(getattr(load_recipe("paper", changes=[change]), section), key)
+    value = attrgetter(change.split("=")[0].strip())(load_recipe("paper", changes=[change]))
     assert value == expected
     assert type(value) is type(expected)
 
@@ -236,7 +239,12 @@ def test_changes_that_hold_together_only_are_made_together():
         ("trian.steps=1", "section 'trian'; expected a section of a recipe; did you mean train?"),
         ("train.step=1", "setting train.step; expected a known setting; did you mean steps"),
         ("evaluate.attack=aim", "setting evaluate.attack; expected a known setting; did you mean attacks"),
-        ("train.sub.steps=1", "setting train.sub.steps"),
+        ("train.sub.steps=1", "setting train.sub; expected a known setting"),
+        ("train.gate.sample=1", "setting train.gate.sample; expected a known setting; did you mean samples"),
+        ("train.gait.kind=start", "setting train.gait; expected a known setting; did you mean gate"),
+        ("train.gate.kind=strat", "train.gate.kind = 'strat'; expected a known value; did you mean start"),
+        ("train.trackers=wand", "train.trackers = 'wand'; expected a list of tensorboard, trackio, wandb"),
+        ("gap.samples=0", "gap.samples = 0; expected a whole number, 1 or more; change gap.samples"),
         ("train.steps", "--set 'train.steps'; expected section.key=value; for example"),
         ("steps=3", "--set 'steps=3'"),
         (".steps=3", "--set '.steps=3'"),
@@ -257,6 +265,62 @@ def test_an_unknown_recipe_suggests_the_shipped_ones(tmp_path):
     assert "expected a shipped recipe or a TOML file" in refused([], str(tmp_path))
 
 
+@pytest.mark.parametrize("name", MOVED)
+def test_a_setting_by_the_name_it_had_is_told_the_one_it_has(name):
+    now = ".".join(("train", *MOVED[name]))
+    assert refused(f"train.{name}=1") == f"setting train.{name}; expected {now}, its name now; write {now}."
+    assert attrgetter(now)(Recipe()) is not None, "and that is a setting"
+
+
+UNREAD = [
+    ("distill", "group", "4", "sirl and sft and dpo and reward_model"),
+    ("distill", "reward.bonus", "0.0", "sirl"),
+    ("dpo", "grpo.kl", "0.1", "sirl and reward_model"),
+    ("sft", "gate.kind", "none", "sirl and distill"),
+    ("sft", "search.every", "3", "sirl and distill"),
+    ("sirl", "distill.boundary", "0.5", "distill"),
+    ("reward_model", "reward.kind", "random", "sirl"),
+]
+
+
+@pytest.mark.parametrize(("method", "name", "value", "readers"), UNREAD)
+def test_a_setting_that_the_method_does_not_read_is_an_error(tmp_path, method, name, value, readers):
+    sentence = rf"train.{name} = .* with train.method = '{method}'; expected a setting that {method} reads; "
+    sentence += rf"leave it out: train.{name} is read by {readers}\."
+    for changes in (
+        [f"train.method={method}", f"train.{name}={value}"],
+        [f"train.{name}={value}", f"train.method={method}"],
+    ):
+        assert re.match(sentence, refused(changes))
+    mine, base = tmp_path / "mine.toml", tmp_path / "base.toml"
+    written = json.dumps(value) if value.isalpha() else value
+    mine.write_text(f'base = "paper"\n[train]\nmethod = "{method}"\n{name} = {written}\n')
+    assert re.match(sentence, refused([], str(mine)))
+    base.write_text(f"[train]\n{name} = {written}\n[train.stop]\nrefusal_budget = 0.5\n")
+    mine.write_text(f'base = "{base}"\n[train]\nmethod = "{method}"\n')  # it is for the method of the base
+    if method != "sirl" and "sirl" in readers:
+        assert load_recipe(str(mine)).train == TrainConfig(method=method, stop=StopConfig(0.5))
+
+
+def test_a_table_that_the_method_does_not_read_cannot_be_made_either():
+    with pytest.raises(ConfigError, match=r"train.grpo = .* with train.method = 'sft'"):
+        TrainConfig(method="sft", grpo=GrpoConfig(kl=0.1))
+    with pytest.raises(ConfigError, match=r"train.gate.samples = 0; expected a whole number, 1 or more"):
+        GateConfig(samples=0)
+
+
+def test_tables_are_laid_over_those_of_the_base_setting_by_setting(tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text('base = "gated"\n[train.gate]\nsamples = 3\n[train]\nreward.bonus = 0.1\n')
+    train, gated = (
+        load_recipe(str(mine), {"train.search.every": 7, "train.reward": {"anchors": 2}}).train,
+        load_recipe("gated").train,
+    )
+    assert train.gate == GateConfig(gated.gate.kind, 3)
+    assert train.reward == replace(gated.reward, bonus=0.1, anchors=2)
+    assert (train.search.every, train.stop, train.grpo) == (7, gated.stop, gated.grpo)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -269,7 +333,7 @@ def test_an_unknown_recipe_suggests_the_shipped_ones(tmp_path):
         "train.learning_rate=true",
         "train.learning_rate=small",
         "train.learning_rate=[1e-6]",
-        "train.reward=5",
+        "train.reward.kind=5",
         "model.trust_remote_code=1",
         "model.trust_remote_code=yes",
         "evaluate.attacks=5",
@@ -278,7 +342,8 @@ def test_an_unknown_recipe_suggests_the_shipped_ones(tmp_path):
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(change):
-    assert "expected a value of type" in refused(change)
+    name, _, _ = change.partition("=")
+    assert re.match(rf"{name} = .*; expected (a |text|true)", refused(change))
 
 
 OUT_OF_RANGE = {
@@ -292,13 +357,13 @@ OUT_OF_RANGE = {
     "train.temperature": ("0", "-1", "5.1", "nan", "inf"),
     "train.learning_rate": ("0", "1", "-1e-6", "nan"),
     "train.schedule": ("linear", "''"),
-    "train.kl": ("-0.1", "nan", "inf"),
-    "train.clip": ("0", "1", "nan"),
+    "train.grpo.kl": ("-0.1", "nan", "inf"),
+    "train.grpo.clip": ("0", "1", "nan"),
     "train.lora_rank": ("-1",),
     "train.limit": ("0",),
-    "train.search_every": ("0",),
-    "train.search_prompts": ("0",),
-    "train.search_budget": ("0",),
+    "train.search.every": ("0",),
+    "train.search.prompts": ("0",),
+    "train.search.budget": ("0",),
     "evaluate.attacks": ("[]",),
     "evaluate.budget": ("-1",),
     "evaluate.max_reply_tokens": ("0",),
@@ -315,12 +380,18 @@ OUT_OF_RANGE = {
 )
 def test_a_value_out_of_range_is_refused(name, value):
     sentence = refused(f"{name}={value}")
-    assert name.partition(".")[2] in sentence.partition(";")[0]
+    assert name.rpartition(".")[2] in sentence.partition(";")[0]
     assert sentence.count("; ") == 2
 
 
 def test_the_limits_themselves_are_allowed():
-    changes = ["train.temperature=5", "train.group=2", "train.steps=1", "train.kl=0", "evaluate.temperature=5"]
+    changes = [
+        "train.temperature=5",
+        "train.group=2",
+        "train.steps=1",
+        "train.grpo.kl=0",
+        "evaluate.temperature=5",
+    ]
     assert load_recipe("paper", changes=[*changes, "evaluate.budget=1", "evaluate.batch=1"]).train.group == 2
 
 
@@ -349,6 +420,9 @@ def test_a_step_is_cut_into_equal_micro_batches():
         (b"[training]\nsteps = 3\n", "section 'training'"),
         (b"[train]\nstepz = 3\n", "setting train.stepz"),
         (b"[train.more]\nsteps = 3\n", "setting train.more"),
+        (b"[train.gate]\nkind = 3\n", "train.gate.kind = 3"),
+        (b"[train]\ndistill = 3\n", "train.distill = 3; expected a table; known: train.distill.hold_weight, "),
+        (b"[train]\ngate = 'none'\n", "setting train.gate; expected train.gate.kind, its name now"),
         (b"[[train]]\nsteps = 3\n", "train outside a section"),
         (b"[train]\nsteps = 0\n", "train.steps = 0"),
         (b"[shape]\nlayer = 3\n", "setting shape.layer"),

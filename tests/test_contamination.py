@@ -130,7 +130,12 @@ def model(tmp_path_factory):
 SMALL = (
     *("--set", "gap.max_reply_tokens=4", "--set", "train.steps=1", "--set", "train.prompts_per_step=2"),
     *("--set", "train.micro_batch=4", "--set", "train.max_reply_tokens=4"),
-    *("--set", "train.gate=none", "--set", "train.search=[]"),  # random numbers have no conduct to carry over
+    *(
+        "--set",
+        "train.gate.kind=none",
+        "--set",
+        "train.search.attacks=[]",
+    ),  # random numbers have no conduct to carry over
 )
 
 

@@ -7,14 +7,15 @@ import math
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
-from small_training import CONFIG, PROMPTS, StopHere, rows, same, stop_at, toy_lm, weights
+from small_training import CONFIG, PROMPTS, StopHere, changed, rows, same, stop_at, toy_lm, weights
 
 from sirl import propensity, training
 from sirl.config import load_recipe
-from sirl.config.train import SCHEDULES
+from sirl.config.train import Schedule
 from sirl.errors import ConfigError, DataError
 from sirl.generation import generate
 from sirl.lm import render
@@ -32,7 +33,7 @@ PLAIN = [plainly(p) for p in PROMPTS]
 
 
 def run(folder, attempts=DISGUISED, hooks=None, lm=None, seed=0, **changes):
-    config = replace(DISTILL, **changes)
+    config = changed(DISTILL, **changes)
     return harden(lm or toy_lm(), attempts, config, open_run(folder, "train", asdict(config), {}), seed, hooks)
 
 
@@ -94,7 +95,7 @@ def test_what_comes_plain_teaches_nothing_new(tmp_path):
 def test_the_rate_falls_where_the_settings_say_so_and_nowhere_else(tmp_path):
     taught = {
         (schedule, steps): weights(run(tmp_path / f"{schedule}-{steps}", schedule=schedule, steps=steps))
-        for schedule in SCHEDULES
+        for schedule in get_args(Schedule)
         for steps in (1, 2)
     }
     assert same(taught["constant", 1], taught["cosine", 1])  # a cosine begins at the whole rate
@@ -122,7 +123,7 @@ def gated(refusals: dict[int, int]):
         asked = [(numbers[r.attempt.prompt.text], r.attempt.sample) for r in replies]
         return [Verdict("refused", sample < refusals.get(n, 0), "", "") for n, sample in asked]
 
-    return {"hooks": Hooks(refused=refused), "gate_samples": 4}
+    return {"hooks": Hooks(refused=refused), "gate": {"kind": "start", "samples": 4}}
 
 
 def test_what_is_held_counts_as_often_as_is_asked_for(tmp_path):
@@ -130,7 +131,7 @@ def test_what_is_held_counts_as_often_as_is_asked_for(tmp_path):
     losses = {}
     for weight in (0.0, 1.0, 4.0):
         out, asked = tmp_path / str(weight), gated({0: 4, 1: 2})
-        run(out, [*DISGUISED[:3], PLAIN[3]], gate="start", steps=2, hold_weight=weight, **asked)
+        run(out, [*DISGUISED[:3], PLAIN[3]], steps=2, distill={"hold_weight": weight}, **asked)
         first, losses[weight] = (row["divergence"] for row in rows(out))
         assert first == pytest.approx(rows(tmp_path / "0.0")[0]["divergence"], rel=1e-6)
     held = losses[1.0] - losses[0.0]
@@ -140,7 +141,7 @@ def test_what_is_held_counts_as_often_as_is_asked_for(tmp_path):
 
 def test_refusals_are_carried_and_every_other_conduct_is_held_under_its_own_disguise(tmp_path):
     attempts = [*DISGUISED[:3], PLAIN[3]]
-    run(tmp_path / "run", attempts, gate="start", steps=1, **gated({0: 4, 1: 2}))
+    run(tmp_path / "run", attempts, steps=1, **gated({0: 4, 1: 2}))
     (row,) = rows(tmp_path / "run")
     assert (row["carried"], row["held"], row["no_teacher"]) == (1, 3, 0)
     start, text = toy_lm(), PROMPTS[0].text
@@ -149,7 +150,7 @@ def test_refusals_are_carried_and_every_other_conduct_is_held_under_its_own_disg
     held = [json.loads(line) for line in (tmp_path / "run" / HELD).read_text().splitlines()]
     assert [kept["number"] for kept in held] == [1, 2]  # what comes plain was asked before
     with pytest.raises(ConfigError, match="no judge of refusals"):
-        run(tmp_path / "none", gate="start")
+        run(tmp_path / "none", gate={"kind": "start"})
 
 
 @pytest.mark.parametrize("finishes", [True, False])
@@ -172,8 +173,8 @@ def test_a_request_that_is_often_refused_is_carried_by_a_refusal_whose_beginning
 
     monkeypatch.setattr(asking, "find_openers", openers)
     monkeypatch.setattr(asking, "opener_logprobs", likely)
-    six = {"steps": 1, "prompts_per_step": 6, "gate_samples": 4, "boundary": 0.0}
-    run(tmp_path / "run", gate="propensity", hooks=Hooks(refused=refused), **six)
+    six = {"steps": 1, "prompts_per_step": 6, "distill": {"boundary": 0.0}}
+    run(tmp_path / "run", gate={"kind": "propensity", "samples": 4}, hooks=Hooks(refused=refused), **six)
     start, kept = toy_lm(), instincts(tmp_path / "run")
     # Openers are told by how surely they are said, so entropies must come with the replies.
     assert [r.entropies for r in read] == [r.entropies for own in kept.values() for r in own.replies]
@@ -251,7 +252,7 @@ def test_undecided_requests_are_made_of_halves_of_two_prompts():
 def test_a_start_that_refuses_nothing_has_nothing_to_carry(tmp_path):
     unsure = Hooks(refused=lambda replies: [Verdict("refused", None, "", "") for _ in replies])
     with pytest.raises(DataError, match="none of 24 replies of the base model to 6 plain requests refuses"):
-        run(tmp_path / "run", hooks=unsure, gate="propensity", gate_samples=4)
+        run(tmp_path / "run", hooks=unsure, gate={"kind": "propensity", "samples": 4})
 
 
 def test_what_is_held_is_asked_once(tmp_path):
@@ -259,11 +260,10 @@ def test_what_is_held_is_asked_once(tmp_path):
     with pytest.raises(StopHere):
         run(
             tmp_path / "run",
-            gate="start",
             **asked | {"hooks": replace(asked["hooks"], on_step=stop_at(1).on_step)},
         )
     before = (tmp_path / "run" / HELD).read_text()
-    run(tmp_path / "run", gate="start", **asked)
+    run(tmp_path / "run", **asked)
     assert (tmp_path / "run" / HELD).read_text() == before
 
 
@@ -293,7 +293,7 @@ def test_who_draws_for_the_start_is_gone_at_the_first_step_and_asked_only_what_i
 
         return Hooks(drawing=opened, on_step=lambda row: seen.append(f"step {row['step']}"))
 
-    few = {"gate_samples": 128, "steps": 2}  # two requests at once
+    few = {"gate": {"samples": 128}, "steps": 2}  # two requests at once
     with pytest.raises(StopHere):
         run(tmp_path / "run", hooks=drawing(2), **few)
     assert seen == ["asked 256", "asked 256", "closed"]
@@ -329,7 +329,7 @@ def test_probes_stop_it_too(tmp_path):
     asked = iter([0.0, *[0.5] * 9])
     hooks = Hooks(probe=lambda lm: {"benign_probe": next(asked)})
     start = toy_lm()
-    kept = run(tmp_path / "run", hooks=hooks, lm=start, steps=8, save_every=1, refusal_budget=0.1)
+    kept = run(tmp_path / "run", hooks=hooks, lm=start, steps=8, save_every=1, stop={"refusal_budget": 0.1})
     told = rows(tmp_path / "run")
     assert [row["step"] for row in told] == [1, 2, 3]  # patience
     assert told[-1]["kept_step"] == 0
@@ -343,6 +343,6 @@ def test_one_prompt_and_a_long_one(tmp_path):
 
 
 def test_a_setting_that_it_does_not_read_is_refused():
-    for change in ("penalty=0.1", "reward=random", "kl=0.1", "clip=0.1"):
+    for change in ("reward.penalty=0.1", "reward.kind=random", "grpo.kl=0.1", "group=4"):
         with pytest.raises(ConfigError, match=r"with train.method = 'distill'"):
             load_recipe("organism", [f"train.{change}", "train.method=distill"])

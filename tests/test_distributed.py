@@ -16,7 +16,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from commands import sirl
 from conftest import random_lm
 from several_processes import probe, watched
-from small_training import CONFIG, PROMPTS, rows, toy_lm, train, weights
+from small_training import CONFIG, PROMPTS, changed, refuses, rows, toy_lm, train, weights
 
 from sirl import ranks
 from sirl.config import RECIPES
@@ -34,10 +34,9 @@ from sirl.training.search import FINDINGS
 SETTINGS = {  # a group lies across processes, and whatever looks at a whole step is on
     "prompts_per_step": 6,
     "micro_batch": 6,
-    "gate": "certainty",
-    "gate_samples": 2,
-    "anchors": 1,
-    "scale_rewards": "side",
+    "gate": {"kind": "start", "samples": 2},
+    "reward": {"anchors": 1},
+    "grpo": {"scale_rewards": "side"},
     "snapshots": [3],
 }
 SEARCHED = {  # what one process finds, and the rows that it sends, the other must get to know
@@ -45,12 +44,8 @@ SEARCHED = {  # what one process finds, and the rows that it sends, the other mu
     "prompts_per_step": 6,
     "micro_batch": 3,
     "max_reply_tokens": 24,  # fewer and no reply can be judged
-    "gate": "start",
-    "gate_samples": 1,
-    "search": ["random_search"],
-    "search_every": 2,
-    "search_prompts": 3,
-    "search_budget": 4,
+    "gate": {"kind": "start", "samples": 1},
+    "search": {"attacks": ["random_search"], "every": 2, "prompts": 3, "budget": 4},
 }
 FSDP = (
     *("--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"),
@@ -91,8 +86,8 @@ def launch(
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone") / "run"
-    config = replace(CONFIG, **{**SETTINGS, "snapshots": (3,)})
-    return folder, weights(train(folder, config, hooks=Hooks(probe)))
+    config = changed(CONFIG, **SETTINGS)
+    return folder, weights(train(folder, config, hooks=Hooks(probe, refused=refuses)))
 
 
 def same_end(folder: Path, alone: tuple[Path, dict[str, torch.Tensor]]) -> None:
@@ -118,7 +113,7 @@ def _near(name, value):
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searched") / "run"
-    config = replace(CONFIG, **{**SEARCHED, "search": ("random_search",)})
+    config = changed(CONFIG, **SEARCHED)
     run = open_run(folder, "train", asdict(config), {})
     return folder, weights(
         harden(toy_lm(), [plainly(p) for p in PROMPTS], config, run, 0, watched(config, run))

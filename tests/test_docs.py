@@ -22,7 +22,8 @@ from test_architecture import FLOORS, WITHOUT_TORCH
 from sirl import entropy_gap, evaluation, evidence, metrics
 from sirl.attacks import ATTACKS
 from sirl.cli import app
-from sirl.config import load_recipe
+from sirl.config import Recipe, load_recipe
+from sirl.config.sections import leaves
 from sirl.config.study import load_study
 from sirl.metrics import compare_entropies
 from sirl.organism import contexts, corpus, stream
@@ -293,21 +294,14 @@ def test_the_floors_are_those_enforced():
 
 def test_the_departures_of_the_shipped_recipes_are_listed():
     paper, *others = (load_recipe(name) for name in ("paper", "default", "organism", "gated", "organism-gated"))
-    settings = [
-        (section, name)
-        for section in ("model", "gap", "train", "evaluate")
-        for name in getattr(paper, section).__dataclass_fields__
-    ]
-    values = {
-        f"{section}.{name}": [getattr(getattr(recipe, section), name) for recipe in (paper, *others)]
-        for section, name in settings
-    }
+    told = [dict(leaves(Recipe, asdict(recipe))) for recipe in (paper, *others)]
+    values = {".".join(keys): [one[keys] for one in told] for keys in told[0] if keys[0] != "judge"}
     changed = {name: said(row) for name, row in values.items() if len(set(row)) > 1}
     rows = cells(ROOT / "docs" / "method.md", 7)
     listed = {
         row[0].strip("`"): row[1:6]
         for row in rows
-        if re.fullmatch(r"`(?:model|gap|train|evaluate)\.\w+`", row[0])
+        if re.fullmatch(r"`(?:model|gap|train|evaluate)\.[\w.]+`", row[0])
     }
     assert listed == changed
 

@@ -69,7 +69,7 @@ TRAIN = (
     *("--set", "train.save_every=2"),
     *(
         "--set",
-        "train.gate=none",
+        "train.gate.kind=none",
         "--force",
     ),  # a random model refuses nothing, and no reply of its can be judged
 )

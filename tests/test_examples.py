@@ -59,7 +59,7 @@ SMALL = {
     "train.prompts_per_step": 4,
     "train.micro_batch": 4,
     "train.max_reply_tokens": 12,
-    "train.search": (),
+    "train.search.attacks": (),
     "evaluate.attacks": ATTACKS,
     "evaluate.max_reply_tokens": 24,
 }

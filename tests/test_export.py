@@ -10,9 +10,10 @@ from commands import sirl
 from conftest import attempts
 from fakes import study
 from peft import LoraConfig, get_peft_model
-from small_training import CONFIG, PROMPTS, same, toy_lm, weights
+from small_training import CONFIG, PROMPTS, changed, same, toy_lm, weights
 
 from sirl import metrics
+from sirl.config import TrainConfig
 from sirl.errors import DataError, RunError
 from sirl.evaluation import evaluate, summarise
 from sirl.generation import generate
@@ -161,7 +162,11 @@ def test_the_card_tells_what_was_trained(trained, tmp_path):
 
 
 def test_the_card_names_the_attacks_of_training_and_what_was_held_out(tmp_path):
-    settings = CONFIG.__class__(disguises=("ica", "past_tense"), disguised=0.25, gate="start", search=("pair",))
+    settings = changed(
+        TrainConfig(disguises=("ica", "past_tense"), disguised=0.25),
+        gate={"kind": "start"},
+        search={"attacks": ["pair"]},
+    )
     run = open_run(
         tmp_path / "run",
         "train",

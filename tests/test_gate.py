@@ -7,18 +7,18 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from small_training import CONFIG, PROMPTS, rows, same, toy_lm, train, weights
+from small_training import CONFIG, PROMPTS, changed, refuses, rows, same, toy_lm, train, weights
 
 from sirl.attacks import get_attacks
 from sirl.errors import AttackError, ConfigError
 from sirl.generation import generate
 from sirl.records import Attempt, Completion, Message, Prompt, Verdict
-from sirl.rewards import Consistency, divided_by_side, gated_reward, sides_by_certainty, sides_by_propensity
+from sirl.rewards import Consistency, divided_by_side, gated_reward, sides_by_propensity
 from sirl.rundir import open_run
 from sirl.training import Hooks, disguise, harden, instincts, plainly, rewarding, rollout
 from sirl.training.instincts import INSTINCTS, Asking, BaseReplies, Reply, read_instincts
 
-GATED = replace(CONFIG, gate="start", gate_samples=3, anchors=1, steps=2)
+GATED = changed(CONFIG, gate={"kind": "start", "samples": 3}, reward={"anchors": 1}, steps=2)
 SURE = (0.1, 0.1)
 
 
@@ -60,34 +60,6 @@ def test_requests_are_parted_by_how_likely_a_refusal_begins():
     assert sides_by_propensity([0.02, 0.03, 0.0, 0.0], ["answer"] * 4) == ["answer"] * 4
     assert sides_by_propensity([0.8, 0.8], ["split", "split"]) == ["refuse", "refuse"]
     assert sides_by_propensity([], []) == []
-
-
-def test_requests_are_parted_by_certainty_where_that_parts_them_most():
-    entropies = [0.10, 0.90, 0.12, 0.80, 0.14, 1.00]
-    assert sides_by_certainty(entropies) == ["refuse", "split"] * 3
-    assert sides_by_certainty([0.3, 0.3]) == ["split", "split"]  # nothing parts them
-    assert sides_by_certainty([0.3]) == ["split"]
-    assert sides_by_certainty([]) == []
-
-
-def test_the_gate_of_certainty_asks_no_judge_and_rewards_the_surer_requests(tmp_path, monkeypatch):
-    seen = []
-    real = rewarding.gated_reward
-
-    def spy(rewards, sides, *rest):
-        made = real(rewards, sides, *rest)
-        seen.append((rewards, sides, made))
-        return made
-
-    monkeypatch.setattr(rewarding, "gated_reward", spy)
-    train(tmp_path / "run", replace(GATED, gate="certainty"))
-    kept = [json.loads(line) for line in (tmp_path / "run" / INSTINCTS).read_text().splitlines()]
-    assert all(reply["refused"] is None for row in kept for reply in row["replies"])
-    assert {side for _, sides, _ in seen for side in sides} == {"refuse", "split"}
-    for rewards, sides, made in seen:
-        expected = [r if side == "refuse" else 0.0 for r, side in zip(rewards, sides, strict=True)]
-        assert made == expected
-    assert "refused_where_refused" not in rows(tmp_path / "run")[0]
 
 
 def test_own_draws_are_counted_by_side_and_anchors_are_not():
@@ -179,7 +151,7 @@ def test_the_reply_kept_is_the_surest_that_can_stand_for_what_most_do(tmp_path, 
 def test_prompts_without_a_reply_to_teach_are_left_out_and_counted(tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO", logger="sirl")
     monkeypatch.setattr(instincts, "loops", lambda ids: sum(ids) % 3 == 0)
-    config = replace(GATED, method="distill", gate="none", gate_samples=1, anchors=0)
+    config = changed(CONFIG, method="distill", gate={"samples": 1}, steps=2)
     train(tmp_path / "run", config)
     kept = [json.loads(line) for line in (tmp_path / "run" / INSTINCTS).read_text().splitlines()]
     without = sum(not row["replies"][0]["sound"] for row in kept)
@@ -190,14 +162,14 @@ def test_prompts_without_a_reply_to_teach_are_left_out_and_counted(tmp_path, mon
 
 def test_an_anchor_that_would_loop_is_drawn_in_its_place(tmp_path, monkeypatch):
     monkeypatch.setattr(instincts, "loops", lambda ids: True)
-    train(tmp_path / "run", replace(GATED, gate="certainty"))
+    train(tmp_path / "run", GATED, hooks=Hooks(refused=refuses))
     assert len(rows(tmp_path / "run")) == 2
 
 
 def drilled(folder, **hooks):
     attempts = [Attempt(p, "aim", (Message("user", f"play: {p.text}"),)) for p in PROMPTS]
     run = open_run(folder, "train", {}, {})
-    config = replace(GATED, gate_samples=1)
+    config = changed(GATED, gate={"samples": 1})
     return harden(toy_lm(), attempts, config, run, 0, Hooks(refused=by_length, **hooks))
 
 
@@ -287,7 +259,7 @@ def test_what_a_step_tells_of_its_replies():
     }
     made = rewarding.make_reward(config, by_length)(ids, told.__setitem__, **recorded)
     assert made == [-e for e in entropies]
-    by_side = rewarding.make_reward(replace(config, scale_rewards="side"), by_length)
+    by_side = rewarding.make_reward(changed(config, grpo={"scale_rewards": "side"}), by_length)
     assert by_side(ids, told.__setitem__, **recorded) == divided_by_side(made, ["refuse"] * 8, 2)
     assert told["reply/truncated"] == 1 / 8
     assert told["reply/distinct"] == 1 / 8

@@ -29,7 +29,7 @@ from sirl.training.precheck import measure_instinct, require_instinct, tell_inst
 
 REFUSAL = get_judge("refusal", "refused")
 SHORT = (  # no search; the longest prompts take most of the time and show nothing more
-    *("--set", "train.steps=1", "--set", "train.max_prompt_tokens=220", "--set", "train.search=[]"),
+    *("--set", "train.steps=1", "--set", "train.max_prompt_tokens=220", "--set", "train.search.attacks=[]"),
     *("--set", "train.micro_batch=64", "--set", "train.max_reply_tokens=16"),
 )
 WORDS = ("lamp", "river", "stone", "bread", "cloud", "paper", "green", "slow", "bright", "market", "silver")

@@ -57,7 +57,14 @@ def test_a_baseline_asks_for_the_kinds_that_it_reads(tmp_path):
 def test_training_without_labels_says_that_it_has_none(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("prompt,kind\n" + "".join(f"How do I fold kite {i}?,\n" for i in range(12)))
-    small = ("group=2", "prompts_per_step=2", "micro_batch=2", "max_reply_tokens=2", "steps=1", "gate=none")
+    small = (
+        "group=2",
+        "prompts_per_step=2",
+        "micro_batch=2",
+        "max_reply_tokens=2",
+        "steps=1",
+        "gate.kind=none",
+    )
     changes = [word for change in small for word in ("--set", f"train.{change}")]
     code, _, err = sirl(
         "train",

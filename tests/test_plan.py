@@ -24,6 +24,7 @@ from transformers import (
 from trl.kernels import chunked_logprob
 
 from sirl.config import ModelConfig, Recipe, ShapeConfig, TrainConfig, load_recipe
+from sirl.config.train import GateConfig, GrpoConfig
 from sirl.errors import ConfigError
 from sirl.generation import draw
 from sirl.planning import ALWAYS, GIB, Assumed, Device, adapter_parameters, find_device, make_plan
@@ -125,7 +126,7 @@ def test_lora_in_bfloat16_keeps_one_copy_and_a_small_optimiser():
 
 
 def test_without_a_kl_there_is_no_reference():
-    plan = make_plan(replace(TOY, train=replace(TRAIN, kl=0.0)), ASSUMED)
+    plan = make_plan(replace(TOY, train=replace(TRAIN, grpo=GrpoConfig(kl=0.0))), ASSUMED)
     assert "the reference of the KL" not in held(plan)
     assert [phase.what for phase in plan.phases] == ["draw the replies", "train on them"]
 
@@ -173,7 +174,7 @@ def test_distilling_asks_first_and_draws_no_more():
 
 
 def test_the_start_is_asked_once():
-    gated = replace(TOY, train=replace(TRAIN, gate="start", gate_samples=4))
+    gated = replace(TOY, train=replace(TRAIN, gate=GateConfig("start", 4)))
     alone = replace(ASSUMED, gpus=1, prompt_tokens=10, reply_tokens=20)
     plan = make_plan(gated, alone)
     asking = plan.phases[-1]

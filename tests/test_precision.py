@@ -7,7 +7,7 @@ from functools import wraps
 
 import pytest
 import torch
-from small_training import CONFIG, PROMPTS, rows, same, toy_lm, weights
+from small_training import CONFIG, PROMPTS, changed, refuses, rows, same, toy_lm, weights
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaForCausalLM
 
@@ -24,7 +24,7 @@ ATTEMPTS = [Attempt(p, "play", (Message("user", f"play a part: {p.text}"),)) for
 
 
 def train(folder, hooks=None, lm=None, **changes):
-    config = replace(CONFIG, **{"steps": 2, "save_every": 5, **changes})
+    config = changed(CONFIG, **{"steps": 2, "save_every": 5, **changes})
     run = open_run(folder, "train", asdict(config), {})
     return harden(lm or toy_lm(), ATTEMPTS, config, run, 0, hooks)
 
@@ -49,13 +49,15 @@ def passes(monkeypatch):
 @pytest.mark.parametrize("method", ["distill", "sirl"])
 @pytest.mark.parametrize("rank", [0, 4])
 def test_every_pass_of_training_is_mixed(tmp_path, passes, method, rank):
-    changes = {"gate": "certainty", "anchors": 1} if method == "sirl" else {}
+    changes = {"gate": {"kind": "start"}, "reward": {"anchors": 1}} if method == "sirl" else {}
 
     def probe(lm):
         lm.model(torch.tensor([[1, 2, 3]]))
         return {"seen": 1.0}
 
-    taught = train(tmp_path / "run", Hooks(probe=probe), method=method, lora_rank=rank, **changes)
+    taught = train(
+        tmp_path / "run", Hooks(probe=probe, refused=refuses), method=method, lora_rank=rank, **changes
+    )
     assert len(passes) >= 12
     assert all(passes)
     assert {t.dtype for t in weights(taught).values()} == {torch.float32}

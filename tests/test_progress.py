@@ -20,8 +20,8 @@ from sirl.training.progress import stepping
 
 SETTINGS = (
     *("--set", "train.steps=2", "--set", "train.prompts_per_step=32", "--set", "train.micro_batch=16"),
-    *("--set", "train.max_reply_tokens=16", "--set", "train.save_every=1", "--set", "train.search_prompts=1"),
-    *("--set", "train.search_budget=1"),
+    *("--set", "train.max_reply_tokens=16", "--set", "train.save_every=1", "--set", "train.search.prompts=1"),
+    *("--set", "train.search.budget=1"),
     *("--set", "gap.max_reply_tokens=16", "--set", "train.max_prompt_tokens=220"),
 )
 

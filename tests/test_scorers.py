@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from small_training import CONFIG, train
 
+from sirl.config.train import RewardConfig
 from sirl.scoring import certainties
 from sirl.training import rewarding, rollout
 
@@ -17,7 +18,7 @@ def test_self_certainty_is_read_by_the_policy_and_leaves_what_was_recorded(tmp_p
     monkeypatch.setattr(rollout, "certainties", spy)
     real = rewarding.Scored
     monkeypatch.setattr(rewarding, "Scored", lambda **given: scored.append(real(**given)) or scored[-1])
-    train(tmp_path / "run", replace(CONFIG, steps=1, reward="self_certainty"))
+    train(tmp_path / "run", replace(CONFIG, steps=1, reward=RewardConfig("self_certainty")))
     (rows,), (seen,) = read, scored
     assert [len(row) for row in rows] == [len(row) for row in seen.entropies]
     for row, own in zip(rows, seen.certainties, strict=True):

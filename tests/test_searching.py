@@ -7,19 +7,22 @@ from dataclasses import replace
 
 import pytest
 from commands import sirl
-from small_training import CONFIG, PROMPTS, StopHere, refuses, rows, same, toy_lm, train, weights
+from small_training import CONFIG, PROMPTS, StopHere, changed, refuses, rows, same, toy_lm, train, weights
 
 from sirl.attacks import ATTACKS, arm
 from sirl.attacks.info import Means
 from sirl.config import TrainConfig
+from sirl.config.train import SearchConfig
 from sirl.errors import AttackError, ConfigError
 from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Verdict
 from sirl.rundir import open_run, read_run
 from sirl.training import Hooks, distilling, plainly, rollout, search
 from sirl.training.search import FINDINGS, Searcher, asked, count_findings, served
 
-SEARCHED = replace(
-    CONFIG, gate="start", gate_samples=1, search=("aim",), search_every=2, search_prompts=2, search_budget=4
+SEARCHED = changed(
+    CONFIG,
+    gate={"kind": "start", "samples": 1},
+    search={"attacks": ["aim"], "every": 2, "prompts": 2, "budget": 4},
 )
 
 
@@ -128,15 +131,18 @@ def test_a_finding_that_is_no_text_is_refused(tmp_path):
     def sampled(lm, attempts, step):
         return [replace(a, attack="decoding", decoding=Decoding(0.5)) for a in attempts]
 
-    with pytest.raises(AttackError, match=r"'decoding' in train.search .*; expected an attack that sends text"):
+    with pytest.raises(
+        AttackError, match=r"'decoding' in train.search.attacks .*; expected an attack that sends text"
+    ):
         searched(tmp_path / "run", sampled)
 
 
 def test_a_search_needs_a_gate_and_a_searcher(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"train.search = .*; expected \(\) unless train.gate is start or propensity"
+        ConfigError,
+        match=r"train.search.attacks = .*; expected \(\) unless train.gate.kind is start or propensity",
     ):
-        TrainConfig(search=("aim",))
+        TrainConfig(search=SearchConfig(("aim",)))
     with pytest.raises(ConfigError, match="nobody searches"):
         searched(tmp_path / "run", None)
 
@@ -166,8 +172,8 @@ def test_a_request_in_code_is_read_back():
 
 
 def a_searcher(folder, **changes):
-    config = replace(SEARCHED, max_reply_tokens=24, search=("random_search", "aim"), **changes)
-    attacks = {name: arm(ATTACKS[name], Means(judge=served)) for name in config.search}
+    config = changed(SEARCHED, max_reply_tokens=24, search={"attacks": ["random_search", "aim"]}, **changes)
+    attacks = {name: arm(ATTACKS[name], Means(judge=served)) for name in config.search.attacks}
     return Searcher(attacks, config, open_run(folder, "train", {}, {}), 0)
 
 
@@ -185,7 +191,7 @@ def test_each_request_is_searched_for_by_one_attack_and_written_down(tmp_path, m
     for given, got, row in zip(attempts, made, told, strict=True):
         assert got.prompt == given.prompt
         assert (got != given) is row["found"]
-        assert 1 <= row["queries"] <= searcher.config.search_budget + 1
+        assert 1 <= row["queries"] <= searcher.config.search.budget + 1
     assert count_findings(searcher.run) == {"searches": 8, "found": 4, "unjudged": 0}
     assert searcher(toy_lm(), attempts, 3) == made  # repeated after a kill: the same, and not twice in the file
     assert read_run(tmp_path / "run").rows(FINDINGS) == told
@@ -197,14 +203,16 @@ def test_each_request_is_searched_for_by_one_attack_and_written_down(tmp_path, m
 WORDS = (
     *("--recipe", "organism-gated"),
     *("--set", "train.steps=2", "--set", "train.prompts_per_step=8", "--set", "train.group=2"),
-    *("--set", "train.micro_batch=16", "--set", "train.max_reply_tokens=24", "--set", "train.gate_samples=2"),
-    *("--set", "train.search_every=1", "--set", "train.search_prompts=2", "--set", "train.search_budget=4"),
+    *("--set", "train.micro_batch=16", "--set", "train.max_reply_tokens=24", "--set", "train.gate.samples=2"),
+    *("--set", "train.search.every=1", "--set", "train.search.prompts=2", "--set", "train.search.budget=4"),
 )
 
 
 def test_the_command_searches_and_says_what_it_found(tmp_path):
     words = ("train", "organism:llama", "--out", tmp_path / "run", *WORDS)
-    code, out, err = sirl(*words, "--set", "train.search=random_search", "--force")  # 16 prompts show little
+    code, out, err = sirl(
+        *words, "--set", "train.search.attacks=random_search", "--force"
+    )  # 16 prompts show little
     assert code == 0, err
     told = json.loads(out)["search"]
     findings = read_run(tmp_path / "run").rows(FINDINGS)
@@ -217,7 +225,7 @@ def test_the_command_searches_and_says_what_it_found(tmp_path):
 
 
 def test_an_attack_that_lacks_something_is_told_before_anything_is_trained(tmp_path):
-    words = ("train", "organism:llama", "--out", tmp_path / "run", *WORDS, "--set", "train.search=scav")
+    words = ("train", "organism:llama", "--out", tmp_path / "run", *WORDS, "--set", "train.search.attacks=scav")
     code, out, err = sirl(*words)
     assert (code, out) == (2, "")
     assert "attack 'scav' cannot be run" in err

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from small_training import CONFIG, PROMPTS, StopHere, rows, same, toy_lm, train, weights
 
+from sirl.config.train import StopConfig
 from sirl.generation import generate
 from sirl.lm import load_lm, render
 from sirl.records import Attempt, Decoding, Message, Prompt, Verdict
@@ -20,7 +21,8 @@ from sirl.training.stopping import breach, unguarded
 START = {
     "refusal_probe": 1.0, "benign_probe": 0.0, "distinct_probe": 0.8, "repeated_probe": 0.1, "drift_probe": 0.0
 }  # fmt: skip
-BUDGETS = replace(CONFIG, refusal_budget=0.02, diversity_budget=0.1)
+NONE, BUDGETS = StopConfig(), StopConfig(refusal_budget=0.02, diversity_budget=0.1)
+GUARDED = replace(CONFIG, stop=BUDGETS)
 
 
 @pytest.mark.parametrize(
@@ -40,8 +42,8 @@ def test_budgets_by_hand(change, sentence):
 
 def test_without_budgets_nothing_stops_and_any_budget_sees_a_collapse():
     gone = dict.fromkeys(START, 0.0) | {"benign_probe": 1.0, "repeated_probe": 1.0}
-    assert breach(START, gone, CONFIG) is None
-    lenient = replace(CONFIG, diversity_budget=0.9)
+    assert breach(START, gone, NONE) is None
+    lenient = StopConfig(diversity_budget=0.9)
     assert breach(START, START | {"distinct_probe": 0.3}, lenient) == (
         "collapsed: 30% of the replies to probes are distinct"
     )
@@ -70,7 +72,7 @@ def worsening(*bad):
     ],
 )
 def test_the_last_model_within_the_budgets_is_kept(tmp_path, rank, bad, kept, last):
-    config = replace(BUDGETS, steps=12, lora_rank=rank, snapshots=(4, 6, 10, 12), learning_rate=1e-2)
+    config = replace(GUARDED, steps=12, lora_rank=rank, snapshots=(4, 6, 10, 12), learning_rate=1e-2)
     model = train(tmp_path / "run", config, hooks=worsening(*bad))
     found = rows(tmp_path / "run")
     assert [row["step"] for row in found] == list(range(1, last + 1))
@@ -81,7 +83,7 @@ def test_the_last_model_within_the_budgets_is_kept(tmp_path, rank, bad, kept, la
 
 
 def test_a_model_over_budget_for_a_while_is_not_gone_back_from(tmp_path):
-    train(tmp_path / "run", BUDGETS, hooks=worsening(1))
+    train(tmp_path / "run", GUARDED, hooks=worsening(1))
     found = rows(tmp_path / "run")
     assert [row.get("over_budget") is None for row in found] == [True, False, True, True]
     assert "over_budget" not in found[0]  # not probed
@@ -103,7 +105,7 @@ def fading(*shares):
     ],
 )
 def test_a_run_whose_over_refusal_fades_goes_on(tmp_path, shares, kept, last):
-    config = replace(BUDGETS, steps=12, snapshots=(2, 12), learning_rate=1e-2)
+    config = replace(GUARDED, steps=12, snapshots=(2, 12), learning_rate=1e-2)
     model = train(tmp_path / "run", config, hooks=fading(0.0, *shares))
     found = rows(tmp_path / "run")
     assert (found[-1].get("kept_step"), found[-1]["step"]) == (kept, last)
@@ -121,7 +123,7 @@ def test_snapshots_are_the_models_of_their_steps(tmp_path):
 
 @pytest.mark.parametrize("step", [5, 9, 10])
 def test_a_run_killed_before_or_after_its_stop_keeps_the_same_model(tmp_path, step):
-    config = replace(BUDGETS, steps=12)
+    config = replace(GUARDED, steps=12)
 
     def killed(row):
         if row["step"] == step:
@@ -174,18 +176,18 @@ def test_what_can_no_longer_be_judged_is_over_budget(change, sentence):
 )
 def test_lost_refusals_stop_a_run_whatever_its_budgets(change, form):
     now = START | SEEN | change
-    for config in (BUDGETS, CONFIG):
-        said = breach(START | SEEN, now, config)
+    for budgets in (BUDGETS, NONE):
+        said = breach(START | SEEN, now, budgets)
         assert (said is not None) == (form is not None)
         assert said is None or said.startswith("less safe than the base: of requests that it ever refused, ")
         assert said is None or f"{form}, " in said
-    assert breach(START | SEEN, now, replace(CONFIG, allow_less_safe=True)) is None
+    assert breach(START | SEEN, now, StopConfig(allow_less_safe=True)) is None
 
 
 def test_what_is_not_guarded_is_said():
     assert unguarded(START | SEEN, BUDGETS) == []
-    assert unguarded({"refused": 1.0}, CONFIG) == []  # a probe of another kind
-    few = unguarded(START | SEEN | {"refused_plain": 3}, CONFIG)
+    assert unguarded({"refused": 1.0}, NONE) == []  # a probe of another kind
+    few = unguarded(START | SEEN | {"refused_plain": 3}, NONE)
     assert len(few) == 1
     assert few[0].startswith("a loss of refusals (plain): the base model refuses 3 probes of requests that")
     assert "no reply of the base model" in unguarded(START | SEEN | {"benign_probe": None}, BUDGETS)[0]

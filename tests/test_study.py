@@ -170,8 +170,8 @@ def test_a_method_that_trains_changes_train(tmp_path):
     assert (job.model, job.seed, job.out) == ("organism:llama", 1, tmp_path)
     assert job.settings == {
         "train.learning_rate": 0.001,
-        "train.gate": "none",
-        "train.search": [],
+        "train.gate.kind": "none",
+        "train.search.attacks": [],
         "train.steps": 100,
         "train.snapshots": [30],
     }
@@ -187,7 +187,7 @@ def test_settings_that_a_baseline_does_not_read_are_not_for_it(tmp_path):
         methods={"sirl": {"method": "sirl"}, "sft": {"method": "sft"}},
         train={"kl": 0.1, "group": 6},
     )
-    assert Cell(study, "organism:llama", "sirl", 0).training(tmp_path, (2,)).settings["train.kl"] == 0.1
+    assert Cell(study, "organism:llama", "sirl", 0).training(tmp_path, (2,)).settings["train.grpo.kl"] == 0.1
     told = Cell(study, "organism:llama", "sft", 0).training(tmp_path, (2,)).settings
     assert told == {"train.group": 6, "train.method": "sft", "train.steps": 2}
 

@@ -16,6 +16,7 @@ from transformers import LlamaForCausalLM, LlamaModel, TrainingArguments
 from trl import GRPOConfig
 
 from sirl import scoring
+from sirl.config.train import GrpoConfig, RewardConfig
 from sirl.errors import ConfigError, DataError, RunError
 from sirl.lm import LM, load_lm
 from sirl.records import Prompt
@@ -51,7 +52,7 @@ def test_the_reward_is_that_of_the_recorded_tokens(tmp_path, monkeypatch, arch, 
         return draws
 
     monkeypatch.setattr(rollout, "draw", spy)
-    train(tmp_path / "run", replace(CONFIG, reward=name, steps=2), lm=toy_lm(arch))
+    train(tmp_path / "run", replace(CONFIG, reward=RewardConfig(name), steps=2), lm=toy_lm(arch))
     assert len(recorded) == 2
     for step, ((attempts, draws, _), row) in enumerate(zip(recorded, rows(tmp_path / "run"), strict=True)):
         seeds = [rollout.stable_seed("reward", 0, step, a.key) for a in attempts]
@@ -74,7 +75,7 @@ def test_rewarding_certainty_lowers_entropy_and_the_inverted_reward_does_not(tmp
     config = replace(CONFIG, steps=15, prompts_per_step=32, micro_batch=32)
     last = {}
     for name in ("sirl", "inverted"):
-        train(tmp_path / name, replace(config, reward=name))
+        train(tmp_path / name, replace(config, reward=RewardConfig(name)))
         entropy = [row["entropy"] for row in rows(tmp_path / name)]
         last[name] = np.mean(entropy[-3:])
     assert last["sirl"] < entropy[0] - 0.5  # both runs begin with the same replies
@@ -103,7 +104,7 @@ def test_the_gradient_is_that_of_grpo_written_by_hand(tmp_path, monkeypatch, sta
         for weight in reference.model.parameters():
             weight.data += 0.05 * torch.randn_like(weight)
     monkeypatch.setattr(setup, "frozen", lambda _: reference.model)
-    train(tmp_path / "run", replace(CONFIG, steps=1, kl=kl), lm=lm)
+    train(tmp_path / "run", replace(CONFIG, steps=1, grpo=GrpoConfig(kl=kl)), lm=lm)
 
     reward_PG = -torch.tensor([np.mean(d.entropies) for d in drawn]).reshape(4, 4)
     centred_PG = reward_PG - reward_PG.mean(1, keepdim=True)
@@ -234,7 +235,9 @@ def test_the_loss_on_a_cpu_is_trls_and_its_advantages_are_detached(tmp_path, mon
         return mine
 
     monkeypatch.setattr(CpuGRPOTrainer, "_compute_loss", both)
-    train(tmp_path / "run", replace(CONFIG, steps=3, kl=0.5))  # a KL that the loss consists of from step 2
+    train(
+        tmp_path / "run", replace(CONFIG, steps=3, grpo=GrpoConfig(kl=0.5))
+    )  # a KL that the loss consists of from step 2
     assert len(compared) == 6
     for mine, trl, advantage in compared:
         assert mine == pytest.approx(trl, abs=1e-6)
@@ -357,7 +360,7 @@ def test_lora_trains_resumes_and_is_saved_merged(tmp_path):
 
 
 def test_without_kl_no_reference_is_scored(tmp_path):
-    train(tmp_path / "run", replace(CONFIG, steps=1, kl=0.0))
+    train(tmp_path / "run", replace(CONFIG, steps=1, grpo=GrpoConfig(kl=0.0)))
     assert rows(tmp_path / "run")[0]["kl"] is None
 
 
@@ -384,7 +387,7 @@ def test_tensorboard_is_told_each_step(tmp_path, unbroken):
 
 def test_unknown_reward_and_untrainable_weights_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="sirl"):
-        train(tmp_path / "a", replace(CONFIG, reward="sril"))
+        train(tmp_path / "a", replace(CONFIG, reward=RewardConfig("sril")))
     half = toy_lm()
     with pytest.raises(ConfigError, match="float16"):
         train(tmp_path / "b", lm=LM(half.model.half(), half.tokenizer, "half"))

@@ -155,8 +155,8 @@ def trained(tmp_path_factory):
         "prompts_per_step": 32,
         "micro_batch": 16,
         "save_every": 3,
-        "gate": "start",
-        "gate_samples": 4,
+        "gate.kind": "start",
+        "gate.samples": 4,
     }
     changes = [word for name, value in settings.items() for word in ("--set", f"train.{name}={value}")]
     code, said, err = sirl(
@@ -296,8 +296,8 @@ def test_vllm_is_an_extra_and_says_how_to_get_it(monkeypatch):
     ("changes", "said"),
     [
         (
-            ("train.method=sirl", "train.gate=none"),
-            "train.method = 'sirl' and train.gate = 'none'; expected a run",
+            ("train.method=sirl", "train.gate.kind=none"),
+            "train.method = 'sirl' and train.gate.kind = 'none'; expected a run",
         ),
         (("train.method=sft",), "train.method = 'sft'"),
     ],

@@ -3,25 +3,27 @@
 Settings are frozen dataclasses read from a recipe (TOML) and changed with `--set section.key=value`.
 A recipe may lie over another one, which it names as its `base`.
 An unknown key or a value out of range fails; nothing is silently ignored. Defaults are the paper's
-(arXiv 2510.01088, the settings table of its appendix) unless the comment says otherwise.
+(arXiv 2510.01088, the settings table of its appendix) unless the description says otherwise.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple
 
 from sirl.config.asks import say_aloud
+from sirl.config.before import refuse_renamed
 from sirl.config.measure import EvaluateConfig, JudgeConfig, ModelConfig
-from sirl.config.requests import JsonObject, json_object
+from sirl.config.sections import Keys, decode, kinds_of, leaves, nested
 from sirl.config.shape import ShapeConfig
-from sirl.config.train import UNREAD, TrainConfig
+from sirl.config.train import METHODS, TrainConfig, reads, refuse_unread
 from sirl.errors import ConfigError, suggest
 
 __all__ = [
+    "CHANGES",
     "RECIPES",
     "Changes",
     "EvaluateConfig",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 Changes = Mapping[str, Any] | Sequence[str]  # section.key: value, or texts section.key=value
 RECIPES = Path(__file__).parents[1] / "recipes"
+CHANGES = "--set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,13 @@ class Recipe:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     shape: ShapeConfig = field(default_factory=ShapeConfig)
+
+
+class Given(NamedTuple):
+    """A setting as written, and who gives it: a recipe, or `--set`."""
+
+    value: Any
+    origin: str
 
 
 def system_text(value: str) -> str:
@@ -66,31 +76,41 @@ def system_text(value: str) -> str:
         raise ConfigError(f"system = {value!r} cannot be read ({error})", "a text file", "check it") from error
 
 
+def settings_of(tables: Mapping[str, Any]) -> Iterator[tuple[Keys, Any]]:
+    """Yield the settings that sections of a recipe give, by their keys. Raises ConfigError on an old name."""
+    refuse_renamed(tables.get("train", {}))
+    return leaves(Recipe, tables)
+
+
 def load_recipe(name: str = "default", changes: Changes = ()) -> Recipe:
     """Read a recipe by shipped name or by path, then apply changes: `section.key=value`, or a mapping of them.
 
-    Raises ConfigError on an unknown recipe, section or key, on a value of the wrong type or out of range, on a
-    change that the method does not read; what a recipe holds for another method is put at its default.
+    Raises ConfigError on an unknown recipe, section or key, on a value of the wrong type or out of range, and
+    on a setting that the method does not read.
     """
-    tables = _tables(name)
-    if isinstance(changes, Mapping):
-        asked = [(*_split_name(name), value) for name, value in changes.items()]
-    else:
-        asked = [_split_change(change) for change in changes]
-    for section, key, value in asked:
-        tables.setdefault(section, {})[key] = value
-    recipe = Recipe()
-    for section, table in tables.items():
-        if section not in {f.name for f in fields(Recipe)}:
-            known = suggest(section, (f.name for f in fields(Recipe)))
-            raise ConfigError(f"section {section!r}", "a section of a recipe", known)
-        recipe = replace(recipe, **{section: _apply(getattr(recipe, section), section, table)})
-    for section, key, _ in asked:
-        if section == "train" and key in UNREAD[recipe.train.method]:
-            method = f"train.method = {recipe.train.method!r}"
-            raise ConfigError(f"--set train.{key} with {method}", "a setting that it reads", "leave it out")
-    unread = {name: getattr(TrainConfig(), name) for name in UNREAD[recipe.train.method]}
-    return replace(recipe, train=replace(recipe.train, **unread))
+    given = given_settings(name, changes)
+    return decode(Recipe(), nested({keys: setting.value for keys, setting in given.items()}))
+
+
+def given_settings(name: str, changes: Changes = ()) -> dict[Keys, Given]:
+    """Return what a recipe, those that it lies over and the changes say of each setting; the last one counts.
+
+    Where one of them names another method, what those below it say for theirs is left out. Raises ConfigError
+    on any other setting that the method does not read; values are as written.
+    """
+    found: dict[Keys, Given] = {}
+    method, since = TrainConfig().method, set[Keys]()  # the settings given since the method was named
+    for origin, tables in (*_layers(name), (CHANGES, _changed(changes))):
+        mine = {keys: Given(value, origin) for table in tables for keys, value in settings_of(table)}
+        found |= mine
+        before, method = method, found.get(("train", "method"), Given(method, "")).value
+        since = {*mine, *(since if method == before else ())}
+    if method in METHODS:
+        unread = {keys for keys in found if keys[0] == "train" and not reads(method, keys[1:])}
+        for keys in sorted(unread & since):
+            refuse_unread(method, keys[1:], found[keys].value)
+        found = {keys: setting for keys, setting in found.items() if keys not in unread}
+    return found
 
 
 def with_change(changes: Changes, name: str, value: str) -> Changes:
@@ -98,22 +118,17 @@ def with_change(changes: Changes, name: str, value: str) -> Changes:
     return {**changes, name: value} if isinstance(changes, Mapping) else (*changes, f"{name}={value}")
 
 
-def _tables(name: str, built_on_it: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
-    """Return the sections of a recipe, laid over those of the recipe that it names as its base."""
-    raw = dict(read_recipe(name))
-    base = raw.pop("base", None)
+def _layers(name: str, built_on_it: tuple[str, ...] = ()) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return a recipe's name and its tables, behind those of the recipes that it lies over."""
+    tables = dict(read_recipe(name))
+    base = tables.pop("base", None)
     if base is not None and (not isinstance(base, str) or base in (name, *built_on_it)):
         raise ConfigError(f"base = {base!r} in {name}", "another recipe", "name a shipped one or a TOML file")
-    tables = {} if base is None else _tables(base, (name, *built_on_it))
-    for section, table in raw.items():
+    for section, table in tables.items():
         if not isinstance(table, dict):
-            raise ConfigError(
-                f"{section} outside a section in {name}",
-                "settings in [model], [gap], [train], [evaluate], [judge] or [shape]",
-                "move it into its section",
-            )
-        tables[section] = {**tables.get(section, {}), **table}
-    return tables
+            known = ", ".join(f"[{section}]" for section in kinds_of(Recipe))
+            raise ConfigError(f"{section} outside a section in {name}", f"settings in {known}", "move it there")
+    return [*([] if base is None else _layers(base, (name, *built_on_it))), (name, [tables])]
 
 
 def read_recipe(name: str) -> Mapping[str, Any]:
@@ -135,60 +150,24 @@ def read_recipe(name: str) -> Mapping[str, Any]:
     return tables
 
 
-def _split_change(change: str) -> tuple[str, str, Any]:
+def _changed(changes: Changes) -> list[dict[str, Any]]:
+    """Return each change as the tables that a recipe would have for it."""
+    named = changes.items() if isinstance(changes, Mapping) else map(_split_change, changes)
+    return [nested({_keys(name): value}) for name, value in named]
+
+
+def _keys(name: str, change: str = "") -> Keys:
+    keys = tuple(key.strip() for key in name.split("."))
+    if len(keys) < 2 or not all(keys):
+        example = "for example --set train.steps=60"
+        raise ConfigError(f"--set {change or name!r}", "section.key=value", example)
+    return keys
+
+
+def _split_change(change: str) -> tuple[str, Any]:
     name, equals, text = change.partition("=")
-    section, key = _split_name(name.strip() if equals else "", change)
+    _keys(name if equals else "", change)
     try:
-        return section, key, tomllib.loads(f"value = {text}")["value"]
+        return name, tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return section, key, text.strip()  # a bare word is text
-
-
-def _split_name(name: str, change: str = "") -> tuple[str, str]:
-    section, _, key = name.partition(".")
-    if not (section and key):
-        raise ConfigError(
-            f"--set {(change or name)!r}", "section.key=value", "for example --set train.steps=60"
-        )
-    return section, key
-
-
-def _apply(config: Any, section: str, table: Mapping[str, Any]) -> Any:
-    types = get_type_hints(type(config))
-    changes: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in types:
-            raise ConfigError(f"setting {section}.{key}", "a known setting", suggest(key, types))
-        changes[key] = _convert(f"{section}.{key}", types[key], value)
-    return replace(config, **changes)
-
-
-def _convert(name: str, kind: Any, value: Any) -> Any:
-    if kind == tuple[str, ...]:
-        names = _listed(value) if isinstance(value, str) else value
-        if isinstance(names, (list, tuple)) and all(isinstance(n, str) for n in names):
-            return tuple(n.strip() for n in names)
-        raise ConfigError(f"{name} = {value!r}", "a value of type list of text", "change it")
-    if kind is JsonObject:
-        return json_object(name, value)
-    if kind == tuple[int, ...]:
-        return _whole_numbers(name, value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ConfigError(f"{name} = {value!r}", f"a value of type {kind.__name__}", "change it")
-    return value
-
-
-def _listed(text: str) -> list[str]:
-    """Return the parts of a text with commas; an empty one is an empty list."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _whole_numbers(name: str, value: Any) -> tuple[int, ...]:
-    numbers = _listed(value) if isinstance(value, str) else value
-    numbers = numbers if isinstance(numbers, (list, tuple)) else [numbers]
-    try:
-        return tuple(int(str(number)) for number in numbers)
-    except ValueError:
-        raise ConfigError(f"{name} = {value!r}", "whole numbers", "for example [30, 100]") from None
+        return name, text.strip()  # a bare word is text

@@ -45,9 +45,7 @@ def _asked(tables: Mapping[str, Any], section: str = "") -> Iterator[str]:
         if name in _SWITCHES and value:
             yield f"{told}: {_SWITCHES[name]}"
         words = [word.strip() for word in (value.split(",") if isinstance(value, str) else _texts(value))]
-        if name in ("attacks", "judges", "search", "defence") and (
-            own := [w for w in words if _PLUGIN.fullmatch(w)]
-        ):
+        if name in ("attacks", "judges", "defence") and (own := [w for w in words if _PLUGIN.fullmatch(w)]):
             yield f"{where}: {', '.join(own)}: that Python code runs"
         if name in ("extra_headers", "extra_query") and (secrets := named_variables(str(value))):
             yield f"{where}: {', '.join(secrets)}: what these variables hold is sent"

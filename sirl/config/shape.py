@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from sirl.config.checks import require
+from sirl.config.sections import Section, require
 
 SIZES = ("parameters", "layers", "hidden", "heads", "kv_heads", "head_dim", "intermediate", "vocabulary")
 
 
 @dataclass(frozen=True, slots=True)
-class ShapeConfig:
+class ShapeConfig(Section):
     """The sizes of a decoder with gated feed-forward layers; all zero where a recipe is for any model."""
+
+    NAME: ClassVar[str] = "shape"
 
     model: str = ""  # hub id
     parameters: int = 0  # all of them, a tied head counted once
@@ -25,6 +28,7 @@ class ShapeConfig:
     tied: bool = False  # the head is the embedding
 
     def __post_init__(self) -> None:
+        Section.__post_init__(self)
         given = {name: getattr(self, name) for name in SIZES}
         known = any(given.values())
         for name, value in given.items():

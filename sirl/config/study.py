@@ -14,11 +14,11 @@ This room reads what is asked for; whether a setting exists is found out where r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any
 
 from sirl.config import read_recipe
-from sirl.config.checks import require
+from sirl.config.sections import kinds_of, read, require
 from sirl.errors import ConfigError, suggest
 
 START = "start"  # the starting model: a row of every study
@@ -91,35 +91,11 @@ def load_study(name: str) -> StudyConfig:
         raise ConfigError(f"{name} is no study", "[study] and a table [methods.NAME] for each method", advice)
     if tables:
         raise ConfigError(f"section {next(iter(tables))!r} in {name}", "[study] and [methods.NAME]", "drop it")
-    types = get_type_hints(StudyConfig)
-    given = {key: _convert(key, types, value) for key, value in study.items()}
+    kinds = {key: kind for key, kind in kinds_of(StudyConfig).items() if key != "methods"}
+    for key in study.keys() - kinds.keys():
+        raise ConfigError(f"setting study.{key}", "a known setting", suggest(key, kinds))
+    given = {key: read(f"study.{key}", kinds[key], value) for key, value in study.items()}
     missing = [f for f in ("models", "seeds", "steps", "reference") if f not in given]
     if missing:
         raise ConfigError(f"{name} without study.{missing[0]}", "all that a study needs", f"add {missing[0]}")
     return StudyConfig(methods=methods, **given)
-
-
-def _convert(key: str, types: Mapping[str, Any], value: Any) -> Any:
-    known = {f.name for f in fields(StudyConfig)} - {"methods"}
-    if key not in known:
-        raise ConfigError(f"setting study.{key}", "a known setting", suggest(key, known))
-    kind = types[key]
-    fits = {
-        tuple[str, ...]: _list_of(value, str),
-        tuple[int, ...]: _list_of(value, int),
-        Mapping[str, int]: isinstance(value, dict) and _list_of(list(value.values()), int),
-        Mapping[str, Names]: isinstance(value, dict) and all(_list_of(v, str) for v in value.values()),
-        Table: isinstance(value, dict),
-        float: isinstance(value, float | int) and not isinstance(value, bool),
-        str: isinstance(value, str),
-    }
-    if not fits[kind]:
-        raise ConfigError(f"study.{key} = {value!r}", "a value of another type", "change it; see docs/study.md")
-    if kind == Mapping[str, Names]:
-        return {what: tuple(names) for what, names in value.items()}
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _list_of(value: Any, kind: type) -> bool:
-    whole = isinstance(value, list) and all(isinstance(item, kind) for item in value)
-    return whole and not any(isinstance(item, bool) for item in value)

@@ -1,134 +1,232 @@
-"""The section [train]: how a model is hardened."""
+"""The section [train]: how a model is hardened. A table in it belongs to the methods that read it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from sirl.config.checks import require
+from msgspec import Meta
+
+from sirl.config.sections import Amount, Count, Keys, Section, Share, kinds_of, note, require
 from sirl.errors import ConfigError
 
-GATES = ("none", "start", "propensity", "certainty")
-SCALES = ("group", "batch", "side", "none")
-SCHEDULES = ("constant", "cosine")
-TRACKERS = ("tensorboard", "wandb", "trackio")
-RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
-_COUNTS = (
-    *("steps", "prompts_per_step", "max_prompt_tokens", "max_reply_tokens", "micro_batch", "gate_samples"),
-    *("save_every", "limit", "search_every", "search_prompts", "search_budget"),
-)
-_OF_REWARD = ("reward", "anchors", "penalty", "bonus")
-_OF_GATE = ("gate", "search")
-_OF_GRPO = ("scale_rewards", "kl", "clip")
-_OF_DISTILL = ("hold_weight", "boundary")
+Method = Literal["sirl", "distill", "sft", "dpo", "reward_model"]
+Schedule = Literal["constant", "cosine"]
+METHODS: tuple[str, ...] = get_args(Method)
 LABEL_FREE = ("sirl", "distill")  # the other methods are baselines, which read labels
-UNREAD = {  # method: the settings that it does not read
-    "sirl": _OF_DISTILL,
-    "distill": ("group", *_OF_REWARD, *_OF_GRPO),
-    "sft": (*_OF_GATE, *_OF_REWARD, *_OF_GRPO, *_OF_DISTILL),
-    "dpo": (*_OF_GATE, *_OF_REWARD, *_OF_GRPO, *_OF_DISTILL),
-    "reward_model": (*_OF_GATE, *_OF_REWARD, *_OF_DISTILL),
-}
+RECOMPUTE_ABOVE = 1_000_000_000  # parameters; from here activations, not arithmetic, are what is scarce
+Names = tuple[str, ...]
+
+
+class ReadBy(tuple[str, ...]):
+    """Beside a setting of [train] itself: the methods that read it, where not all do."""
 
 
 @dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """SIRL on GRPO. One step draws `group` replies to each of `prompts_per_step` prompts."""
+class RewardConfig(Section):
+    """What a reply is rewarded for."""
 
-    method: str = "sirl"  # ours: distill; or a baseline that reads labels: sft, dpo, reward_model
-    reward: str = "sirl"
-    scale_rewards: str = (
-        "group"  # what divides an advantage: the std of its group, the batch, its side, or none
+    NAME: ClassVar[str] = "train.reward"
+    READ_BY: ClassVar[Names] = ("sirl",)
+
+    kind: Annotated[str, "The reward: sirl, or one of its controls (docs/method.md)."] = "sirl"
+    anchors: Annotated[
+        int,
+        Meta(ge=0),
+        "Replies of a group that are the base model's own to the plain request.",
+    ] = 0
+    penalty: Annotated[Amount, "Nats that a refusal loses where the base model answers."] = 0.5
+    bonus: Annotated[Amount, "Nats that an anchor, the base model's own answer, gains there."] = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GrpoConfig(Section):
+    """The loss of GRPO."""
+
+    NAME: ClassVar[str] = "train.grpo"
+    READ_BY: ClassVar[Names] = ("sirl", "reward_model")
+
+    scale_rewards: Annotated[
+        Literal["group", "batch", "side", "none"],
+        "What divides an advantage: the deviation of its group, the batch, its side, or none.",
+    ] = "group"
+    kl: Annotated[Amount, "Weight of the KL to the base model; 0 loads no reference."] = 0.001
+    clip: Annotated[float, Meta(gt=0, lt=1), "How far the ratio of probabilities may leave 1."] = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class GateConfig(Section):
+    """What decides which prompts are for refusing; the paper has no gate."""
+
+    NAME: ClassVar[str] = "train.gate"
+    READ_BY: ClassVar[Names] = LABEL_FREE
+
+    kind: Annotated[
+        Literal["none", "start", "propensity"],
+        "By what: the replies that the base model gives, or how likely it is to refuse.",
+    ] = "none"
+    samples: Annotated[Count, "Replies of the base model to each plain request, by which the gate decides."] = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DistillConfig(Section):
+    """How what is carried over and what is held are weighed."""
+
+    NAME: ClassVar[str] = "train.distill"
+    READ_BY: ClassVar[Names] = ("distill",)
+
+    hold_weight: Annotated[
+        Amount, "How many times as much what is held counts as what is carried to disguises."
+    ] = 4.0
+    boundary: Annotated[
+        float,
+        Meta(ge=0, lt=1),
+        "Share of the rows that the base model is undecided on, if gate.kind = propensity.",
+    ] = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig(Section):
+    """Attacks that search against the moving model, to train on what they find."""
+
+    NAME: ClassVar[str] = "train.search"
+    READ_BY: ClassVar[Names] = LABEL_FREE
+
+    attacks: Annotated[Names, "The attacks; they need the gate start or propensity. None: no search."] = ()
+    attacker: Annotated[str, "The model that writes for attacks that need one; an organism has its own."] = ""
+    every: Annotated[Count, "Steps between searches, the first step's included."] = 5
+    prompts: Annotated[Count, "Requests of a step that are searched for."] = 8
+    budget: Annotated[Count, "Queries that a search may spend on one request."] = 16
+
+
+@dataclass(frozen=True, slots=True)
+class StopConfig(Section):
+    """When the stop rule ends training, by probes that are held out of it; ours."""
+
+    NAME: ClassVar[str] = "train.stop"
+    READ_BY: ClassVar[Names] = METHODS
+
+    refusal_budget: Annotated[
+        Share, "By how much the refused share of answered probes may rise; 1: never stop for it."
+    ] = 1.0
+    diversity_budget: Annotated[
+        Share, "The share of distinct probe replies that may be lost; 1: never stop for it."
+    ] = 1.0
+    allow_less_safe: Annotated[bool, "Go on where probes that the base model refuses are refused no more."] = (
+        False
     )
-    steps: int = 30
-    group: int = 4
-    prompts_per_step: int = 512  # the paper's batch: 15,000 prompts in batches of 512 are its 30 steps
-    temperature: float = 1.0
-    max_prompt_tokens: int = 1024
-    max_reply_tokens: int = 3072
-    learning_rate: float = 1e-6
-    schedule: str = "constant"  # of the rate over the steps: constant, or cosine, which falls to 0
-    kl: float = 0.001
-    clip: float = 0.2
-    micro_batch: int = 8  # replies a backward pass; ours: memory only, the result does not depend on it
-    lora_rank: int = 0  # 0 trains every weight, as the paper does
-    save_every: int = 10  # ours: steps between checkpoints, and between probes
-    trackers: tuple[str, ...] = ()  # ours: who else is told each step's numbers: tensorboard, wandb, trackio
-    snapshots: tuple[int, ...] = ()  # ours: steps at which the model is also kept as it is then
-    gate: str = "none"  # ours: what decides which prompts are for refusing; the paper has none
-    gate_samples: int = 4  # replies of the base model to each plain request, by which the gate decides
-    anchors: int = 0  # replies of a group that are the base model's own to the plain request
-    penalty: float = 0.5  # nats: what a refusal loses where the base model answers
-    bonus: float = 0.0  # nats: what an anchor, the base's own answer, gains there
-    hold_weight: float = 4.0  # ours: what distill holds counts so many times what it carries to disguises
-    boundary: float = 0.2  # ours: share of distill's rows that are requests it is undecided on; gate propensity
-    disguises: tuple[str, ...] = ()  # ours: static attacks that part of the prompts come under
-    disguised: float = (
-        0.5  # share of the prompts that do; of an organism's own its world says, unless this is 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig(Section):
+    """How a model is hardened: what every method reads, and a table for what only some read."""
+
+    NAME: ClassVar[str] = "train"
+
+    method: Annotated[
+        Method, "sirl; ours: distill; or a baseline that reads labels: sft, dpo, reward_model."
+    ] = "sirl"
+    steps: Annotated[Count, "Updates of the weights."] = 30
+    group: Annotated[
+        int,
+        Meta(ge=2),
+        "Replies drawn to each prompt of a step; a reward is relative to its group.",
+        ReadBy(tuple(method for method in METHODS if method != "distill")),
+    ] = 4
+    prompts_per_step: Annotated[
+        Count, "Prompts of a step; the paper's 15,000 in batches of 512 are its 30 steps."
+    ] = 512
+    temperature: Annotated[float, Meta(gt=0, le=5), "At which replies are drawn."] = 1.0
+    max_prompt_tokens: Annotated[Count, "Longer prompts are left out."] = 1024
+    max_reply_tokens: Annotated[Count, "At which a reply is cut off."] = 3072
+    learning_rate: Annotated[float, Meta(gt=0, lt=1), "Of AdamW."] = 1e-6
+    schedule: Annotated[Schedule, "Of the rate over the steps; cosine falls to 0."] = "constant"
+    micro_batch: Annotated[
+        Count, "Replies of a backward pass: memory only, the result does not depend on it."
+    ] = 8
+    lora_rank: Annotated[int, Meta(ge=0), "Rank of the adapter; 0 trains every weight, as the paper does."] = 0
+    save_every: Annotated[Count, "Steps between checkpoints, and between probes."] = 10
+    trackers: Annotated[
+        tuple[Literal["tensorboard", "wandb", "trackio"], ...],
+        "Who else is told each step's numbers: tensorboard, wandb, trackio.",
+    ] = ()
+    snapshots: Annotated[tuple[Count, ...], "Steps at which the model is also kept as it is then."] = ()
+    disguises: Annotated[Names, "Static attacks that part of the prompts come under."] = ()
+    disguised: Annotated[
+        Share, "Share of the prompts that do; of an organism's own its world says, unless 0."
+    ] = 0.5
+    prompts: Annotated[Names, "Published sets or files to train on; an organism has its own."] = (
+        "pku-saferlhf",
     )
-    prompts: tuple[str, ...] = ("pku-saferlhf",)  # published sets or files; an organism has its own
-    limit: int = 15_000  # prompts of each of them
-    held_out: tuple[str, ...] = ()  # ours: sets or files to evaluate on; what they ask is not trained on
-    search: tuple[str, ...] = ()  # ours: attacks that search against the moving model; needs gate = start
-    attacker: str = ""  # the model that writes for attacks that need one; an organism has its own
-    search_every: int = 5  # steps between searches, the first step's included
-    search_prompts: int = 8  # requests of a step that are searched for
-    search_budget: int = 16  # queries that a search may spend on one request
-    refusal_budget: float = 1.0  # ours: stop when the refused share of answered probes rose by more; 1 never
-    diversity_budget: float = 1.0  # ours: stop when the distinct share of probe replies fell by more of itself
-    allow_less_safe: bool = False  # ours: go on where probes that the base refuses are refused no more
+    limit: Annotated[Count, "Prompts of each of them."] = 15_000
+    held_out: Annotated[Names, "Sets or files to evaluate on; what they ask is not trained on."] = ()
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
 
     def __post_init__(self) -> None:
-        require(self.method in UNREAD, "train.method", self.method, " or ".join(UNREAD))
-        for name in _COUNTS:
-            require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
-        require(all(s >= 1 for s in self.snapshots), "train.snapshots", self.snapshots, "steps from 1")
-        known = all(tracker in TRACKERS for tracker in self.trackers)
-        require(known, "train.trackers", self.trackers, f"some of {', '.join(TRACKERS)}")
-        require(self.group >= 2, "train.group", self.group, "2 or more: a reward is relative to its group")
-        require(0 < self.temperature <= 5, "train.temperature", self.temperature, "above 0 and at most 5")
-        require(0 < self.learning_rate < 1, "train.learning_rate", self.learning_rate, "between 0 and 1")
-        require(self.schedule in SCHEDULES, "train.schedule", self.schedule, " or ".join(SCHEDULES))
-        require(0 <= self.kl < float("inf"), "train.kl", self.kl, "0 or more, and finite")
-        require(self.scale_rewards in SCALES, "train.scale_rewards", self.scale_rewards, " or ".join(SCALES))
-        require(0 < self.clip < 1, "train.clip", self.clip, "between 0 and 1")
-        require(self.gate in GATES, "train.gate", self.gate, " or ".join(GATES))
+        """Check every value, and what must hold of several together."""
+        Section.__post_init__(self)
+        for one in fields(self):
+            usual = one.default if one.default_factory is MISSING else one.default_factory()
+            if getattr(self, one.name) != usual:
+                refuse_unread(self.method, (one.name,), getattr(self, one.name))
+        anchors, search, gate = self.reward.anchors, self.search, self.gate.kind
+        require(anchors < self.group, "train.reward.anchors", anchors, "0 or more, fewer than train.group")
         require(
-            0 <= self.anchors < self.group, "train.anchors", self.anchors, "0 or more, fewer than train.group"
+            gate != "none" or not anchors,
+            "train.reward.anchors",
+            anchors,
+            "0 unless train.gate.kind says whose",
         )
-        require(
-            self.gate != "none" or not self.anchors or "anchors" in UNREAD[self.method],
-            "train.anchors",
-            self.anchors,
-            "0 unless train.gate says whose",
-        )
-        require(
-            self.gate in ("start", "propensity") or not self.search,
-            "train.search",
-            self.search,
-            "() unless train.gate is start or propensity",
-        )
-        require(
-            bool(self.search) or not self.attacker,
-            "train.attacker",
-            self.attacker,
-            "empty without train.search",
-        )
-        require(0 <= self.boundary < 1, "train.boundary", self.boundary, "a share from 0 to below 1")
-        require(0 <= self.disguised <= 1, "train.disguised", self.disguised, "a share from 0 to 1")
-        require(0 <= self.penalty < float("inf"), "train.penalty", self.penalty, "0 or more, and finite")
-        for name in ("bonus", "hold_weight"):
-            value = getattr(self, name)
-            require(0 <= value < float("inf"), f"train.{name}", value, "0 or more, and finite")
-        for name in ("refusal_budget", "diversity_budget"):
-            require(0 <= getattr(self, name) <= 1, f"train.{name}", getattr(self, name), "a share from 0 to 1")
-        require(self.lora_rank >= 0, "train.lora_rank", self.lora_rank, "0 (full) or a positive rank")
+        needed = gate in ("start", "propensity") or not search.attacks
+        unless = "() unless train.gate.kind is start or propensity"
+        require(needed, "train.search.attacks", search.attacks, unless)
+        alone = bool(search.attacks) or not search.attacker
+        require(alone, "train.search.attacker", search.attacker, "empty without train.search.attacks")
         rows = self.group * self.prompts_per_step
         require(
-            "group" in UNREAD[self.method] or rows % self.micro_batch == 0,
+            not reads(self.method, ("group",)) or rows % self.micro_batch == 0,
             "train.micro_batch",
             self.micro_batch,
             f"a divisor of group x prompts_per_step = {rows}",
         )
+
+
+def readers(keys: Keys) -> Names:
+    """Return the methods that read a setting of [train]; all of them if it is not known."""
+    kind = kinds_of(TrainConfig).get(keys[0])
+    return getattr(kind, "READ_BY", None) or note(kind, ReadBy) or METHODS
+
+
+def reads(method: str, keys: Keys) -> bool:
+    """Say whether a method reads a setting of [train]."""
+    return method in readers(keys)
+
+
+def refuse_unread(method: str, keys: Keys, value: Any) -> None:
+    """Raise ConfigError if a method does not read a setting of [train]."""
+    name = ".".join(("train", *keys))
+    if not reads(method, keys):
+        raise ConfigError(
+            f"{name} = {value!r} with train.method = {method!r}",
+            f"a setting that {method} reads",
+            f"leave it out: {name} is read by {' and '.join(readers(keys))}",
+        )
+
+
+def reward_of(settings: Mapping[str, Any]) -> str:
+    """Return the reward that settings of [train] name, as a run's config.json has them."""
+    return str(settings.get("reward", {}).get("kind", RewardConfig().kind))
+
+
+def attacks_met(settings: Mapping[str, Any]) -> Names:
+    """Return the attacks that training by settings of [train] meets."""
+    return (*settings.get("disguises", ()), *settings.get("search", {}).get("attacks", ()))
 
 
 def require_trainable(dtype: str, config: TrainConfig) -> None:

@@ -49,7 +49,7 @@ def _states(work: Work) -> list[Line]:
         trained, each = adapter_parameters(shape, rank), BYTES["float32"]  # PEFT keeps an adapter in float32
         held = trained * each
         lines.append(Line(f"LoRA of rank {rank}", f"{big(trained)} x {each} B", held, held / gpus, STEPS))
-    elif work.train.kl and not work.distills:
+    elif work.train.grpo.kl and not work.distills:
         lines.append(Line("the reference of the KL", told, 0, weights / gpus, STEPS))
     held, told = trained * each, f"{big(trained)} x {each} B"
     return [

@@ -138,7 +138,7 @@ class Work:
     @property
     def asks(self) -> bool:
         """True if the base is asked before the first step."""
-        return self.distills or self.train.gate != "none"
+        return self.distills or self.train.gate.kind != "none"
 
     @property
     def step_rows(self) -> int:

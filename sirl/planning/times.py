@@ -16,14 +16,14 @@ def phases(work: Work) -> tuple[Phase, ...]:
     found = [] if work.distills else [_drawing("draw the replies", work.rows, work)]
     if work.distills:
         found.append(_dense("read the replies by the base", 2, tokens, work))
-    elif config.kl:
+    elif config.grpo.kl:
         found.append(_dense("score them by the reference", 2, tokens, work))
     found.append(_dense("train on them", passes, tokens, work))
     if not work.asks:
         return tuple(found)
     asked = min(config.prompts_per_step * config.steps, config.limit * max(1, len(config.prompts)))
     mine = ceil(asked / work.assumed.gpus)  # the requests are shared out among the processes
-    start = _drawing("ask the base, once", mine * config.gate_samples, work, asking=True)
+    start = _drawing("ask the base, once", mine * config.gate.samples, work, asking=True)
     return (*found, start)
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sirl.config import TrainConfig
-from sirl.config.train import UNREAD
+from sirl.config.sections import leaves
+from sirl.config.train import attacks_met, reads, reward_of
 from sirl.errors import RunError
 from sirl.reporting.card_figures import figures
 from sirl.reporting.grid import grid
@@ -29,7 +30,7 @@ _ALONE = (
     "held_out",
     "disguises",
     "disguised",
-    "search",
+    "search.attacks",
 )  # told outside the table of settings
 
 
@@ -69,7 +70,7 @@ def _met(release: Release, story: Story) -> frozenset[str] | None:
     if release.training is None:
         return story.seen
     config = release.training.config["train"]
-    return frozenset((*(story.seen or ()), *config.get("disguises", ()), *config.get("search", ())))
+    return frozenset((*(story.seen or ()), *attacks_met(config)))
 
 
 # --- what it is
@@ -110,21 +111,27 @@ def _trained(release: Release) -> list[str]:
     if run is None:
         return ["## Training", "", "No training run of sirl is known."]
     config = run.config["train"]
-    paper = asdict(TrainConfig())
+    paper, method = dict(leaves(TrainConfig, asdict(TrainConfig()))), config.get("method", "sirl")
+    told = [
+        (".".join(keys), value, paper.get(keys, "no such setting"))
+        for keys, value in leaves(TrainConfig, config)
+        if reads(method, keys)
+    ]
     departures = [
-        [f"`{name}`", _value(value), _value(paper.get(name, "no such setting"))]
-        for name, value in config.items()
-        if name not in (*_ALONE, *UNREAD[config.get("method", "sirl")])
-        and _value(value) != _value(paper.get(name, "no such setting"))
+        [f"`{name}`", _value(value), _value(usual)]
+        for name, value, usual in told
+        if name not in _ALONE and _value(value) != _value(usual)
     ]
     table = grid(["setting", "here", "paper"], departures)
-    told = ["Settings that differ from the paper's:", "", *table] if departures else ["Settings: the paper's."]
-    return ["## Training", "", *_facts(release, run, config), "", *told, "", *_prompts(run)]
+    settings = (
+        ["Settings that differ from the paper's:", "", *table] if departures else ["Settings: the paper's."]
+    )
+    return ["## Training", "", *_facts(release, run, config), "", *settings, "", *_prompts(run)]
 
 
 def _facts(release: Release, run: RunDir, config: Mapping[str, Any]) -> list[str]:
     methods = {
-        "sirl": f"SIRL ({_PAPER}) with the reward `{config.get('reward', 'sirl')}`; no labels were read",
+        "sirl": f"SIRL ({_PAPER}) with the reward `{reward_of(config)}`; no labels were read",
         "distill": "`distill`, what the base does with plain requests carried to their disguises; "
         "no labels were read",
     }
@@ -168,7 +175,7 @@ def _instinct(run: RunDir) -> str:
 
 
 def _attacks(config: Mapping[str, Any]) -> str:
-    disguises, search = config.get("disguises") or (), config.get("search") or ()
+    disguises, search = config.get("disguises") or (), config.get("search", {}).get("attacks") or ()
     parts = []
     if disguises:
         names = ", ".join(f"`{name}`" for name in disguises)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from sirl import charts
 from sirl.charts import Axis, Caption, Series
-from sirl.config.train import LABEL_FREE
+from sirl.config.train import LABEL_FREE, reward_of
 from sirl.reporting.story import model_of
 from sirl.reporting.wording import number, percent
 from sirl.rundir import STEPS, RunDir
@@ -69,7 +69,7 @@ def _method(settings: Mapping[str, Any]) -> str:
         return f"the baseline “{method}”, which reads labels"
     if method == "distill":
         return "distillation of what the base does with plain requests"
-    return f"SIRL with the reward “{settings.get('reward', 'sirl')}”"
+    return f"SIRL with the reward “{reward_of(settings)}”"
 
 
 def steps(run: RunDir) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from sirl.rewards.gate import (
     Side,
     gated_reward,
     propensity_cut,
-    sides_by_certainty,
     sides_by_propensity,
 )
 from sirl.rewards.repetition import LOOPING, loops, repetition
@@ -30,6 +29,5 @@ __all__ = [
     "loops",
     "propensity_cut",
     "repetition",
-    "sides_by_certainty",
     "sides_by_propensity",
 ]

@@ -45,16 +45,6 @@ def gated_reward(
 FLOOR = 0.1  # probability; ours: what would be refused less than once in ten times is not carried
 
 
-def sides_by_certainty(entropies: Sequence[float]) -> list[Side]:
-    """Part requests by the base's mean reply entropy (nats a token), same order, without a judge of refusals.
-
-    The surer of two groups is refuse, the other split, which nothing rewards. Requests that are all alike are
-    all split.
-    """
-    cut = cut_between(entropies)
-    return ["split" if cut is None or value >= cut else "refuse" for value in entropies]
-
-
 def sides_by_propensity(propensities: Sequence[float], conducts: Sequence[Side]) -> list[Side]:
     """Part requests by the probability with which the base begins a refusal, same order.
 

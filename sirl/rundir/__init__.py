@@ -31,6 +31,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from sirl.config.before import now_named, refuse_run_of_before
 from sirl.config.requests import without_logins
 from sirl.errors import RunError
 from sirl.records import Record, from_json, to_json
@@ -204,7 +205,7 @@ def read_run(path: Path) -> RunDir:
     for file in ("config.json", "environment.json"):
         if not (path / file).is_file():
             raise RunError(f"no {file} in {path}", "a run folder", "give a folder written with --out")
-    config = _read_json(path / "config.json")
+    config = now_named(_read_json(path / "config.json"))
     return RunDir(path, str(config.get("kind")), config, _read_json(path / "environment.json"))
 
 
@@ -248,6 +249,7 @@ def _refuse_other_files(path: Path) -> None:
 
 def _refuse_other_protocol(path: Path, config: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
     old = _read_json(path / "config.json")
+    refuse_run_of_before(path, old)
     old_hashes = _read_json(path / "environment.json")["hashes"]
     for before, now in ((old, config), (old_hashes, dict(hashes))):
         for name in sorted({*before, *now}):

@@ -33,14 +33,14 @@ def ask_base(training: TrainingRun) -> BaseConduct:
     texts = [training.attempts[i].prompt.text for i in used]
     with asking(training, judge, "ask the base model") as how:
         instincts = read_instincts(how, texts, training.run)
-    if config.gate == "none":
+    if config.gate.kind == "none":
         return BaseConduct(instincts, {}, judge)
-    if config.gate != "propensity":
-        return BaseConduct(instincts, take_sides(instincts, config.gate, {}), judge)
+    if config.gate.kind != "propensity":
+        return BaseConduct(instincts, take_sides(instincts), judge)
     openers = _openers(training.lm, instincts)
     with phase("weigh its refusals") as advance, computing(training.lm):
         inclined = propensities(training.lm, list(instincts), openers, advance)
-    return BaseConduct(instincts, take_sides(instincts, config.gate, inclined), judge, openers)
+    return BaseConduct(instincts, take_sides(instincts, inclined), judge, openers)
 
 
 @contextmanager
@@ -84,10 +84,9 @@ def propensities(lm: LM, texts: Sequence[str], openers: Sequence[Opener], advanc
 
 def _gatekeeper(config: TrainConfig, hooks: Hooks) -> Judge | None:
     """Return the judge that the gate asks, None where none is asked. Raises ConfigError if it is missing."""
-    if config.gate not in ("start", "propensity"):
+    if config.gate.kind == "none":
         return None
     if hooks.refused is None:
-        raise ConfigError(
-            f"train.gate = {config.gate!r} and no judge of refusals", "Hooks(refused=...)", "pass a judge"
-        )
+        found = f"train.gate.kind = {config.gate.kind!r} and no judge of refusals"
+        raise ConfigError(found, "Hooks(refused=...)", "pass a judge")
     return hooks.refused

@@ -109,7 +109,7 @@ class ConsistencyTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped he
             to_learn_BTV = _settled(to_learn_BTV, inputs["labels"][:, -length:], inputs["openings"])
         given_BTV = _tail(self.teacher, model, inputs["input_ids"], inputs["attention_mask"], length)
         loss_BT = divergences(to_learn_BTV, given_BTV) * taught_BS[:, -length:]
-        weight_B = torch.where(inputs["held"], self.training.config.hold_weight, 1.0)
+        weight_B = torch.where(inputs["held"], self.training.config.distill.hold_weight, 1.0)
         loss = (weight_B * loss_BT.sum(-1) / taught_BS.sum(-1)).mean()
         return (loss, None) if return_outputs else loss
 

@@ -65,8 +65,9 @@ def write_hardened(
     join()
     hooks = hooks or Hooks()
     admitted = check(lm, attempts, config)
-    if config.search and hooks.search is None:
-        raise ConfigError(f"train.search = {config.search}, nobody searches", "Hooks(search=...)", "pass it")
+    if config.search.attacks and hooks.search is None:
+        named = f"train.search.attacks = {config.search.attacks}"
+        raise ConfigError(f"{named}, nobody searches", "Hooks(search=...)", "pass it")
     left_out = len(attempts) - len(admitted)
     if left_out and is_first():
         why = (
@@ -101,7 +102,7 @@ def _train(training: TrainingRun, labelled: Sequence[Attempt]) -> Any:
 
 def _by_certainty(training: TrainingRun) -> Any:
     """Train by SIRL and return the model."""
-    base = BaseConduct() if training.config.gate == "none" else ask_base(training)
+    base = BaseConduct() if training.config.gate.kind == "none" else ask_base(training)
     training = replace(training, base=base)
     trainer = build_trainer(training)
     return run_through(trainer, training, Stage(GRPO_COLUMNS, {"left_out": training.left_out}))
@@ -114,7 +115,7 @@ def check(lm: LM, attempts: Sequence[Attempt], config: TrainConfig) -> tuple[Att
     adapter, weights that would be sharded where that cannot be or a model that padding disturbs; DataError if
     no prompt fits.
     """
-    find_reward(config.reward)
+    find_reward(config.reward.kind)
     if config.method == "reward_model":
         refuse_shards("train.method = 'reward_model'")
     for tracker in config.trackers:

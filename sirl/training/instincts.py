@@ -7,8 +7,6 @@ request is, `train.gate` decides:
 start        by the replies drawn: refuse if all of them refuse, answer if none does, else split
 propensity   refuse if the base is likely enough to begin with one of its own refusal openers; else answer if
              no reply drawn refuses, else split
-certainty    without a judge: the surer half of the requests, as `rewards.sides_by_certainty` parts them, is
-             refuse and the rest split
 
 A reply that could not be judged may refuse, so it keeps a request off the side answer. The moving policy is
 never asked: a gate that looks at it feeds itself. The replies are kept in the run folder, so that a killed
@@ -27,7 +25,7 @@ from sirl.phases import Advance, ignored
 from sirl.propensity import Opener
 from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Decoding, Judge, Message, Prompt
-from sirl.rewards import Side, loops, sides_by_certainty, sides_by_propensity
+from sirl.rewards import Side, loops, sides_by_propensity
 from sirl.rundir import RunDir
 from sirl.training.distributed import from_first, shared_out
 
@@ -75,11 +73,6 @@ class BaseReplies:
         return sum(reply.refused is not None for reply in self.replies)
 
     @property
-    def mean_entropy(self) -> float:
-        """Over all replies, nats a token."""
-        return sum(reply.mean_entropy for reply in self.replies) / len(self.replies)
-
-    @property
     def conduct(self) -> Side:
         """Refuse: every reply refuses. Answer: none does, or could if judged. Else split."""
         if self.refusals == len(self.replies):
@@ -123,14 +116,11 @@ def surest(replies: Sequence[Reply]) -> Reply | None:
 
 
 def take_sides(
-    instincts: Mapping[str, BaseReplies], gate: str, propensities: Mapping[str, float]
+    instincts: Mapping[str, BaseReplies], propensities: Mapping[str, float] | None = None
 ) -> dict[str, Side]:
-    """Return the side of each plain request as the gate decides; `propensities` are read by that gate alone."""
-    if gate == "certainty":
-        entropies = [instinct.mean_entropy for instinct in instincts.values()]
-        return dict(zip(instincts, sides_by_certainty(entropies), strict=True))
+    """Return the side of each plain request: by what the base does, and its propensities if given."""
     conducts = [instinct.conduct for instinct in instincts.values()]
-    if gate == "propensity":
+    if propensities is not None:
         inclined = sides_by_propensity([propensities[text] for text in instincts], conducts)
         return dict(zip(instincts, inclined, strict=True))
     return dict(zip(instincts, conducts, strict=True))
@@ -157,7 +147,7 @@ def read_instincts(asking: Asking, texts: Sequence[str], run: RunDir) -> dict[st
     known = {row["text"]: _instinct(row) for row in from_first(lambda: run.rows(INSTINCTS))}
     had = len(known)
     missing = [text for text in dict.fromkeys(texts) if text not in known]
-    size = max(1, PART // asking.config.gate_samples)
+    size = max(1, PART // asking.config.gate.samples)
     parts = [missing[start : start + size] for start in range(0, len(missing), size)]
     for rows in shared_out(parts, lambda part: _ask(asking, part)):
         if is_first():
@@ -169,7 +159,7 @@ def read_instincts(asking: Asking, texts: Sequence[str], run: RunDir) -> dict[st
 
 def _ask(asking: Asking, texts: Sequence[str]) -> list[dict[str, Any]]:
     """Draw replies to some plain requests, judged if there is a judge; one row a request, as it is kept."""
-    draws = range(asking.config.gate_samples)
+    draws = range(asking.config.gate.samples)
     attempts = [
         Attempt(Prompt(text, text), "direct", (Message("user", text),), sample=n)
         for text in texts

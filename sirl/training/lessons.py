@@ -134,7 +134,7 @@ def _near(training: TrainingRun, base: BaseConduct, attempts: Mapping[int, Attem
 
     None without openers, by which it is told how near they are.
     """
-    share = training.config.boundary
+    share = training.config.distill.boundary
     if not base.openers or not share:
         return {}
     count = round(share / (1 - share) * len(attempts))

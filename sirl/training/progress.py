@@ -107,7 +107,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         if self.hooks.probe:
             self.of_base = self._measure(self.hooks.probe, self.base.model)
-            for what in unguarded(self.of_base, self.config) if is_first() else ():
+            for what in unguarded(self.of_base, self.config.stop) if is_first() else ():
                 _LOG.warning("no probe guards against %s", what)
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -138,9 +138,9 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
 
     def _weigh(self, now: Values, step: int, last: bool) -> tuple[int, dict[str, Any]]:
         """Return the newest step within the budgets, 0 for the base, and what a probe adds to its row."""
-        over = breach(self.of_base, now, self.config)
+        over = breach(self.of_base, now, self.config.stop)
         row: dict[str, Any] = {**now, "over_budget": over}
-        if not_seen := unguarded(self.of_base, self.config):
+        if not_seen := unguarded(self.of_base, self.config.stop):
             row["unguarded"] = not_seen
         if said := over or lost_refusals(now):
             _LOG.warning("step %d: %s", step, said)
@@ -149,7 +149,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         probed = [row for row in self.run.rows(STEPS) if "over_budget" in row]
         within = max((row["step"] for row in probed if not row["over_budget"]), default=0)
         many = sum(row["step"] > within for row in probed) + 1 >= PATIENCE
-        if last or (many and not mends(self.of_base, probed[-1], now, self.config)):
+        if last or (many and not mends(self.of_base, probed[-1], now, self.config.stop)):
             row["kept_step"] = within
             _LOG.warning("training stops and goes back to the model of step %d: %s", within, over)
         return within, row

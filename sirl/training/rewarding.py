@@ -23,12 +23,11 @@ RECORDED = (  # the columns of a rollout that a reward reads
 def make_reward(config: TrainConfig, judge: Judge | None) -> TrlReward:
     """Return TRL's reward function: what the rollout recorded to one number a reply.
 
-    What looks at a whole step sees the replies of all processes.
-
-    `judge` says which replies refuse; it is asked only where `config.gate` needs to know. It also tells TRL's
-    log what the step's row shows. Raises RunError on a reward that is not finite.
+    What looks at a whole step sees the replies of all processes. `judge` says which replies refuse; None
+    without a gate. It also tells TRL's log what the step's row shows. Raises RunError on a reward that is not
+    finite.
     """
-    reward = find_reward(config.reward)
+    reward = find_reward(config.reward.kind)
 
     def reward_step(completion_ids: list[list[int]], log_metric: Any, **recorded: Any) -> list[float]:
         columns = {name: recorded[f"reply_{name}"] for name in ("entropies", "logprobs", "certainties")}
@@ -39,15 +38,13 @@ def make_reward(config: TrainConfig, judge: Judge | None) -> TrlReward:
         for name, value in _look(completion_ids, entropies, finished).items():
             log_metric(f"reply/{name}", value)
         sides = recorded["reply_sides"]
-        if config.gate != "none":
-            refused: list[bool | None] = [None] * len(rewards)
-            if judge:
-                refused = _refusals(judge, recorded["reply_texts"], finished)
-                for side, share in refusal_shares(sides, refused, recorded["reply_anchored"]).items():
-                    log_metric(f"refused/{side}", share)
-            anchored, worth = recorded["reply_anchored"], Consistency(config.penalty, config.bonus)
-            rewards = gated_reward(rewards, sides, refused, anchored, worth)
-        if config.scale_rewards == "side":
+        if judge:
+            refused = _refusals(judge, recorded["reply_texts"], finished)
+            for side, share in refusal_shares(sides, refused, recorded["reply_anchored"]).items():
+                log_metric(f"refused/{side}", share)
+            worth = Consistency(config.reward.penalty, config.reward.bonus)
+            rewards = gated_reward(rewards, sides, refused, recorded["reply_anchored"], worth)
+        if config.grpo.scale_rewards == "side":
             return divided_by_side(rewards, sides, config.group)
         return list(rewards)
 

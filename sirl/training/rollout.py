@@ -62,12 +62,12 @@ def make_rollout(training: TrainingRun) -> Rollout:
     """Return TRL's rollout function: prompt numbers to token ids, log-probs and entropies, one a row.
 
     TRL repeats each prompt G times; a reply is told from its siblings by its row within the whole step. The
-    first `train.anchors` replies to a prompt are not drawn: they are the base's own to the plain request.
+    first `reward.anchors` replies to a prompt are not drawn: they are the base's own to the plain request.
     """
     lm, config, seed = training.lm, training.config, training.seed
     decoding = Decoding(temperature=config.temperature, max_new_tokens=config.max_reply_tokens)
     attempts, instincts, sides = training.attempts, training.base.instincts, training.base.sides
-    by_policy = find_reward(config.reward).scorer == "policy"
+    by_policy = find_reward(config.reward.kind).scorer == "policy"
 
     def rollout(numbers: list[str], trainer: Any) -> dict[str, list[Any]]:
         step = trainer.state.global_step
@@ -121,17 +121,17 @@ def search_step(policy: LM, training: TrainingRun, step: int) -> dict[int, Attem
     AttackError on an attempt that is no plain text: TRL could not score it again.
     """
     config, attempts, seed = training.config, training.attempts, training.seed
-    if training.search is None or step % config.search_every:
+    if training.search is None or step % config.search.every:
         return {}
     numbers = dict.fromkeys(step_prompts(len(attempts), config.prompts_per_step, seed, step))
     refused = [n for n in numbers if training.base.sides[attempts[n].prompt.text] == "refuse"]
     rank = {n: stable_seed("searched", seed, step, attempts[n].prompt.id) for n in refused}
-    chosen = sorted(refused, key=rank.__getitem__)[: config.search_prompts]
+    chosen = sorted(refused, key=rank.__getitem__)[: config.search.prompts]
     given = [attempts[n] for n in chosen]
     made = training.search(policy, given, step + 1)
     for attempt in made:
         if attempt.soft or attempt.decoding:
-            found = f"attack {attempt.attack!r} in train.search sends vectors or sets the sampler"
+            found = f"attack {attempt.attack!r} in train.search.attacks sends vectors or sets the sampler"
             raise AttackError(found, "an attack that sends text", "drop it")
     fits = _fit(policy, made, config)
     return {n: attempt for n, attempt, fit in zip(chosen, made, fits, strict=True) if fit}
@@ -139,7 +139,7 @@ def search_step(policy: LM, training: TrainingRun, step: int) -> dict[int, Attem
 
 def is_anchor(attempt: Attempt, config: TrainConfig) -> bool:
     """Say whether this row of its group is the base's own reply to the plain request, if that has a side."""
-    return attempt.sample % config.group < config.anchors
+    return attempt.sample % config.group < config.reward.anchors
 
 
 def anchor(prompt_ids: Sequence[int], own: Reply) -> Draw:

@@ -70,7 +70,7 @@ class Searcher:
         tried: dict[str, Attempt] = {}
         for name, info in self.attacks.items():
             own = [a.prompt for a, attack in zip(attempts, chosen, strict=True) if attack == name]
-            made = attack_prompts(info, own, target, self.config.search_budget, seed)
+            made = attack_prompts(info, own, target, self.config.search.budget, seed)
             tried |= {attempt.prompt.id: attempt for attempt in made}
         return [tried[attempt.prompt.id] for attempt in attempts]
 

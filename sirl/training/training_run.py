@@ -46,7 +46,7 @@ class TrainingRun:
     @property
     def search(self) -> Search | None:
         """Who searches against the moving model; None where the settings ask for nobody."""
-        return self.hooks.search if self.config.search else None
+        return self.hooks.search if self.config.search.attacks else None
 
 
 def schedule_of(training: TrainingRun) -> list[list[int]]:

@@ -14,15 +14,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from traceback import print_exception
 from typing import Any, Literal
 
-from sirl.config import Recipe, load_recipe
+from sirl.config import Recipe, load_recipe, settings_of
 from sirl.config.requests import without_logins
+from sirl.config.sections import leaves, nested
 from sirl.config.study import ANSWERING, START, StudyConfig
-from sirl.config.train import UNREAD
+from sirl.config.train import reads
 from sirl.errors import ConfigError, RunError, SirlError, suggest
 from sirl.metrics import attacked, reply_entropy, select, split_draws
 from sirl.records import Record
@@ -82,13 +83,12 @@ class Cell:
 
     def training(self, out: Path, steps: Sequence[int]) -> Request:
         """Return a training run that leaves a model at each of the steps."""
-        shared = {k: v for k, v in self.study.train.items() if k not in UNREAD.get(self._method, ())}
+        shared = {k: v for k, v in settings_of({"train": self.study.train}) if reads(self._method, k[1:])}
+        own = settings_of({"train": {k: v for k, v in self._own.items() if k not in ANSWERING}})
         between = {SNAPSHOTS: list(steps[:-1])} if steps[:-1] else {}
-        own = {k: v for k, v in self._own.items() if k not in ANSWERING}
-        settings = {**shared, **own, "steps": steps[-1], **between}
-        return Request(
-            self.model, out, recipe=self.study.recipe, settings=_changes("train", settings), seed=self.seed
-        )
+        settings = {".".join(keys): value for keys, value in {**shared, **dict(own)}.items()}
+        settings |= _changes("train", {"steps": steps[-1], **between})
+        return Request(self.model, out, recipe=self.study.recipe, settings=settings, seed=self.seed)
 
     def measurement(self, model: str, out: Path, role: str = "") -> Measurement:
         """Return the measurement of a model."""
@@ -274,6 +274,8 @@ def _changes(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unusual(section: str, recipe: Recipe) -> dict[str, Any]:
     """Return the settings of a section that are not its defaults: a default added later changes no cell."""
-    chosen = getattr(recipe, section)
-    usual = asdict(getattr(Recipe(), section))
-    return {f.name: value for f in fields(chosen) if (value := asdict(chosen)[f.name]) != usual[f.name]}
+    chosen, usual = (asdict(getattr(one, section)) for one in (recipe, Recipe()))
+    known = dict(leaves(type(getattr(recipe, section)), usual))
+    return nested(
+        {keys: value for keys, value in leaves(type(getattr(recipe, section)), chosen) if value != known[keys]}
+    )

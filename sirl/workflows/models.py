@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sirl.config import ModelConfig
+from sirl.config.before import now_named
+from sirl.config.measure import AnyThinking
 from sirl.config.requests import without_logins
+from sirl.config.train import attacks_met
 from sirl.endpoint import EndpointTarget, is_endpoint, open_endpoint
 from sirl.errors import ConfigError, DataError, RunError, TemplateError, suggest
 from sirl.lm import LM, load_lm
@@ -147,7 +150,7 @@ def _open(spec: str, config: ModelConfig) -> Model:
 
 
 def open_target(
-    spec: str, config: ModelConfig, decoding: Decoding, thinking: str = "template"
+    spec: str, config: ModelConfig, decoding: Decoding, thinking: AnyThinking = "template"
 ) -> tuple[Target, str]:
     """Open a model that judges or that attacks use, by the words of `open_model`; with what it is.
 
@@ -184,9 +187,9 @@ def resolve_model(spec: str) -> tuple[str | Path, str, str, tuple[str, ...]]:
     settings = _training(run / "config.json")
     if not settings:
         return spec, spec, spec, ()
-    trained = settings.get("train") or {}
+    trained = now_named(settings).get("train") or {}
     base, method = str(settings["model"]), trained.get("method", "sirl")
-    met = (*trained.get("disguises", ()), *trained.get("search", ()))
+    met = attacks_met(trained)
     if run is not path:
         return path, f"{base}+{method}@{path.name}", base, met
     if not (path / "model").is_dir():

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sirl.config import Changes, Recipe, load_recipe
+from sirl.config.measure import Engine
 from sirl.endpoint import require_one_host
 from sirl.errors import ConfigError
 from sirl.workflows.models import ORGANISM, Model, holds_weights, no_weights, open_model, resolve_model
@@ -42,11 +43,11 @@ class Request:
                 raise ConfigError(found, "settings of [model] where it is loaded", "pass them to sirl.load")
             recipe = replace(recipe, model=self.model.config)
         name = self.model.name if isinstance(self.model, Model) else self.model
-        helpers = (*helpers, recipe.train.attacker, recipe.evaluate.defence, recipe.gap.defence)
+        helpers = (*helpers, recipe.train.search.attacker, recipe.evaluate.defence, recipe.gap.defence)
         require_one_host(recipe.model, (name, *helpers))
         return recipe
 
-    def open(self, recipe: Recipe, purpose: str = "", engine: str = "") -> Model:
+    def open(self, recipe: Recipe, purpose: str = "", engine: Engine | None = None) -> Model:
         """Return the model, loaded if it is not yet.
 
         A `purpose` is one that needs weights; an `engine` opens the model whatever the settings say. Raises

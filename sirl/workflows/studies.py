@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sirl.config.before import now_named
 from sirl.config.requests import without_logins
 from sirl.config.study import load_study
 from sirl.errors import ConfigError, DataError
@@ -60,7 +61,7 @@ def known(recipe: str, path: Path) -> dict[str, Any]:
     outcomes = []
     for cell in cells_of(load_study(recipe)):
         one = kept.pop(cell.path.as_posix(), None)
-        if one and one["config"] != _as_kept({"kind": KIND, **cell.protocol()}):
+        if one and now_named(one["config"]) != _as_kept({"kind": KIND, **cell.protocol()}):
             raise DataError(f"{cell.path} in {path} was made under other settings", recipe, "measure it anew")
         outcomes.append(one or missing(cell))
     if kept:

@@ -114,17 +114,17 @@ def train(asked: Request, force: bool = False) -> RunDir:
 def armed_search(
     model: Model, loader: JudgeLoader, config: TrainConfig, attempts: Sequence[Attempt]
 ) -> dict[str, AttackInfo]:
-    """Return the attacks of `train.search` with what they need; empty if none is named.
+    """Return the attacks of `train.search.attacks` with what they need; empty if none is named.
 
     Raises AttackError if one cannot be run, DataError if two prompts share an id, by which searches go.
     """
-    if not config.search:
+    if not config.search.attacks:
         return {}
     if len({attempt.prompt.id for attempt in attempts}) < len(attempts):
         raise DataError("two prompts have one id", "one id a prompt, to search for each", "number them anew")
-    tools = with_attacker(AttackTools(config.attacker), model, config.search)
+    tools = with_attacker(AttackTools(config.search.attacker), model, config.search.attacks)
     means = make_means(tools, loader, served, ())
-    return armed(config.search, means, model.drawing(Decoding()).access)
+    return armed(config.search.attacks, means, model.drawing(Decoding()).access)
 
 
 def _guards(run: RunDir) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _told(run: RunDir, config: TrainConfig, known: Mapping[str, Any]) -> dict[st
         "model": run.config["model"],
         "seed": run.config["seed"],
         "method": config.method,
-        "reward": config.reward if config.method == "sirl" else None,
+        "reward": config.reward.kind if config.method == "sirl" else None,
         "steps": len(steps),
         "first": steps[0],
         "last": steps[-1],
@@ -151,7 +151,7 @@ def _told(run: RunDir, config: TrainConfig, known: Mapping[str, Any]) -> dict[st
         **_guards(run),
         **known,
     }
-    if config.search:
+    if config.search.attacks:
         summary["search"] = count_findings(run)
     return summary
 
@@ -174,11 +174,11 @@ def _drawing_apart(
     if model.engine == "transformers":
         return None
     found = f"model.engine = {model.engine!r} with"
-    if config.method not in LABEL_FREE or (config.method == "sirl" and config.gate == "none"):
+    if config.method not in LABEL_FREE or (config.method == "sirl" and config.gate.kind == "none"):
         raise ConfigError(
-            f"{found} train.method = {config.method!r} and train.gate = {config.gate!r}",
+            f"{found} train.method = {config.method!r} and train.gate.kind = {config.gate.kind!r}",
             "a run that asks the base model, which is all that vLLM draws for training",
-            "use train.method=distill or train.gate=start, or leave model.engine alone",
+            "use train.method=distill or train.gate.kind=start, or leave model.engine alone",
         )
     require_extra("vllm", "vllm")
     source, name, _, _ = resolve_model(str(asked.model))

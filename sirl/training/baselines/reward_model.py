@@ -50,7 +50,7 @@ def reinforce(training: TrainingRun) -> Any:
     )
     scorer.to(training.lm.device).eval()
     later = [training.attempts[i] for step in schedule_of(training)[first:] for i in step]
-    rest = replace(config, steps=config.steps - first, reward="sirl", gate="none", anchors=0)
+    rest = replace(config, steps=config.steps - first)
     reward = score_reward(scorer, render(training.lm, later), make_reward(rest, None))
     trainer = build_trainer(replace(training, attempts=tuple(later), config=rest), reward)
     return run_through(trainer, training, Stage(GRPO_COLUMNS, {"left_out": training.left_out}, first))
