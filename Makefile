@@ -47,6 +47,7 @@ bench: $(READY)
 
 # The documentation as a site: runs/site/index.html
 docs: .venv-docs/.ready
+	PYTHONPATH=. .venv-docs/bin/python docs/make_settings.py
 	.venv-docs/bin/mkdocs build --strict --quiet
 
 setup: $(READY)
@@ -76,7 +77,7 @@ $(READY): pyproject.toml constraints.txt
 .venv-docs/.ready: pyproject.toml constraints.txt
 	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip install --quiet --constraint constraints.txt "mkdocs-material>=9.6,<10" \
-	  "mkdocstrings[python]>=1.0,<2"
+	  "mkdocstrings[python]>=1.0,<2" "msgspec>=0.20,<1"
 	touch $@
 
 .venv-inspect/.ready: pyproject.toml constraints.txt

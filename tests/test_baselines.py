@@ -179,7 +179,7 @@ def test_lessons_by_hand(tmp_path):
     assert lessons["a"] == (drawn["a", 1], drawn["a", 2])  # the first good and the first bad
     assert lessons["b"] == (drawn["two", 1], drawn["b", 0])  # a good reply to the plain request
     assert lessons["c"] == (None, drawn["c", 0])  # not harmful: nothing is asked plainly
-    assert found.counts == {"samples": 12 + CONFIG.group, "undecided": 3}
+    assert found.counts == {"samples": 12 + CONFIG.gate.samples, "undecided": 3}
     assert len(paired(found)) == 2
 
 

@@ -106,7 +106,7 @@ def test_measuring_is_greedy_and_the_gap_is_sampled():
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in sorted(RECIPES.glob("*.toml")) if not p.stem.startswith("study-")], ids=lambda p: p.stem
+    "path", [p for p in sorted(RECIPES.glob("*.toml")) if "[study]" not in p.read_text()], ids=lambda p: p.stem
 )
 def test_shipped_recipes_load(path):
     recipe = load_recipe(path.stem)
@@ -303,7 +303,7 @@ def test_a_setting_that_the_method_does_not_read_is_an_error(tmp_path, method, n
 
 
 def test_a_table_that_the_method_does_not_read_cannot_be_made_either():
-    with pytest.raises(ConfigError, match=r"train.grpo = .* with train.method = 'sft'"):
+    with pytest.raises(ConfigError, match=r"train.grpo.kl = 0.1 with train.method = 'sft'"):
         TrainConfig(method="sft", grpo=GrpoConfig(kl=0.1))
     with pytest.raises(ConfigError, match=r"train.gate.samples = 0; expected a whole number, 1 or more"):
         GateConfig(samples=0)

@@ -205,7 +205,8 @@ def test_requests_that_the_start_is_undecided_on_are_held_beside_the_prompts(tmp
         return [math.log(chances.get(a.prompt.text, len(a.prompt.text) / 20)) for a in attempts]
 
     monkeypatch.setattr(asking, "opener_logprobs", likely)
-    asked = {"gate": "propensity", "boundary": 0.5, "steps": 2, "prompts_per_step": 10, **gated({0: 4})}
+    asked = {"distill": {"boundary": 0.5}, "steps": 2, "prompts_per_step": 10, **gated({0: 4})}
+    asked["gate"] = {"kind": "propensity", "samples": 4}
     taught = run(tmp_path / "run", **asked)
     first, _ = rows(tmp_path / "run")
     assert (first["carried"], first["held"], first["undecided"], first["no_teacher"]) == (

@@ -101,7 +101,7 @@ def test_quoted_commands_parse(path):
         parse(line, complete)
 
 
-CHEAP = ("plan", "attacks")  # these open no model and write nothing
+CHEAP = ("plan", "attacks", "config")  # these open no model and write nothing
 
 
 def cheap_commands() -> list[str]:
@@ -210,6 +210,11 @@ def script_of(name: str) -> Any:
 def test_the_page_of_attacks_is_up_to_date():
     written = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
     assert written == script_of("make_attacks").page(), "run python docs/make_attacks.py"
+
+
+def test_the_page_of_settings_and_the_schema_are_up_to_date():
+    for name, text in script_of("make_settings").written().items():
+        assert (ROOT / "docs" / name).read_text(encoding="utf-8") == text, "run python docs/make_settings.py"
 
 
 def test_the_page_of_results_is_what_was_measured():

@@ -219,7 +219,7 @@ def test_the_command_searches_and_says_what_it_found(tmp_path):
     assert told["searches"] == len(findings) > 0
     assert told["found"] == sum(row["found"] is True for row in findings)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["train"]["search"] == ["random_search"]
+    assert config["train"]["search"]["attacks"] == ["random_search"]
     hashes = json.loads((tmp_path / "run" / "environment.json").read_text())["hashes"]
     assert "attack random_search" in hashes
 

@@ -45,11 +45,11 @@ math = 1
 code = 1
 chat = 1
 [methods.plain]
-gate = "none"
-search = []
+gate.kind = "none"
+search.attacks = []
 [methods.unfit]
-gate = "none"
-search = []
+gate.kind = "none"
+search.attacks = []
 max_prompt_tokens = 1
 [methods.best_of_2]
 best_of = 2
@@ -61,7 +61,7 @@ STUDY = StudyConfig(
     steps=(0, 30, 100),
     reference="distill",
     methods={
-        "plain": {"gate": "none", "search": []},
+        "plain": {"gate": {"kind": "none"}, "search": {"attacks": []}},
         "distill": {},
         "best_of_4": {"best_of": 4, "temperature": 1.0},
     },
@@ -98,9 +98,9 @@ def test_a_recipe_is_read(tmp_path):
             "'plian'; expected one of the methods, or start with step 0; did you mean plain",
         ),
         (("seeds = [0]", "seeds = [0, 0]"), "study.seeds = .* each once"),
-        (("seeds = [0]", 'seeds = ["0"]'), "study.seeds = .* another type"),
-        (("seeds = [0]", "seeds = [true]"), "study.seeds = .* another type"),
-        (('"the rate" = ["aim"]', '"the rate" = "aim"'), "study.tuned = .* another type"),
+        (("seeds = [0]", 'seeds = ["0"]'), "study.seeds = .* expected a list of whole numbers"),
+        (("seeds = [0]", "seeds = [true]"), "study.seeds = .* expected a list of whole numbers"),
+        (('"the rate" = ["aim"]', '"the rate" = "aim"'), "study.tuned = .* expected a table of a list of text"),
         (("seeds = [0]", "sedes = [0]"), "study.sedes; .* did you mean seeds"),
         (("seeds = [0]", ""), "without study.seeds"),
         (("steps = [0, 1, 2]", "steps = [0]"), "a step above 0 for methods that train"),
@@ -120,7 +120,7 @@ def test_a_slip_in_a_recipe_is_told(tmp_path, change, sentence):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (('gate = "none"', 'gait = "none"'), "train.gait; .* did you mean gate"),
+        (('gate.kind = "none"', 'gait.kind = "none"'), "train.gait; .* did you mean gate"),
         (("best_of = 2", "best_of = 0"), "best_of = 0"),
         (("temperature = 1.0", "temperature = 0.0"), "best_of = 2; expected 1 at temperature 0"),
         (("harmful = 2", "harmfull = 2"), "study.sizes.harmfull; .* did you mean harmful"),
@@ -133,7 +133,9 @@ def test_a_slip_in_a_setting_costs_no_run(tmp_path, change, sentence):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("study-*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in sorted(RECIPES.glob("*.toml")) if "[study]" in p.read_text()], ids=lambda p: p.stem
+)
 def test_shipped_studies_are_studies(path):
     study = load_study(path.stem)
     assert study.reference in {*study.methods, START}
@@ -185,7 +187,7 @@ def test_settings_that_a_baseline_does_not_read_are_not_for_it(tmp_path):
         STUDY,
         reference="sirl",
         methods={"sirl": {"method": "sirl"}, "sft": {"method": "sft"}},
-        train={"kl": 0.1, "group": 6},
+        train={"grpo": {"kl": 0.1}, "group": 6},
     )
     assert Cell(study, "organism:llama", "sirl", 0).training(tmp_path, (2,)).settings["train.grpo.kl"] == 0.1
     told = Cell(study, "organism:llama", "sft", 0).training(tmp_path, (2,)).settings

@@ -18,7 +18,7 @@ import typer
 import sirl
 from sirl.cli import progress
 from sirl.cli.endings import conclude, conclude_training, end_demo, end_study
-from sirl.cli.groups import attacks, defences, judge, organism, skills, sources
+from sirl.cli.groups import attacks, config, defences, judge, organism, skills, sources
 from sirl.cli.options import (
     AnyProtocol,
     Arch,
@@ -65,6 +65,7 @@ app.add_typer(organism, name="organism")
 app.add_typer(attacks, name="attacks")
 app.add_typer(judge, name="judge")
 app.add_typer(defences, name="defences")
+app.add_typer(config, name="config")
 app.add_typer(results)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import sirl
@@ -38,6 +40,7 @@ attacks = typer.Typer()
 organism = typer.Typer(no_args_is_help=True, help="The embedded make-believe model.")
 judge = typer.Typer(no_args_is_help=True, help="Judges: how well they agree with people; judge a run again.")
 defences = typer.Typer()
+config = typer.Typer(no_args_is_help=True, help="Settings: what they are, and a schema of them.")
 
 
 @attacks.callback(invoke_without_command=True)
@@ -94,6 +97,35 @@ def demonstrate(
     from sirl.workflows.demonstrations import write
 
     write(model, sources(prompts, columns, kinds, limit), out, count, seed, changes or ())
+
+
+@config.command("show")
+def show_config(
+    model: Annotated[str, typer.Argument(help="As MODEL of sirl train; none: settings for any model.")] = "",
+    recipe: RecipeName = "",
+    changes: Changes = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Print every setting: its value, where that comes from, and what it does."""
+    from sirl.config.described import shown
+    from sirl.workflows.settings import settings_for
+
+    settings = settings_for(model, recipe, changes or ())
+    if as_json:
+        show([asdict(one) for one in settings])
+        return
+    table = Table("setting", "value", "from", "what it does")
+    for one in settings:
+        table.add_row(one.name, escape(shown(one.value)), escape(one.origin), escape(one.does))
+    Console().print(table)
+
+
+@config.command("schema")
+def show_schema() -> None:
+    """Print a JSON schema of recipes, for editors to complete and check them by."""
+    from sirl.config.described import schema
+
+    show(schema())
 
 
 @organism.command()

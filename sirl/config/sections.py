@@ -73,16 +73,15 @@ def decode(usual: T, table: Mapping[str, Any], where: str = "") -> T:
 
 def read(name: str, kind: Any, value: Any) -> Any:
     """Return a setting's value as its annotation has it; text with commas is a list. Raises ConfigError."""
-    bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    if bare is JsonObject:
+    if bare(kind) is JsonObject:
         return json_object(name, value)
-    given, listed = value, get_origin(bare) is tuple
+    given, listed = value, get_origin(bare(kind)) is tuple
     if listed and isinstance(value, str):
         given = [part.strip() for part in value.split(",") if part.strip()]
     elif listed and isinstance(value, int) and not isinstance(value, bool):
         given = [value]
     try:
-        if isinstance(value, float) and bare is int:
+        if isinstance(value, float) and bare(kind) is int:
             raise msgspec.ValidationError  # 6.0 is no count
         found = msgspec.convert(given, kind, strict=not (listed and isinstance(value, str)))
     except msgspec.ValidationError as error:
@@ -111,6 +110,16 @@ def leaves(section: Any, table: Mapping[str, Any], where: Keys = ()) -> Iterator
             )
 
 
+def unusual(section: Any, where: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Yield each setting that is not its default, by its keys."""
+    for one in fields(section):
+        keys, value = (*where, one.name), getattr(section, one.name)
+        if is_dataclass(value):
+            yield from unusual(value, keys)
+        elif value != one.default:
+            yield keys, value
+
+
 def nested(settings: Mapping[Keys, Any]) -> dict[str, Any]:
     """Return the tables that settings by their keys make."""
     tables: dict[str, Any] = {}
@@ -122,6 +131,11 @@ def nested(settings: Mapping[Keys, Any]) -> dict[str, Any]:
     return tables
 
 
+def bare(kind: Any) -> Any:
+    """Return the type of an annotation without what stands beside it."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
 def note(kind: Any, sort: type[N]) -> N | None:
     """Return what an annotation says beside the type: its text, for `str`; None if nothing of that sort."""
     return next((said for said in get_args(kind)[1:] if isinstance(said, sort)), None)
@@ -129,8 +143,7 @@ def note(kind: Any, sort: type[N]) -> N | None:
 
 def range_of(kind: Any) -> str:
     """Say which values a setting takes: 'a whole number, 1 or more'."""
-    told = inspect.type_info(kind)
-    return _range(told.type if isinstance(told, inspect.Metadata) else told)
+    return "a JSON object" if bare(kind) is JsonObject else _range(inspect.type_info(kind))
 
 
 def _range(told: Any) -> str:
@@ -140,11 +153,13 @@ def _range(told: Any) -> str:
         return ", ".join(map(str, told.values))
     if isinstance(told, inspect.VarTupleType):
         return f"a list of {_range(told.item_type).removeprefix('a ').replace('number', 'numbers')}"
+    if isinstance(told, inspect.DictType):
+        inside = told.value_type
+        return "a table" if isinstance(inside, inspect.AnyType) else f"a table of {_range(inside)}"
     names: dict[type, str] = {
         inspect.IntType: "a whole number",
         inspect.FloatType: "a number",
         inspect.BoolType: "true or false",
-        inspect.DictType: "a table",
     }
     word = names.get(type(told), "text")
     bounds = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, is_dataclass
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from msgspec import Meta
 
-from sirl.config.sections import Amount, Count, Keys, Section, Share, kinds_of, note, require
+from sirl.config.sections import Amount, Count, Keys, Section, Share, kinds_of, note, require, unusual
 from sirl.errors import ConfigError
 
 Method = Literal["sirl", "distill", "sft", "dpo", "reward_model"]
@@ -66,7 +66,11 @@ class GateConfig(Section):
         Literal["none", "start", "propensity"],
         "By what: the replies that the base model gives, or how likely it is to refuse.",
     ] = "none"
-    samples: Annotated[Count, "Replies of the base model to each plain request, by which the gate decides."] = 4
+    samples: Annotated[
+        Count,
+        "Replies of the base model to a plain request: the gate decides by them, a baseline takes a good one.",
+        ReadBy(METHODS),
+    ] = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +175,8 @@ class TrainConfig(Section):
     def __post_init__(self) -> None:
         """Check every value, and what must hold of several together."""
         Section.__post_init__(self)
-        for one in fields(self):
-            usual = one.default if one.default_factory is MISSING else one.default_factory()
-            if getattr(self, one.name) != usual:
-                refuse_unread(self.method, (one.name,), getattr(self, one.name))
+        for keys, value in unusual(self):
+            refuse_unread(self.method, keys, value)
         anchors, search, gate = self.reward.anchors, self.search, self.gate.kind
         require(anchors < self.group, "train.reward.anchors", anchors, "0 or more, fewer than train.group")
         require(
@@ -199,8 +201,12 @@ class TrainConfig(Section):
 
 def readers(keys: Keys) -> Names:
     """Return the methods that read a setting of [train]; all of them if it is not known."""
-    kind = kinds_of(TrainConfig).get(keys[0])
-    return getattr(kind, "READ_BY", None) or note(kind, ReadBy) or METHODS
+    kind: Any = TrainConfig
+    told = METHODS
+    for key in keys:
+        kind = kinds_of(kind).get(key) if is_dataclass(kind) else None
+        told = getattr(kind, "READ_BY", None) or note(kind, ReadBy) or told
+    return told
 
 
 def reads(method: str, keys: Keys) -> bool:

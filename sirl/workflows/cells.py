@@ -14,14 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from traceback import print_exception
 from typing import Any, Literal
 
-from sirl.config import Recipe, load_recipe, settings_of
+from sirl.config import load_recipe, settings_of
 from sirl.config.requests import without_logins
-from sirl.config.sections import leaves, nested
+from sirl.config.sections import nested, unusual
 from sirl.config.study import ANSWERING, START, StudyConfig
 from sirl.config.train import reads
 from sirl.errors import ConfigError, RunError, SirlError, suggest
@@ -112,10 +112,10 @@ class Cell:
             "sizes": dict(self._sizes),
             "prompts": self.study.prompts,
             "judges": self.study.judges,
-            "evaluate": _unusual("evaluate", self.measurement(self.model, here).settle()),
+            "evaluate": nested(dict(unusual(self.measurement(self.model, here).settle().evaluate))),
         }
         for folder, steps in self.courses.items():
-            told[folder] = _unusual("train", self.training(here, steps).read())
+            told[folder] = nested(dict(unusual(self.training(here, steps).read().train)))
         return told
 
     @property
@@ -270,12 +270,3 @@ def _entropies(records: Sequence[Record], samples: int) -> dict[str, dict[str, A
 
 def _changes(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{section}.{name}": value for name, value in settings.items()}
-
-
-def _unusual(section: str, recipe: Recipe) -> dict[str, Any]:
-    """Return the settings of a section that are not its defaults: a default added later changes no cell."""
-    chosen, usual = (asdict(getattr(one, section)) for one in (recipe, Recipe()))
-    known = dict(leaves(type(getattr(recipe, section)), usual))
-    return nested(
-        {keys: value for keys, value in leaves(type(getattr(recipe, section)), chosen) if value != known[keys]}
-    )

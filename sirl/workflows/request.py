@@ -31,12 +31,17 @@ class Request:
             return self.model.is_organism
         return resolve_model(self.model)[2].startswith(ORGANISM)
 
+    @property
+    def recipe_name(self) -> str:
+        """The recipe that is named, or else the model's own."""
+        return self.recipe or ("organism" if self.of_organism else "default")
+
     def read(self, *helpers: str) -> Recipe:
         """Read the recipe and the settings; `helpers` name the models used beside the one under test.
 
         Raises ConfigError, also where an endpoint's key could go to two hosts.
         """
-        recipe = load_recipe(self.recipe or ("organism" if self.of_organism else "default"), self.settings)
+        recipe = load_recipe(self.recipe_name, self.settings)
         if isinstance(self.model, Model):
             if changed := [name for name in self.settings if name.strip().startswith("model.")]:
                 found = f"{changed[0]} for a model that is loaded already"

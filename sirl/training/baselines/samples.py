@@ -54,7 +54,7 @@ def read_lessons(training: TrainingRun, steps: int) -> Lessons:
     """Draw and label `group` replies to each prompt that the first `steps` steps take; return what they teach.
 
     A prompt taken twice is answered twice as often. A harmful prompt without a good reply gets one of the base
-    to the plain request, if as many draws hold one.
+    to the plain request, if `gate.samples` draws hold one.
     """
     taken = [training.attempts[i] for step in schedule_of(training)[:steps] for i in step]
     group = training.config.group
@@ -105,7 +105,7 @@ def _first(samples: Sequence[Sample], good: bool) -> tuple[int, ...] | None:
 def _ask_plainly(training: TrainingRun, attempts: Sequence[Attempt]) -> dict[str, list[Sample]]:
     """Return labelled replies of the base to the plain requests, by their text."""
     prompts = {attempt.prompt.text: attempt.prompt for attempt in attempts}
-    draws = training.config.group
+    draws = training.config.gate.samples
     sent = [
         Attempt(replace(prompt, id=text), "direct", (Message("user", text),), sample=n)
         for text, prompt in prompts.items()
