@@ -301,23 +301,6 @@ def export(
     typer.echo(f"wrote {folder}")
 
 
-@app.command("export-inspect")
-def export_inspect(
-    run: Annotated[Path, typer.Argument(help="A run folder of gap or evaluate.")],
-    out: Annotated[Path, typer.Option(help="Folder of logs, for `inspect view --log-dir`.")],
-    transcripts: Transcripts = "redacted",
-) -> None:
-    """Write a run as an Inspect AI log. Needs the extra inspect."""
-    from sirl.plugins import load_extra
-
-    quoted = transcripts_of(transcripts)
-    load_extra("inspect_ai", "inspect")
-    from sirl.inspect.log import export
-
-    typer.echo(f"wrote {export(run, out, quoted)}")
-    typer.echo(notice(quoted), err=True)
-
-
 def main() -> None:
     """Run the command line. Exit code 2 on a user's error, told in one sentence."""
     try:

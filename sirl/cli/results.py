@@ -1,4 +1,4 @@
-"""The commands about finished runs: sirl check, sirl table. Thin, and a door, as `cli` is."""
+"""The commands about finished runs: sirl check, sirl table, sirl export-inspect. Thin, and a door, as `cli` is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from sirl.cli.endings import FAILED
 from sirl.cli.options import AnyProtocol, Transcripts
 from sirl.errors import RunError
+from sirl.records import notice, transcripts_of
 
 results = typer.Typer()
 Share = float | None
@@ -98,3 +99,20 @@ def _write(path: Path, text: str) -> None:
         raise RunError(f"{path} is a folder", "the name of the file to write", "add a file name")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+@results.command("export-inspect")
+def export_inspect(
+    run: Annotated[Path, typer.Argument(help="A run folder of gap or evaluate.")],
+    out: Annotated[Path, typer.Option(help="Folder of logs, for `inspect view --log-dir`.")],
+    transcripts: Transcripts = "redacted",
+) -> None:
+    """Write a run as an Inspect AI log. Needs the extra inspect."""
+    from sirl.plugins import load_extra
+
+    quoted = transcripts_of(transcripts)
+    load_extra("inspect_ai", "inspect")
+    from sirl.inspect.log import export
+
+    typer.echo(f"wrote {export(run, out, quoted)}")
+    typer.echo(notice(quoted), err=True)
