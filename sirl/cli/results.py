@@ -1,4 +1,4 @@
-"""The commands about finished runs: sirl check, sirl table, sirl export-inspect. Thin, and a door, as `cli` is."""
+"""The commands about finished runs: sirl check, table, export-inspect. Thin, and a door, as `cli` is."""
 
 from __future__ import annotations
 
