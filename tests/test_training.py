@@ -365,7 +365,7 @@ def test_without_kl_no_reference_is_scored(tmp_path):
 
 
 def test_trackers_are_known_and_installed(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"train.trackers = \('neptune',\); expected some of tensorboard"):
+    with pytest.raises(ConfigError, match=r"train.trackers = \('neptune',\); expected a list of tensorboard"):
         replace(CONFIG, trackers=("neptune",))
     monkeypatch.setitem(sys.modules, "wandb", None)  # as where it is not installed
     with pytest.raises(ConfigError, match=r"wandb cannot be imported .* pip install 'sirl\[wandb\]'"):
