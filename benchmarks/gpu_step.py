@@ -1,8 +1,8 @@
-"""Time and weigh real training steps of a model of a recipe's shape, beside what `sirl plan` says of them.
+"""Time and weigh real training steps of a model of some shape, beside what `sirl plan` says of them.
 
-    python benchmarks/gpu_step.py --recipe llama-3.1-8b
+    python benchmarks/gpu_step.py --model llama-3.1-8b
 
-or qwen2.5-7b; --full trains every weight, --toy tries the script on a CPU. The model has the recipe's
+or qwen2.5-7b; --full trains every weight, --toy tries the script on a CPU. The model has that
 architecture and random weights, its tokenizer is of bytes: nothing is downloaded. Some steps of `sirl` (4
 replies a prompt) and of `distill` go through `sirl.training.harden`. A random model hardly ever ends a reply,
 so replies are as long as they may be. Prints one Markdown table, and leaves nothing behind: what training
@@ -27,7 +27,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -37,29 +37,34 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config
 
-from sirl.config import Recipe, ShapeConfig, load_recipe
+from sirl.config import Recipe, load_recipe
 from sirl.lm import DTYPES, LM, render
-from sirl.planning import GIB, Assumed, find_device, make_plan
+from sirl.planning import GIB, Assumed, Shape, find_device, make_plan
 from sirl.records import Attempt, Message, Prompt
 from sirl.rundir import STEPS, open_run
 from sirl.training import Hooks, asking, harden, plainly, rollout
+from sirl.workflows.shapes import shape_of
 
-KINDS = {"llama-3.1-8b": (LlamaConfig, LlamaForCausalLM), "qwen2.5-7b": (Qwen2Config, Qwen2ForCausalLM)}
+LLAMA = {"num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8}
+QWEN = {"num_hidden_layers": 28, "hidden_size": 3584, "num_attention_heads": 28, "num_key_value_heads": 4}
+KINDS = {  # their config.json on the hub, as far as it says sizes
+    "llama-3.1-8b": (LlamaConfig, {**LLAMA, "intermediate_size": 14336, "vocab_size": 128256}),
+    "qwen2.5-7b": (Qwen2Config, {**QWEN, "intermediate_size": 18944, "vocab_size": 152064}),
+}
 SPECIAL = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>")
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 TOY = {
-    "layers": 2,
-    "hidden": 64,
-    "heads": 4,
-    "kv_heads": 2,
-    "head_dim": 16,
-    "intermediate": 128,
-    "vocabulary": 512,
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 128,
+    "vocab_size": 512,
 }
 COMMON = ("gate.kind=none", "save_every=1000", "max_prompt_tokens=128")
 
@@ -67,7 +72,7 @@ COMMON = ("gate.kind=none", "save_every=1000", "max_prompt_tokens=128")
 def main(words: Sequence[str] | None = None) -> None:
     """Run both methods and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--recipe", default="llama-3.1-8b", choices=KINDS)
+    parser.add_argument("--model", default="llama-3.1-8b", choices=KINDS)
     parser.add_argument("--full", action="store_true", help="train every weight, in float32")
     parser.add_argument("--toy", action="store_true", help="two narrow layers and short replies, for a CPU")
     parser.add_argument("--steps", type=int, default=5)
@@ -78,13 +83,14 @@ def main(words: Sequence[str] | None = None) -> None:
     if not on_gpu and not args.toy:
         sys.exit("error: PyTorch sees no CUDA GPU; expected one to measure; use --toy to try this on a CPU")
     recipes = {method: settings(method, args) for method in ("sirl", "distill")}
-    shape = recipes["sirl"].shape
-    lm = LM(build(args.recipe, shape, recipes["sirl"].model.dtype), byte_tokenizer(), args.recipe)
+    config = config_of(args.model, args.toy)
+    shape = shape_of(config, args.model)
+    lm = LM(build(config, recipes["sirl"].model.dtype), byte_tokenizer(), args.model)
     card = args.device or named(torch.cuda.get_device_name() if on_gpu else "")
     print(f"{heading(args, lm)}\n\n| method | phase | what | measured | `sirl plan`, {card} | ratio |")
     print("|---|---|---|---:|---:|---:|")
     for method, recipe in recipes.items():
-        for line in table(method, recipe, measure(lm, recipe), card):
+        for line in table(method, (recipe, shape), measure(lm, recipe), card):
             print(line, flush=True)
 
 
@@ -96,41 +102,21 @@ def settings(method: str, args: argparse.Namespace) -> Recipe:
     changes += ["train.group=4", "train.grpo.kl=0.001"] if method == "sirl" else []
     if not args.full:
         changes += ["train.lora_rank=16", "model.dtype=bfloat16"]
-    recipe = load_recipe(args.recipe, changes)
-    return replace(recipe, shape=toy(args.recipe, recipe.shape)) if args.toy else recipe
+    return load_recipe("default", changes)
 
 
-def toy(name: str, shape: ShapeConfig) -> ShapeConfig:
-    """Return a small shape of the same architecture."""
-    small = replace(shape, **TOY)
-    with torch.device("meta"):
-        return replace(small, parameters=KINDS[name][1](config_of(name, small)).num_parameters())
+def config_of(name: str, toy: bool = False) -> Any:
+    """Return an architecture in the words of transformers; the tokenizer's ids are its own."""
+    kind, sizes = KINDS[name]
+    ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1}
+    return kind(**(TOY if toy else sizes), tie_word_embeddings=False, **ids)
 
 
-def config_of(name: str, shape: ShapeConfig) -> Any:
-    """Return the architecture of a recipe in the words of transformers; the tokenizer's ids are its own."""
-    return KINDS[name][0](
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        intermediate_size=shape.intermediate,
-        vocab_size=shape.vocabulary,
-        tie_word_embeddings=shape.tied,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=1,
-    )
-
-
-def build(name: str, shape: ShapeConfig, dtype: str) -> Any:
-    """Return a random model where it will run. Exits if its size is not the recipe's."""
+def build(config: Any, dtype: str) -> Any:
+    """Return a random model where it will run."""
     with torch.random.fork_rng(), torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         torch.manual_seed(0)
-        model = KINDS[name][1]._from_config(config_of(name, shape), dtype=DTYPES[dtype])
-    if model.num_parameters() != shape.parameters:
-        sys.exit(f"error: {model.num_parameters()} parameters; expected {shape.parameters}; mend [shape]")
-    return model.eval()
+        return AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype]).eval()
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -260,7 +246,7 @@ def heading(args: argparse.Namespace, lm: LM) -> str:
         " (toy: the ratios mean nothing)" if args.toy else "",
     )
     return (
-        f"{args.recipe}{toy}, random weights, {lm.model.num_parameters():,} parameters in {dtype}, {how}; "
+        f"{args.model}{toy}, random weights, {lm.model.num_parameters():,} parameters in {dtype}, {how}; "
         f"{args.steps} steps of {args.prompts} prompts; "
         f"{device}; {versions}; {datetime.now(UTC):%Y-%m-%d}"
     )
@@ -271,10 +257,11 @@ def named(card: str) -> str:
     return next((name for name in ("a100", "h200", "h100") if name in card.lower()), "h100")
 
 
-def table(method: str, recipe: Recipe, found: Measured, card: str) -> list[str]:
+def table(method: str, work: tuple[Recipe, Shape], found: Measured, card: str) -> list[str]:
     """Return the lines of one method: seconds, tokens a second and peaks, each beside its estimate."""
     assumed = Assumed(find_device(card), 1, found.prompt_tokens, round(found.reply_tokens))
-    plan, meter, lines = make_plan(recipe, assumed), found.meter, []
+    recipe, meter, lines = work[0], found.meter, []
+    plan = make_plan(*work, assumed)
     drawing = sum(phase.seconds for phase in plan.phases if phase.what.startswith("draw"))
     training = sum(phase.seconds for phase in plan.phases if not phase.once) - drawing
     once = sum(phase.seconds for phase in plan.phases if phase.once)

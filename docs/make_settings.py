@@ -28,12 +28,12 @@ samples = 8
 
 ```console
 sirl train MODEL --recipe mine.toml --set train.gate.samples=16 --out runs/train
-sirl config show MODEL --recipe mine.toml --set train.gate.samples=16
-sirl config schema > recipe.schema.json
+sirl config show organism:llama --recipe organism-demo --set train.gate.samples=16
+sirl config schema
 ```
 
 `sirl config show` prints every setting with its value and where that comes from: a default, which recipe, `--set`, or the model. With
-the schema an editor completes and checks recipes (Even Better TOML, Taplo): begin the file with `#:schema ./recipe.schema.json`. That of
+the schema an editor completes and checks recipes (Even Better TOML, Taplo): save it beside the file and begin that with `#:schema ./recipe.schema.json`. That of
 this version is [recipe.schema.json](recipe.schema.json).
 
 Defaults are those of the recipe `paper`, the published method (arXiv 2510.01088); what `sirl` takes for a model of your own is the recipe

@@ -43,7 +43,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("out")
-    parser.add_argument("--recipe", default="llama-3.1-8b")
+    parser.add_argument("--recipe", default="default")
     parser.add_argument("--machines", type=int, default=2)
     parser.add_argument("--gpus", type=int, default=8, help="of each machine")
     return parser.parse_args(words)

@@ -101,7 +101,7 @@ def test_quoted_commands_parse(path):
         parse(line, complete)
 
 
-CHEAP = ("plan", "attacks", "config")  # these open no model and write nothing
+CHEAP = ("attacks", "config")  # these open no model and write nothing
 
 
 def cheap_commands() -> list[str]:

@@ -251,7 +251,8 @@ def report(
 
 @app.command()
 def plan(
-    recipe: Annotated[str, typer.Argument(help="A recipe that tells a model's shape, as llama-3.1-8b.")],
+    model: Annotated[str, typer.Argument(help="A folder, a config.json or a hub id.")],
+    recipe: RecipeName = "",
     gpus: Annotated[int, typer.Option(help="GPUs, one process each.", min=1)] = 1,
     device: Annotated[str, typer.Option(help="a100, h100 or h200.")] = "h100",
     memory: Annotated[float, typer.Option(help="GiB of each GPU; 0: the device's own.", min=0)] = 0.0,
@@ -271,7 +272,8 @@ def plan(
 ) -> None:
     """Estimate memory and time of training, with the arithmetic. Opens no model."""
     found = sirl.plan(
-        recipe,
+        model,
+        recipe=recipe,
         gpus=gpus,
         device=device,
         memory=memory,

@@ -18,7 +18,6 @@ from sirl.config.asks import say_aloud
 from sirl.config.before import refuse_renamed
 from sirl.config.measure import EvaluateConfig, JudgeConfig, ModelConfig
 from sirl.config.sections import Keys, decode, kinds_of, leaves, nested
-from sirl.config.shape import ShapeConfig
 from sirl.config.train import METHODS, TrainConfig, reads, refuse_unread
 from sirl.errors import ConfigError, suggest
 
@@ -30,7 +29,6 @@ __all__ = [
     "JudgeConfig",
     "ModelConfig",
     "Recipe",
-    "ShapeConfig",
     "TrainConfig",
     "load_recipe",
     "system_text",
@@ -50,7 +48,6 @@ class Recipe:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
-    shape: ShapeConfig = field(default_factory=ShapeConfig)
 
 
 class Given(NamedTuple):

@@ -1,4 +1,4 @@
-"""What training by a recipe would need: memory of each GPU and time of a step, every figure with its formula.
+"""What training a model would need: memory of each GPU and time of a step, every figure with its formula.
 
 Arithmetic on sizes, and nothing else: no model is opened and nothing here was measured. It follows what
 `sirl.training` really keeps. The base model stays whole on every GPU beside the policy; without LoRA TRL
@@ -8,8 +8,8 @@ divides what FSDP and ZeRO-3 can divide, and gathers the policy to draw from it.
 time is at the lengths that one assumes.
 
     nouns    a GPU, what is assumed, uses of memory and time, the plan they make
-    memory   a recipe -> what each GPU holds
-    times    a recipe -> how long a step takes
+    memory   a model and a recipe -> what each GPU holds
+    times    a model and a recipe -> how long a step takes
 """
 
 from __future__ import annotations
@@ -18,7 +18,19 @@ from sirl.config import Recipe
 from sirl.config.train import LABEL_FREE, require_trainable
 from sirl.errors import ConfigError
 from sirl.planning.memory import adapter_parameters, uses_of_memory
-from sirl.planning.nouns import ALWAYS, BYTES, GIB, USABLE, Assumed, Device, Line, Plan, Work, find_device
+from sirl.planning.nouns import (
+    ALWAYS,
+    BYTES,
+    GIB,
+    USABLE,
+    Assumed,
+    Device,
+    Line,
+    Plan,
+    Shape,
+    Work,
+    find_device,
+)
 from sirl.planning.times import phases
 
 __all__ = [
@@ -29,22 +41,20 @@ __all__ = [
     "Device",
     "Line",
     "Plan",
+    "Shape",
     "adapter_parameters",
     "find_device",
     "make_plan",
 ]
 
 
-def make_plan(recipe: Recipe, assumed: Assumed) -> Plan:
-    """Estimate memory and time of training by a recipe.
+def make_plan(recipe: Recipe, shape: Shape, assumed: Assumed) -> Plan:
+    """Estimate memory and time of training a model of some shape by a recipe.
 
-    Raises ConfigError if the recipe tells no shape, names a precision that cannot be trained, or its rows
-    cannot be dealt out to so many GPUs.
+    Raises ConfigError if the recipe names a precision that cannot be trained, or its rows cannot be dealt out
+    to so many GPUs.
     """
-    config, work = recipe.train, Work(recipe, assumed)
-    if not recipe.shape.parameters:
-        advice = "name a recipe of a model, or add [shape] to yours"
-        raise ConfigError("a recipe without the shape of a model", "a section [shape]", advice)
+    config, work = recipe.train, Work(recipe, shape, assumed)
     if recipe.model.dtype not in BYTES:
         raise ConfigError(f"model.dtype = {recipe.model.dtype!r}", " or ".join(BYTES), "train in one of these")
     require_trainable(recipe.model.dtype, config)

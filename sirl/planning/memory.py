@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sirl.config import ShapeConfig
-from sirl.planning.nouns import BYTES, STEPS, Line, When, Work, big
+from sirl.planning.nouns import BYTES, STEPS, Line, Shape, When, Work, big
 
 COMPUTED = 2  # bytes of a value that is computed with: bfloat16
 DRAWN = 64  # replies that `sirl.generation` draws at once
@@ -17,14 +16,14 @@ def uses_of_memory(work: Work) -> tuple[Line, ...]:
     return (*_states(work), *_activations(work), *_cache(work))
 
 
-def adapter_parameters(shape: ShapeConfig, rank: int) -> int:
+def adapter_parameters(shape: Shape, rank: int) -> int:
     """Return the weights of LoRA on every linear layer but the head: rank x (inputs + outputs) of each."""
     h, queries, keys = shape.hidden, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     attention = 2 * (h + queries) + 2 * (h + keys)
     return rank * shape.layers * (attention + 3 * (h + shape.intermediate))
 
 
-def cached(shape: ShapeConfig) -> int:
+def cached(shape: Shape) -> int:
     """Return how many keys and values one token leaves in the cache."""
     return 2 * shape.layers * shape.kv_heads * shape.head_dim
 

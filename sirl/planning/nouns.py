@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import gcd
 from typing import Literal
 
-from sirl.config import Recipe, ShapeConfig, TrainConfig
+from sirl.config import Recipe, TrainConfig
 from sirl.config.train import RECOMPUTE_ABOVE
 from sirl.errors import ConfigError, suggest
 
@@ -33,6 +33,20 @@ DEVICES = {
     "h100": Device("H100 SXM 80 GB", 79.0, 989.0, 3350.0),
     "h200": Device("H200 SXM 141 GB", 140.0, 989.0, 4800.0),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a decoder with gated feed-forward layers."""
+
+    parameters: int  # all of them, a tied head counted once
+    layers: int
+    hidden: int  # width of the residual stream
+    heads: int
+    kv_heads: int  # heads of keys and values; fewer than `heads` where queries share them
+    head_dim: int
+    intermediate: int  # width inside a feed-forward layer
+    vocabulary: int  # rows of the embedding, often padded beyond the tokenizer's
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +122,15 @@ def find_device(name: str, memory: float = 0.0) -> Device:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A recipe on some GPUs."""
+    """Training a model of some shape by a recipe on some GPUs."""
 
     recipe: Recipe
+    shape: Shape
     assumed: Assumed
 
     @property
     def train(self) -> TrainConfig:
         return self.recipe.train
-
-    @property
-    def shape(self) -> ShapeConfig:
-        return self.recipe.shape
 
     @property
     def size(self) -> int:

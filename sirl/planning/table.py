@@ -5,15 +5,15 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 
-from sirl.config import Changes, load_recipe
-from sirl.planning import ALWAYS, GIB, USABLE, Assumed, Line, Plan, make_plan
+from sirl.config import Recipe
+from sirl.planning import ALWAYS, GIB, USABLE, Assumed, Line, Plan, Shape, make_plan
 
 _WIDTH = 30
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Estimate:
-    """What training by a recipe would need, by arithmetic: the plan, and the table to read."""
+    """What training would need, by arithmetic: the plan, and the table to read."""
 
     plan: Plan
     text: str
@@ -25,17 +25,15 @@ class Estimate:
         return f"<pre>{html.escape(self.text)}</pre>"
 
 
-def estimate(recipe: str, changes: Changes, assumed: Assumed) -> Estimate:
-    """Return the estimate. Raises ConfigError on an unknown recipe and on what cannot be planned."""
-    settings = load_recipe(recipe, changes)
-    made = make_plan(settings, assumed)
-    shape = settings.shape
+def estimate(title: str, settings: Recipe, shape: Shape, assumed: Assumed) -> Estimate:
+    """Return the estimate under a title. Raises ConfigError on what cannot be planned."""
+    made = make_plan(settings, shape, assumed)
     lengths = (
         f"prompts of {assumed.prompt_tokens or settings.train.max_prompt_tokens} and replies of "
         f"{assumed.reply_tokens or settings.train.max_reply_tokens} tokens"
     )
     lines = [
-        f"{recipe}: {shape.model}, {shape.parameters:,} parameters in {settings.model.dtype}, "
+        f"{title}: {shape.parameters:,} parameters in {settings.model.dtype}, "
         f"on {assumed.gpus} x {assumed.device.name}",
         "An estimate by arithmetic; nothing here was measured.",
         "",

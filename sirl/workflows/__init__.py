@@ -221,8 +221,9 @@ def report(
 
 
 def plan(
-    recipe: str,
+    model: str | Path,
     *,
+    recipe: str = "",
     gpus: int = 1,
     device: str = "h100",
     memory: float = 0.0,
@@ -232,15 +233,20 @@ def plan(
     streaming: float = 0.5,
     settings: Changes = (),
 ) -> Estimate:
-    """Estimate memory and time of training by a recipe, with the arithmetic shown. Opens no model.
+    """Estimate memory and time of training a model, with the arithmetic shown. Reads its config.json alone.
 
-    `memory` is GiB of each GPU, 0 for the device's own; token counts 0 are the limits.
+    `model` is a folder, a config.json or a hub id; `memory` is GiB of each GPU, 0 for the device's own; token
+    counts 0 are the limits.
     """
     from sirl.planning import Assumed, find_device
     from sirl.planning.table import estimate
+    from sirl.workflows.request import Request
+    from sirl.workflows.shapes import read_shape
 
+    asked = Request(str(model), Path(), recipe=recipe, settings=settings)
     assumed = Assumed(find_device(device, memory), gpus, prompt_tokens, reply_tokens, utilisation, streaming)
-    return estimate(recipe, settings, assumed)
+    title = f"{model} by the recipe {asked.recipe_name}"
+    return estimate(title, asked.read(), read_shape(str(model)), assumed)
 
 
 def export(
