@@ -252,8 +252,10 @@ def test_the_shape_of_an_organism_is_that_of_its_weights():
 
 def test_what_has_no_shape_is_refused_in_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    sentence = r"the config.json of meta-llama/Llama-3.1-8B-Instruct cannot be read \(.*\); expected a folder of "
-    sentence += r"weights, a config.json, or a hub id that can be fetched; save config.json from the model's page"
+    sentence = r"the config.json of meta-llama/Llama-3.1-8B-Instruct cannot be read \(.*\); expected a folder"
+    sentence += (
+        r" of weights, a config.json, or a hub id that can be fetched; save config.json from the model's"
+    )
     with pytest.raises(DataError, match=sentence):
         read_shape("meta-llama/Llama-3.1-8B-Instruct")
     (tmp_path / "config.json").write_text("{")
