@@ -163,6 +163,7 @@ def gather(
             run.write_plan([item.keys for item in items])
             items = shard.take(items)
         total = sum(len(item.keys) for item in items)
+        run.expect(RECORDS, total)
         done = _already(run, items)
         finished = 0
         for item in items:
