@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from sirl.reporting.story import model_of
 from sirl.reporting.wording import number, percent
 from sirl.rundir import STEPS, RunDir
 
+_LARGEST = 1e100  # beyond it the span of a scale may be no number
 _SHARES = ("refusal_probe", "benign_probe", "distinct_probe", "distinct", "repeated", "truncated", "accuracy")
 CURVES = {  # name in steps.jsonl -> title, what it means
     "reward": ("Reward", "what training raises; for SIRL minus the mean entropy of the replies"),
@@ -117,4 +117,5 @@ def _has(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
 
 
 def _known(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    """Return a number that can be drawn; None if it is none."""
+    return float(value) if isinstance(value, int | float) and abs(value) < _LARGEST else None

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
@@ -25,7 +25,15 @@ from sirl.reporting.pages import STYLE
 from sirl.serve.catalogue import Found
 from sirl.serve.desk import Desk
 from sirl.serve.guard import Access, Guard, Limits
-from sirl.serve.playground import LONGEST_PROMPT, MOST_TOKENS, Ask, BusyError, attack_names, defence_names
+from sirl.serve.playground import (
+    LONGEST_PROMPT,
+    MOST_TOKENS,
+    Ask,
+    BusyError,
+    NoModelError,
+    attack_names,
+    defence_names,
+)
 from sirl.serve.table import Asked, Order
 from sirl.serve.views import Problem, Reply, RunView, TranscriptPage, fit, reply
 
@@ -34,6 +42,7 @@ _HERE = Path(__file__).parent / "pages"
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
 STATIC = {path.name: path for path in sorted(_HERE.iterdir()) if path.suffix in _TYPES} | {"style.css": STYLE}
 EVERY = 1.0  # seconds between two looks at what a stream shows
+_SLICES = 10  # of that time, after each of which the end of the server is noticed
 _SILENT = 15  # looks after which a stream says that it is alive
 _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -111,6 +120,7 @@ def _tell_problems(app: FastAPI) -> None:
     app.exception_handler(RequestValidationError)(wrong)
     app.exception_handler(SirlError)(lambda _, error: told(422, str(error)))
     app.exception_handler(_UnknownError)(lambda *_: told(404, "no run has this id"))
+    app.exception_handler(NoModelError)(lambda *_: told(404, "no such model is here; load the page again"))
     app.exception_handler(BusyError)(lambda *_: told(429, "others are waiting already; try again soon"))
     app.exception_handler(Exception)(lambda *_: told(500, "this could not be done; the server's log says why"))
 
@@ -197,9 +207,14 @@ def _add_playground(app: FastAPI, desk: Desk) -> None:
 def _add_streams(app: FastAPI, desk: Desk, places: BoundedSemaphore) -> None:
     runs = TypeAdapter(list[RunView])
 
+    def stream(look: Look) -> Response:
+        if not places.acquire(blocking=False):
+            raise BusyError
+        return _Stream(places, _events(look, desk.closing))
+
     @app.get("/api/events", include_in_schema=False)
     def all_runs() -> Response:
-        return _stream(places, lambda: (runs.dump_json(desk.runs()).decode(), False))
+        return stream(lambda: (runs.dump_json(desk.runs()).decode(), False))
 
     @app.get("/api/runs/{identity}/events", include_in_schema=False)
     def one_run(identity: Id) -> Response:
@@ -209,21 +224,14 @@ def _add_streams(app: FastAPI, desk: Desk, places: BoundedSemaphore) -> None:
             live = desk.live(_found(desk, identity))
             return live.model_dump_json(), live.complete and live.run.state != "not finished"
 
-        return _stream(places, look)
-
-
-def _stream(places: BoundedSemaphore, look: Look) -> Response:
-    """Return a stream of server-sent events, if there is a place for one more."""
-    if not places.acquire(blocking=False):
-        raise BusyError
-    return _Stream(places, look)
+        return stream(look)
 
 
 class _Stream(StreamingResponse):
     """Events that give their place back however the stream ends."""
 
-    def __init__(self, places: BoundedSemaphore, look: Look) -> None:
-        super().__init__(_events(look), media_type="text/event-stream")
+    def __init__(self, places: BoundedSemaphore, events: AsyncIterator[str]) -> None:
+        super().__init__(events, media_type="text/event-stream")
         self.places = places
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -233,11 +241,11 @@ class _Stream(StreamingResponse):
             self.places.release()
 
 
-async def _events(look: Look) -> AsyncIterator[str]:
-    """Yield what is shown whenever it has changed, and that it is the end."""
+async def _events(look: Look, closing: Event) -> AsyncIterator[str]:
+    """Yield what is shown whenever it has changed, and that it is the end; end without a word on `closing`."""
     last, silent = "", 0
     try:
-        while True:
+        while not closing.is_set():
             now, over = await run_in_threadpool(look)
             silent = 0 if now != last else silent + 1
             if not silent:
@@ -248,7 +256,9 @@ async def _events(look: Look) -> AsyncIterator[str]:
                 yield "event: end\ndata: finished\n\n"
                 return
             last = now
-            await asyncio.sleep(EVERY)
+            for _ in range(_SLICES):
+                if not closing.is_set():
+                    await asyncio.sleep(EVERY / _SLICES)
     except (SirlError, _UnknownError) as error:
         yield f"event: end\ndata: {' '.join(fit(error, 500).split())}\n\n"
     except Exception:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Event, Lock
 
 from sirl.errors import RunError, SirlError
 from sirl.records import Transcripts, notice
@@ -42,11 +42,12 @@ class Held:
 
 @dataclass(slots=True)
 class Desk:
-    """What one server shows; it remembers how far each run has been read."""
+    """What one server shows; it remembers how far each run has been read. `closing` ends its streams."""
 
     catalogue: Catalogue
     transcripts: Transcripts = "redacted"
     playground: Playground = field(default_factory=Playground)
+    closing: Event = field(default_factory=Event)
     _held: dict[str, Held] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
     _reporting: Lock = field(default_factory=Lock)
@@ -110,6 +111,14 @@ class Desk:
             raise BusyError
         try:
             return render(runs, transcripts=self.transcripts)
+        except (AttributeError, TypeError, LookupError, ValueError, ArithmeticError) as error:
+            if isinstance(error, SirlError):
+                raise
+            named = ", ".join(one.name for one in found)
+            why = f"{named} cannot be reported ({type(error).__name__}: {error})"
+            raise RunError(
+                why, "runs that this version of sirl wrote", "leave out what others wrote"
+            ) from error
         finally:
             self._reporting.release()
 

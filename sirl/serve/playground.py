@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from threading import BoundedSemaphore, Lock
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from sirl.attacks import ATTACKS
 from sirl.config.requests import without_logins
 from sirl.defences import DEFENCES
-from sirl.errors import ConfigError, SirlError, suggest
+from sirl.errors import SirlError, suggest
 from sirl.records import Completion
 from sirl.rundir import SUMMARY
 from sirl.rundir.files import refuse_links
@@ -32,14 +32,35 @@ OPEN = 2  # models in memory
 _SHIPPED = re.compile(r"organism:[a-z0-9_-]+")
 
 
+def attack_names() -> dict[str, str]:
+    """Return the static attacks that need nothing besides the prompt, each with what it does."""
+    return {name: a.summary for name, a in ATTACKS.items() if a.kind == "static" and not a.needs}
+
+
+def defence_names() -> dict[str, str]:
+    """Return the defences that need no other model and no other prompts, each with what it does."""
+    return {name: d.summary for name, d in DEFENCES.items() if not d.needs}
+
+
+def _one_of(*names: str) -> Any:
+    """Return the field of a text that is one of some names, which the API's document lists."""
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(suggest(name, names))
+        return name
+
+    return Field(json_schema_extra={"enum": list(names)}), AfterValidator(check)
+
+
 class Ask(BaseModel):
     """A prompt for one model, plain or under an attack, with or without a defence around the model."""
 
     model_config = ConfigDict(extra="forbid")
-    model: str = Field(max_length=40)
+    model: str = Field(pattern="^[0-9a-f]{12}$")
     prompt: str = Field(min_length=1, max_length=LONGEST_PROMPT, pattern=r"\S")
-    attack: str = Field("direct", max_length=80)
-    defence: str = Field("", max_length=80)
+    attack: Annotated[str, *_one_of(*attack_names())] = "direct"
+    defence: Annotated[str, *_one_of("", *defence_names())] = ""
     tokens: int = Field(128, ge=1, le=MOST_TOKENS)
 
 
@@ -50,6 +71,10 @@ class Speaker(Protocol):
 
 
 Open = Callable[[str], Speaker]
+
+
+class NoModelError(Exception):
+    """The model that is asked is not here."""
 
 
 class BusyError(Exception):
@@ -91,13 +116,11 @@ class Playground:
     def reply(self, asked: Ask, runs: Mapping[str, Found]) -> Completion:
         """Return the reply of the model asked, when it is its turn.
 
-        Raises BusyError, ConfigError on an unknown name, or what the model raises.
+        Raises BusyError, NoModelError, or what the model raises.
         """
-        _require(asked.attack, attack_names(), "attack")
-        _require(asked.defence, ("", *defence_names()), "defence")
         choice = next((c for c in self.choices(runs) if c.id == asked.model), None)
         if choice is None:
-            raise ConfigError("a model that is not here", "one of the list", "load the page again")
+            raise NoModelError
         if not self._places.acquire(blocking=False):
             raise BusyError
         try:
@@ -109,22 +132,12 @@ class Playground:
     def _speaker(self, spec: str) -> Speaker:
         if spec not in self._speakers:
             if self.opener is None:
-                raise ConfigError("no model", "--model MODEL", "name one")
+                raise NoModelError
             while len(self._speakers) >= OPEN:
                 self._speakers.popitem(last=False)
             self._speakers[spec] = self.opener(spec)
         self._speakers.move_to_end(spec)
         return self._speakers[spec]
-
-
-def attack_names() -> dict[str, str]:
-    """Return the static attacks that need nothing besides the prompt, each with what it does."""
-    return {name: a.summary for name, a in ATTACKS.items() if a.kind == "static" and not a.needs}
-
-
-def defence_names() -> dict[str, str]:
-    """Return the defences that need no other model and no other prompts, each with what it does."""
-    return {name: d.summary for name, d in DEFENCES.items() if not d.needs}
 
 
 def _brings_model(found: Found) -> bool:
@@ -147,8 +160,3 @@ def _identity(spec: str) -> str:
 def _name(spec: str, found: Found | None) -> str:
     named: Any = without_logins(spec)
     return f"{found.name}: {found.run.config.get('model', '')} hardened" if found and found.run else str(named)
-
-
-def _require(name: str, known: Any, noun: str) -> None:
-    if name not in known:
-        raise ConfigError(f"{noun} {name!r}", "one of the list", suggest(name, known))

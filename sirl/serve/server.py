@@ -18,6 +18,18 @@ PORT = 8765
 _CONNECTIONS = 64  # at once
 
 
+class _Server(uvicorn.Server):
+    """A server that ends its streams before it waits for what is still being answered."""
+
+    def __init__(self, config: uvicorn.Config, desk: Desk) -> None:
+        super().__init__(config)
+        self.desk = desk
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.desk.closing.set()
+        await super().shutdown(sockets)
+
+
 @dataclass(slots=True)
 class Bound:
     """A server that has its port and serves nothing yet; `url` opens it, token included."""
@@ -65,12 +77,12 @@ def bind(
         ws="none",
         limit_concurrency=_CONNECTIONS,
         timeout_keep_alive=5,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=3,
     )
     shown = _shown(host, own)
     query = f"/?token={access.token}" if access.token else "/"
     url = f"http://{shown}:{listening.getsockname()[1]}{query}"
-    return Bound(uvicorn.Server(config), listening, url, access)
+    return Bound(_Server(config, desk), listening, url, access)
 
 
 def is_loopback(host: str) -> bool:
