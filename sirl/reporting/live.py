@@ -5,6 +5,7 @@ Whether its process lives cannot be told from a folder; when it last wrote can.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ _TOLD = ("reward", "divergence", "entropy", "kl", "refusal_probe", "benign_probe
 class Progress:
     """How far a run is.
 
-    done, total  in the unit named; total 0: not known
+    done, total  in the unit named, as far as has been read; total 0: not known
     latest       what training logged last, in words; empty of other kinds
     written      when it last wrote, in seconds since 1970
     finished     whether it has written its summary
@@ -56,12 +57,12 @@ class Follower:
     _lines: int = 0
     _latest: dict[str, Any] = field(default_factory=dict)
 
-    def progress(self) -> Progress:
-        """Return how far the run is now. Raises RunError on a damaged file."""
+    def progress(self, seconds: float = math.inf) -> Progress:
+        """Return how far the run is now, reading for at most so long. Raises RunError on a damaged file."""
         name, unit = FILES.get(self.run.kind, (RECORDS, "replies"))
         stamp = self.run.stamp(name)
         if stamp:
-            self._follow(name, *stamp[:2])
+            self._follow(name, *stamp[:2], time.monotonic() + seconds)
         total = self.run.expected(name) or 0
         done = self._lines
         if name == STEPS:
@@ -72,7 +73,7 @@ class Follower:
         told = [f"{CURVES[name][0].lower()} {show(name, value)}" for name, value in known.items()]
         return Progress(done, total, unit, "; ".join(told), last, finished)
 
-    def _follow(self, name: str, file: int, size: int) -> None:
+    def _follow(self, name: str, file: int, size: int, end: float) -> None:
         if file != self._file or size < self._at:  # replaced, as by a run that is continued
             self._file, self._at, self._lines = file, 0, 0
             self._latest.clear()
@@ -84,6 +85,8 @@ class Follower:
                 if name == STEPS:
                     row = json_object(line, f"the line at byte {at} of {path}", "remove that line")
                     self._latest |= {key: value for key, value in row.items() if value is not None}
+                if time.monotonic() > end:
+                    return
         except OSError as error:
             raise RunError(f"{path} cannot be read ({error})", "a file of a run", "try again") from error
 
@@ -98,4 +101,4 @@ def _whole(value: Any) -> int:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and abs(value) < float("inf")
+    return isinstance(value, int | float) and abs(value) < math.inf

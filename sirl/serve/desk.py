@@ -27,6 +27,7 @@ from sirl.serve.views import (
 )
 
 PATIENCE = 5.0  # seconds that a report waits for another
+READING = 0.2  # seconds that lines of one run are counted for at a time
 
 
 @dataclass(slots=True)
@@ -54,7 +55,10 @@ class Desk:
 
     def runs(self) -> list[RunView]:
         """Return all runs, those that wrote last first."""
-        shown = [self.view(found) for found in self.catalogue.runs().values()]
+        runs = self.catalogue.runs()
+        with self._lock:
+            self._held = {identity: held for identity, held in self._held.items() if identity in runs}
+        shown = [self.view(found) for found in runs.values()]
         return sorted(shown, key=lambda view: -view.written)
 
     def view(self, found: Found) -> RunView:
@@ -64,7 +68,7 @@ class Desk:
         try:
             held = self._hold(found)
             with held.lock:
-                return run_view(found, held.follower.progress())
+                return run_view(found, held.follower.progress(READING))
         except SirlError as error:
             return run_view(found, None, str(error))
 

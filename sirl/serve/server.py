@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from secrets import token_urlsafe
 
@@ -41,10 +42,8 @@ class Bound:
 
     def run(self) -> None:
         """Serve until the process is told to end."""
-        try:
+        with closing(self.listening), suppress(KeyboardInterrupt):
             self.server.run(sockets=[self.listening])
-        finally:
-            self.listening.close()
 
 
 def bind(

@@ -32,5 +32,5 @@ def serve(runs: tuple[Path, ...], models: tuple[str, ...], opener: Open, where: 
     known = opener if importlib.util.find_spec("torch") else None
     desk = Desk(Catalogue(runs or (Path(),)), transcripts_of(quoted), Playground(models, known))
     bound = bind(desk, where.host, where.port, where.token)
-    _LOG.info("open %s", bound.url)
+    _LOG.info("open %s in a browser; Ctrl-C ends the server", bound.url)
     bound.run()
