@@ -18,13 +18,14 @@ from commands import sirl
 from hypothesis import HealthCheck, given, settings
 from live import record, serving, write
 
-from sirl.cli import progress
+from sirl.phases import showing
 from sirl.records import to_json
 from sirl.rundir import RECORDS, STEPS, lines
 from sirl.serve import Catalogue, Desk, Limits, Playground, bind
 from sirl.serve.guard import Access
 from sirl.serve.playground import LONGEST_PROMPT, MOST_TOKENS, WAITING
 from sirl.serve.table import Asked, Table
+from sirl.workflows.watching import watch
 
 SECRETS = ("hunter2", "root:")
 
@@ -427,13 +428,13 @@ def test_a_port_or_folder_that_cannot_be_had_is_told(tmp_path, served):
     assert "redacted" in sirl("serve", tmp_path, "--transcripts", "some")[2]
 
 
-def test_watch_shows_a_run_until_it_has_finished(tmp_path, monkeypatch):
+def test_watch_shows_a_run_until_it_has_finished(tmp_path):
     run = write(tmp_path / "run", "train", train={"steps": 4})
 
     def work():
         for step in range(1, 5):
             run.append(STEPS, [{"step": step, "reward": -1 / step}])
-            sleep(1.1)
+            sleep(0.2)
         run.write_summary({"steps": 4})
 
     told = []
@@ -442,12 +443,13 @@ def test_watch_shows_a_run_until_it_has_finished(tmp_path, monkeypatch):
     def phase(title):
         yield lambda *moved: told.append((title, *moved))
 
-    monkeypatch.setattr(progress, "phase", phase)
     worker = Thread(target=work)
     worker.start()
-    code, out, _ = sirl("watch", run.path)
+    with showing(phase):
+        came = watch(run.path, every=0.05)
     worker.join()
-    assert (code, out) == (0, f"{run.path} has finished: 4 steps\n")
+    assert (came.done, came.finished) == (4, True)
     assert ("train run", 2, 4, "reward −0.5") in told
     assert told[-1] == ("train run", 4, 4, "reward −0.25")
+    assert sirl("watch", run.path)[:2] == (0, f"{run.path} has finished: 4 steps\n")
     assert "a run folder" in sirl("watch", tmp_path)[2]

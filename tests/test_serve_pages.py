@@ -87,6 +87,7 @@ def test_all_of_it_by_keyboard(page, served):
     for name in ("before", "after"):
         tab_to(page, f"input[value='{runs[name]['id']}']")
         page.keyboard.press("Space")
+    tab_to(page, "input[name=different]")
     tab_to(page, "#choose button")
     page.keyboard.press("Enter")
     expect(page.locator("h1.judged")).to_contain_text("ailbreak")
@@ -130,9 +131,8 @@ def test_all_of_it_by_keyboard(page, served):
     expect(page.locator("#replies .reply")).to_have_count(2)
     assert all(reply.locator(".t").count() > 2 for reply in page.locator("#replies .reply").all())
     sent = page.locator("#replies pre").first.text_content()
-    assert (
-        len(sent) > len(page.locator("textarea").input_value()) + 100
-    )  # the attack, and the reminder around it
+    assert len(sent) > len(page.locator("textarea").input_value()) + 100  # the attack around it
+    expect(page.locator("#replies .reply").first).to_contain_text("1 call of models")
 
 
 def test_no_finding_of_axe_and_no_sideways_scroll(browser, served):

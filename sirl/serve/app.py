@@ -171,9 +171,9 @@ def _add_runs(app: FastAPI, desk: Desk) -> None:
         return desk.page(_found(desk, identity), asked, wanted.page, wanted.size)
 
     @app.get("/report", include_in_schema=False)
-    def report(run: Annotated[list[str], Query(max_length=20)]) -> Response:
+    def report(run: Annotated[list[str], Query(max_length=20)], different: bool = False) -> Response:
         try:
-            page = desk.report([_found(desk, identity) for identity in run])
+            page = desk.report([_found(desk, identity) for identity in run], different)
         except SirlError as error:
             return HTMLResponse(_problem_page(fit(error)), 422)
         return HTMLResponse(page, headers={"content-security-policy": _REPORT_POLICY})

@@ -108,13 +108,16 @@ class Desk:
             error=fit(table.error, 500),
         )
 
-    def report(self, found: Sequence[Found]) -> str:
-        """Return the report of some runs. Raises RunError, BusyError if another is being made."""
+    def report(self, found: Sequence[Found], different: bool = False) -> str:
+        """Return the report of some runs, also where they were measured `different`ly if that is allowed.
+
+        Raises RunError, BusyError if another is being made.
+        """
         runs = [self._hold(one).follower.run for one in found]
         if not self._reporting.acquire(timeout=PATIENCE):
             raise BusyError
         try:
-            return render(runs, transcripts=self.transcripts)
+            return render(runs, different, self.transcripts)
         except (AttributeError, TypeError, LookupError, ValueError, ArithmeticError) as error:
             if isinstance(error, SirlError):
                 raise

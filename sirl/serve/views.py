@@ -9,12 +9,13 @@ from pydantic import BaseModel
 from sirl import charts
 from sirl.charts import Caption, Dot, DotRow
 from sirl.config.requests import without_logins
-from sirl.records import KINDS, Completion, Record, Transcripts, shown
+from sirl.records import KINDS, Completion, Defended, Record, Transcripts, shown
 from sirl.reporting.live import Progress
 from sirl.reporting.pages import printable
 from sirl.reporting.story import model_of
 from sirl.reporting.training import curves, steps
 from sirl.reporting.transcripts import SHOWN_TOKENS, outcome
+from sirl.reporting.wording import plural
 from sirl.rundir import RunDir
 from sirl.serve.catalogue import Found
 from sirl.serve.table import Tally
@@ -78,7 +79,10 @@ class Told(BaseModel):
 
 
 class Reply(BaseModel):
-    """A reply: its tokens with their entropy in nats, or its text where these are not known or not shown."""
+    """A reply: its tokens with their entropy in nats, or its text where these are not known or not shown.
+
+    `messages` are what was sent; where a `defence` stood before the model, what was sent to that.
+    """
 
     text: str
     tokens: list[tuple[str, float]]
@@ -87,7 +91,7 @@ class Reply(BaseModel):
     finished: bool
     error: str
     blocked: bool
-    defence_did: str
+    defence: str
     prefill: str
     messages: list[Said]
 
@@ -214,6 +218,16 @@ def transcript(record: Record, transcripts: Transcripts) -> Transcript:
     )
 
 
+def _defence(did: Defended | None) -> str:
+    """Say what a defence did for a reply and what that cost; empty where none stood around the model."""
+    if did is None:
+        return ""
+    tokens = "" if did.tokens is None else f", {did.tokens:+d} tokens"
+    return fit(
+        f"{did.did or 'the reply is the model’s own'}, {plural(did.calls, 'call')} of models{tokens}", 500
+    )
+
+
 def reply(completion: Completion, mean: float | None) -> Reply:
     """Show a reply; tokens where each has its entropy."""
     attempt, entropies = completion.attempt, completion.entropies or ()
@@ -227,7 +241,7 @@ def reply(completion: Completion, mean: float | None) -> Reply:
         finished=bool(completion.finished),
         error=fit(completion.error, 500),
         blocked=bool(completion.blocked),
-        defence_did=fit(completion.defended.did, 500) if completion.defended else "",
+        defence=_defence(completion.defended),
         prefill=fit(attempt.prefill),
         messages=[Said(role=fit(m.role, 20), content=fit(m.content)) for m in attempt.messages[:_MESSAGES]],
     )

@@ -115,16 +115,24 @@ export function remarks(reply) {
   if (reply.blocked) told.push(reply.error || "blocked by the provider");
   else if (reply.error) told.push(`no reply: ${reply.error}`);
   else if (!reply.finished) told.push("cut off at the length limit");
-  if (reply.defence_did) told.push(`by the defence: ${reply.defence_did}`);
+  if (reply.defence) told.push(`behind a defence: ${reply.defence}`);
   return told.join(" · ");
 }
 
-// What was sent, and what judges said, folded.
-export function sent(reply, verdicts, summary) {
-  const details = el("details", { class: "sent" }, el("summary", {}, summary));
+function folded(summary) {
+  return el("details", { class: "sent" }, el("summary", {}, summary));
+}
+
+export function sent(reply) {
+  const details = folded(reply.defence ? "What was sent to the defence" : "What was sent");
   const block = (name, text) => details.append(el("p", { class: "role" }, name), el("pre", { tabindex: "0" }, text));
   for (const message of reply.messages) block(message.role, message.content);
   if (reply.prefill) block("beginning of the reply, written by the attacker", reply.prefill);
+  return details;
+}
+
+export function judged(verdicts) {
+  const details = folded("What the judges said");
   for (const verdict of verdicts) {
     const answer = verdict.answer === null ? "undecided" : verdict.answer ? "yes" : "no";
     details.append(el("p", { class: "role" }, `${verdict.question}? ${answer} `, el("code", {}, verdict.judge)));

@@ -49,7 +49,7 @@ async function say(model, node) {
 
 function fill(node, name, reply, top) {
   const inside = [said(reply, top, `reply of ${name}`), el("p", { class: "muted" }, remarks(reply))];
-  node.replaceChildren(node.firstChild, ...inside, sent(reply, [], "What was sent"));
+  node.replaceChildren(node.firstChild, ...inside, sent(reply));
 }
 
 form.addEventListener("submit", async (event) => {

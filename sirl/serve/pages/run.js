@@ -1,4 +1,4 @@
-import { ago, ask, byId, el, entropies, far, follow, options, remarks, said, sent, setProgress, tellLost } from "./common.js";
+import { ago, ask, byId, el, entropies, far, follow, judged, options, remarks, said, sent, setProgress, tellLost } from "./common.js";
 
 const id = location.pathname.split("/").pop();
 const filter = byId("filter");
@@ -65,7 +65,7 @@ function transcript(row, top, number) {
       { scope: "row", role: "rowheader" },
       el("p", { class: "eyebrow" }, `${row.kind} · `, el("code", {}, row.attack), draw),
       el("div", { class: "request", tabindex: "0", role: "group", "aria-label": `request ${number}` }, el("bdi", {}, row.prompt)),
-      sent(row.reply, [], "What was sent"),
+      sent(row.reply),
       el("p", {}, el("a", { href: `/playground#${encodeURIComponent(row.prompt)}` }, "Ask in the playground")),
     ),
     el("td", { role: "cell" }, row.folded ? el("details", {}, el("summary", {}, "Show the reply"), reply) : reply),
@@ -74,7 +74,7 @@ function transcript(row, top, number) {
       { role: "cell" },
       el("p", { class: `outcome ${row.outcome}` }, row.outcome),
       el("p", { class: "muted" }, remarks(row.reply)),
-      row.verdicts.length ? sent({ messages: [] }, row.verdicts, "What the judges said") : "",
+      row.verdicts.length ? judged(row.verdicts) : "",
     ),
   );
 }
