@@ -310,7 +310,13 @@ def test_a_hostile_folder_runs_nothing_leads_nowhere_and_stops_nobody(tmp_path, 
     monkeypatch.setattr(lines, "LONGEST", 10_000)
     (write(folder / "long", "evaluate").path / RECORDS).write_bytes(b"[" * 20_000)
     row = to_json(record("h0", harmful=True))
-    for name, value in {"text": 5, "entropies": ["a"], "pieces": {}, "attempt": None}.items():
+    for name, value in {
+        "text": 5,
+        "entropies": ["a"],
+        "pieces": {},
+        "attempt": None,
+        "defended": {"calls": "9"},
+    }.items():
         bad = {**row, "completion": {**row["completion"], name: value}}
         write(folder / f"bad-{name}", "evaluate").append(RECORDS, [row, bad])
     nan = replace(record("h0").completion, entropies=(float("nan"),) * 3)

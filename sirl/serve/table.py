@@ -184,11 +184,15 @@ def checked(record: Record) -> Record:
     texts += [completion.text, completion.error, *completion.pieces]
     texts += [part for message in attempt.messages for part in (message.role, message.content)]
     texts += [part for v in record.verdicts for part in (v.question, v.evidence, v.judge)]
+    counts = [attempt.sample]
+    if completion.defended:
+        texts.append(completion.defended.did)
+        counts += [completion.defended.calls, completion.defended.tokens or 0]
     sound = (
         all(isinstance(text, str) for text in texts)
         and all(isinstance(n, int | float) and abs(n) < float("inf") for n in numbers)
         and all(v.answer in (True, False, None) for v in record.verdicts)
-        and isinstance(attempt.sample, int)
+        and all(isinstance(n, int) for n in counts)
     )
     if not sound:
         raise RunError("a record with a field of another type", "records that sirl wrote", "remove its line")
