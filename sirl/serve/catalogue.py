@@ -85,7 +85,7 @@ class Catalogue:
         group = str(root if len(inside.parts) < 2 else root / inside.parent)
         try:
             return Found(identity, name, group, path, read_run(path))
-        except (SirlError, OSError) as error:
+        except (SirlError, OSError, TypeError, ValueError, LookupError, AttributeError) as error:
             return Found(identity, name, group, path, None, str(error))
 
 
