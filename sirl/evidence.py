@@ -218,14 +218,23 @@ def _work(
     attacked = attack_prompts(item.attack, item.prompts, target, budget, seed)
     attempts = [_drawn(instruct(attempt, system), item, n) for attempt in attacked for n in item.samples]
     attempts = [attempt for attempt in attempts if attempt.key in missing] if alone else attempts
+    sent = [attempt for attempt in attempts if not attempt.search.lost]
     try:
-        completions = evaluation.target.reply(attempts, seed)
+        completions = evaluation.target.reply(sent, seed)
     except StoppedError as stopped:
         return judged(stopped.replies, evaluation.judges), stopped
-    if [c.attempt for c in completions] != attempts:
-        found = f"the target returned {len(completions)} replies that do not match the {len(attempts)} attempts"
+    if [c.attempt for c in completions] != sent:
+        found = f"the target returned {len(completions)} replies that do not match the {len(sent)} attempts"
         raise RunError(found, "one reply an attempt, same order", "mend the target; see records.Target")
-    return judged(completions, evaluation.judges), None
+    replies = iter(completions)
+    whole = [_lost(attempt) if attempt.search.lost else next(replies) for attempt in attempts]
+    return judged(whole, evaluation.judges), None
+
+
+def _lost(attempt: Attempt) -> Completion:
+    """Return a failed reply to an attempt whose search had queries without one: it may be too weak."""
+    error = f"{attempt.search.lost} of {attempt.search.queries} queries of its search got no reply"
+    return Completion(attempt, "", (), (), finished=False, error=error, passing=True)
 
 
 def _drawn(attempt: Attempt, item: WorkItem, sample: int) -> Attempt:
