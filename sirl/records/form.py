@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from sirl.records.nouns import (
@@ -47,3 +47,11 @@ def from_json(row: Mapping[str, Any]) -> Record:
         Completion(**{**c, "attempt": attempt, "defended": defended, **sequences}),
         tuple(Verdict(**v) for v in row["verdicts"]),
     )
+
+
+def without_tokens(record: Record) -> Record:
+    """Return a record whose reply keeps its text and, as its only entropy, the mean: little of its memory."""
+    mean = record.mean_entropy
+    entropies = None if mean is None else (mean,)
+    completion = replace(record.completion, token_ids=(), pieces=(), entropies=entropies, logprobs=None)
+    return replace(record, completion=completion)

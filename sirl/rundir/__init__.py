@@ -26,15 +26,16 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sirl.config.before import now_named, refuse_run_of_before
 from sirl.config.requests import without_logins
 from sirl.errors import RunError
-from sirl.records import Record, from_json, to_json
+from sirl.records import Record, from_json, to_json, without_tokens
 from sirl.rundir.files import (
     PRIVATE,
     append_synced,
@@ -52,7 +53,8 @@ OPENERS, PROPENSITIES, SCORES = "openers.jsonl", "propensities.jsonl", "scores.j
 _MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of", "batch", "longest")
 # Beginnings of names of hashes, likewise; `request body` is what an endpoint's requests lack or add.
 _HASHED = ("prompts", "system", "chat_template", "request body", "attack ", "judge ", "task ")
-_NO_TOKENS: Mapping[str, Any] = {"token_ids": (), "pieces": (), "entropies": None, "logprobs": None}
+_BLOCK = 2**20  # bytes
+_AT_ONCE = 500  # lines in memory while a file is rewritten
 _VERSIONED = ("sirl", "torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy")
 
 
@@ -99,13 +101,14 @@ class RunDir:
 
     def keep_rows(self, file: str, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
         """Drop the other lines; the file is replaced whole, so a kill leaves the old or the new."""
-        rows = self.rows(file)
-        kept = [row for row in rows if wanted(row)]
-        if len(kept) == len(rows):
+        if all(map(wanted, self._each(file))):
             return
         part = self.path / f"{file}.part"
         part.unlink(missing_ok=True)
-        self.append(part.name, kept)
+        kept = filter(wanted, self._each(file))
+        self.append(part.name, [])  # also where none is kept
+        while some := list(islice(kept, _AT_ONCE)):
+            self.append(part.name, some)
         replace_synced(part, self.path / file)
 
     def records(self, tokens: bool = True) -> list[Record]:
@@ -114,25 +117,23 @@ class RunDir:
         Without `tokens` a reply keeps its text and its mean entropy, as its only one: a thousandth of the
         memory of a long one's tokens.
         """
-        return list(self._records(from_json if tokens else _without_tokens))
+        return [record if tokens else without_tokens(record) for record in self._records()]
 
     def each_record(self) -> Iterator[Record]:
         """Yield the evidence one record at a time, whole. Raises as `records`."""
-        return self._records(from_json)
+        return self._records()
 
     def with_tokens(self, records: Sequence[Record]) -> list[Record]:
         """Return records of this run that were read without tokens, same order, whole. Raises as `records`."""
         # As `append` writes it: a line that cannot hold one of the prompts is not read as JSON.
         ids = {json.dumps(record.prompt.id, ensure_ascii=False).encode() for record in records}
-        found = {record.attempt.key: record for record in self._records(from_json, tuple(ids))}
+        found = {record.attempt.key: record for record in self._records(tuple(ids))}
         return [found[record.attempt.key] for record in records]
 
-    def _records(
-        self, read: Callable[[Mapping[str, Any]], Record], holding: Sequence[bytes] = (b"",)
-    ) -> Iterator[Record]:
+    def _records(self, holding: Sequence[bytes] = (b"",)) -> Iterator[Record]:
         try:
             for row in self._each(RECORDS, holding):
-                yield read(row)
+                yield from_json(row)
         except (KeyError, TypeError) as error:
             raise RunError(
                 f"{self.path / RECORDS} holds a line that is not a record ({error!r})",
@@ -283,17 +284,15 @@ def _cut_torn_line(path: Path) -> None:
         size = handle.seek(0, os.SEEK_END)
         handle.seek(max(0, size - 1))
         if handle.read(1) not in (b"", b"\n"):
-            handle.seek(0)
-            handle.truncate(handle.read().rfind(b"\n") + 1)
-
-
-def _without_tokens(row: Mapping[str, Any]) -> Record:
-    record = from_json({**row, "completion": {**row["completion"], **_NO_TOKENS}})
-    entropies = row["completion"]["entropies"]
-    if not entropies:
-        return record
-    mean = (sum(entropies) / len(entropies),)
-    return replace(record, completion=replace(record.completion, entropies=mean))
+            end = size
+            while end:  # from the end, a block at a time: a run may be larger than the memory
+                start = max(0, end - _BLOCK)
+                handle.seek(start)
+                if (place := handle.read(end - start).rfind(b"\n")) >= 0:
+                    handle.truncate(start + place + 1)
+                    return
+                end = start
+            handle.truncate(0)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
