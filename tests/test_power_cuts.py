@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from disks import PowerCuts, restore
 from fakes import FakeTarget, study
 
+from sirl.errors import RunError
 from sirl.evaluation import evaluate
 from sirl.evidence import Evaluation, protocol_hashes
 from sirl.records import Completion
@@ -74,6 +77,45 @@ def test_a_measured_run_survives_a_power_cut_at_any_moment(tmp_path):
         assert len(written) == len(expected), "none lost, none doubled"
         assert set(kept) <= set(written), "what was on disk is not drawn again"
         assert run.summary() == whole.summary()
+
+
+@contextmanager
+def room_for(size):
+    """Let no file of this process grow beyond so many bytes: as a full disk does, with a part of it written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_fills_at_any_moment_costs_nothing_that_was_written(tmp_path):
+    expected = command(tmp_path / "whole")
+    size = max(path.stat().st_size for path in (tmp_path / "whole").iterdir())
+    dice, full = random.Random(2), 0
+    for number in range(12 * MORE):
+        folder, room = tmp_path / str(number), dice.randrange(size + 100)
+        told = ""
+        try:
+            with room_for(room):
+                command(folder)
+        except RunError as error:
+            full, told = full + 1, str(error)
+        assert not told or "cannot be written (File too large)" in told  # what the limit says for a full disk
+        kept = (folder / "records.jsonl").read_bytes() if (folder / "records.jsonl").exists() else b""
+        assert command(folder) == expected
+        after = (folder / "records.jsonl").read_bytes()
+        assert after.startswith(kept[: kept.rfind(b"\n") + 1])
+        assert after == (tmp_path / "whole" / "records.jsonl").read_bytes()
+        assert read_run(folder).summary() == read_run(tmp_path / "whole").summary()
+    assert full >= 6 * MORE
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that nobody may write to")
+def test_a_folder_that_may_not_be_written_to_is_told():
+    with pytest.raises(RunError, match=r"/proc/run cannot be written \(.*\); .*name another --out"):
+        command(Path("/proc/run"))
 
 
 def test_training_survives_a_power_cut_at_any_moment(tmp_path):

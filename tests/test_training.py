@@ -423,7 +423,7 @@ def test_a_reward_or_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("step", [3, 4])
 def test_an_update_that_overflows_leaves_the_last_good_checkpoint(tmp_path, step):
-    """In the last step too, behind which no loss would tell it: neither a checkpoint nor a model is made of it."""
+    """In the last step too, behind which no loss would tell it: neither a checkpoint nor a model is made."""
     config, taken = replace(CONFIG, save_every=1, snapshots=(step,)), []
 
     def overflow(optimizer, *_):

@@ -44,7 +44,9 @@ from sirl.rundir.files import (
     refuse_links,
     replace_synced,
     write_synced,
+    writing,
 )
+from sirl.rundir.shapes import require_shape
 
 RECORDS, STEPS, SUMMARY, PLAN = "records.jsonl", "steps.jsonl", "summary.json", "plan.json"
 MEASURED, SNAPSHOTS = "measured.jsonl", "snapshots"
@@ -54,7 +56,7 @@ _MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of", 
 # Beginnings of names of hashes, likewise; `request body` is what an endpoint's requests lack or add.
 _HASHED = ("prompts", "system", "chat_template", "request body", "attack ", "judge ", "task ")
 _BLOCK = 2**20  # bytes
-_AT_ONCE = 500  # lines in memory while a file is rewritten
+_AT_ONCE = 64  # lines in memory while a file is rewritten
 _VERSIONED = ("sirl", "torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy")
 
 
@@ -134,7 +136,7 @@ class RunDir:
         try:
             for row in self._each(RECORDS, holding):
                 yield from_json(row)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(
                 f"{self.path / RECORDS} holds a line that is not a record ({error!r})",
                 "lines written by this version of sirl",
@@ -176,7 +178,8 @@ def open_run(
     environment = {"versions": _versions() if versions is None else dict(versions), "hashes": dict(hashes)}
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file", "a folder", "name another --out")
-    path.mkdir(PRIVATE, parents=True, exist_ok=True)
+    with writing(path):
+        path.mkdir(PRIVATE, parents=True, exist_ok=True)
     refuse_links(path)
     if not (path / "config.json").exists():
         _refuse_other_files(path)
@@ -206,8 +209,9 @@ def read_run(path: Path) -> RunDir:
     for file in ("config.json", "environment.json"):
         if not (path / file).is_file():
             raise RunError(f"no {file} in {path}", "a run folder", "give a folder written with --out")
-    config = now_named(_read_json(path / "config.json"))
-    return RunDir(path, str(config.get("kind")), config, _read_json(path / "environment.json"))
+    config, environment = (_read_json(path / file) for file in ("config.json", "environment.json"))
+    require_shape(path, config, environment)
+    return RunDir(path, str(config.get("kind")), now_named(config), environment)
 
 
 def protocol_differences(one: RunDir, other: RunDir) -> list[str]:
