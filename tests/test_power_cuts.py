@@ -127,7 +127,7 @@ def test_training_survives_a_power_cut_at_any_moment(tmp_path):
     with cutting(tmp_path / "run") as cuts:
         expected = weights(train(tmp_path / "run", config))
     dice = random.Random(4)
-    for number, image in enumerate(dice.sample(cuts.images, min(len(cuts.images), 5 * MORE))):
+    for number, image in enumerate(dice.sample(cuts.images, min(len(cuts.images), 3 * MORE))):
         folder = restore(image, tmp_path / str(number))
         assert same(weights(train(folder, config)), expected)
         assert rows(folder) == rows(tmp_path / "run")

@@ -54,7 +54,7 @@ def from_json(row: Mapping[str, Any]) -> Record:
 
 
 def _require_own_types(noun: Any) -> None:
-    types = types_of(type(noun))
+    types = types_of(noun.__class__)
     require_typed({name: getattr(noun, name) for name in types}, types, f"{type(noun).__name__.lower()}.")
 
 

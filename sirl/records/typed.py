@@ -56,9 +56,10 @@ def _sequence(origin: type, args: tuple[Any, ...]) -> Check:
             and all(c(v) for c, v in zip(each, value, strict=True))
         )
     of, several = checker(args[0]), _SEVERAL.get(args[0])
-    if several:  # a long reply's tokens, without a call for each
-        return lambda value: isinstance(value, origin) and several(value)
-    return lambda value: isinstance(value, origin) and all(map(of, value))
+    whole: Check = several or (
+        lambda values: all(map(of, values))
+    )  # of a long reply without a call for each token
+    return lambda value: isinstance(value, origin) and whole(value)
 
 
 def _whole(value: Any) -> bool:
