@@ -39,6 +39,7 @@ from sirl.records import Record, from_json, to_json, without_tokens
 from sirl.rundir.files import (
     PRIVATE,
     append_synced,
+    cut_torn_line,
     held,
     open_plain,
     refuse_links,
@@ -55,7 +56,6 @@ OPENERS, PROPENSITIES, SCORES = "openers.jsonl", "propensities.jsonl", "scores.j
 _MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of", "batch", "longest")
 # Beginnings of names of hashes, likewise; `request body` is what an endpoint's requests lack or add.
 _HASHED = ("prompts", "system", "chat_template", "request body", "attack ", "judge ", "task ")
-_BLOCK = 2**20  # bytes
 _AT_ONCE = 64  # lines in memory while a file is rewritten
 _VERSIONED = ("sirl", "torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy")
 
@@ -78,7 +78,7 @@ class RunDir:
 
         A last line torn by a kill is cut off first. Hold the run with `locked`.
         """
-        _cut_torn_line(self.path / file)
+        cut_torn_line(self.path / file)
         append_synced(self.path / file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
     def append_records(self, records: Sequence[Record]) -> None:
@@ -279,24 +279,6 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[package] = "absent"
     return versions
-
-
-def _cut_torn_line(path: Path) -> None:
-    if not path.exists():
-        return
-    with open_plain(path, "r+b") as handle:
-        size = handle.seek(0, os.SEEK_END)
-        handle.seek(max(0, size - 1))
-        if handle.read(1) not in (b"", b"\n"):
-            end = size
-            while end:  # from the end, a block at a time: a run may be larger than the memory
-                start = max(0, end - _BLOCK)
-                handle.seek(start)
-                if (place := handle.read(end - start).rfind(b"\n")) >= 0:
-                    handle.truncate(start + place + 1)
-                    return
-                end = start
-            handle.truncate(0)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
