@@ -21,7 +21,6 @@ folder may be a stranger's, and links in it are not followed.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
