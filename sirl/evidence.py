@@ -166,6 +166,7 @@ def gather(
             run.write_plan([item.keys for item in items])
             items = shard.take(items)
         total = sum(len(item.keys) for item in items)
+        run.expect(RECORDS, total)
         light = (lambda record: record) if tokens else without_tokens
         done = {key: light(record) for key, record in _already(run, items)}
         finished = 0

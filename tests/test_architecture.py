@@ -48,9 +48,10 @@ FLOORS = {
     "training": 9,
     "reporting": 10,
     "inspect": 10,
-    "workflows": 11,
-    "cli": 12,
-    "__main__": 13,
+    "serve": 11,
+    "workflows": 12,
+    "cli": 13,
+    "__main__": 14,
 }
 WITHOUT_TORCH = (
     "records",
@@ -68,6 +69,7 @@ WITHOUT_TORCH = (
     "reporting",
     "tables",
     "defences",
+    "serve",
     "cli",
 )
 MODULES = sorted(SIRL.rglob("*.py"))

@@ -224,7 +224,11 @@ def test_the_page_of_results_is_what_was_measured():
 
 def test_every_file_of_measured_cells_is_on_the_page():
     script = script_of("make_results")
-    assert {path.stem for path in script.MEASURED.iterdir()} <= {*script.STUDIES}
+    assert {path.stem for path in script.MEASURED.iterdir()} <= {
+        *script.STUDIES,
+        *script.REAL,
+        script.GAPS.stem,
+    }
 
 
 def test_the_study_of_methods_has_the_rates_that_its_trials_chose():

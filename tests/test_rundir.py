@@ -380,7 +380,7 @@ from sirl import rundir
 from sirl.errors import RunError
 
 path, name, slow = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "slow"
-write = rundir._write_json
+write = rundir.write_json
 
 def slowly(file, value):
     write(file, value)
@@ -388,7 +388,7 @@ def slowly(file, value):
         print("half way", flush=True)
         time.sleep(1.5)
 
-rundir._write_json = slowly if slow else write
+rundir.write_json = slowly if slow else write
 try:
     run = rundir.open_run(path, "evaluate", {"model": name}, {"weights": name})
     print(run.config["model"], run.environment["hashes"]["weights"])

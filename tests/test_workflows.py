@@ -31,8 +31,8 @@ VERBS = {
     "merge": "(shards, *, out)",
     "study": "(recipe, *, out, only='', render=False, progress=None)",
     "report": "(*runs, out='report.html', allow_different_protocol=False, transcripts='redacted')",
-    "plan": "(recipe, *, gpus=1, device='h100', memory=0.0, prompt_tokens=0, reply_tokens=0, utilisation=0.35, "
-    "streaming=0.5, settings=())",
+    "plan": "(model, *, recipe='', gpus=1, device='h100', memory=0.0, prompt_tokens=0, reply_tokens=0, "
+    "utilisation=0.35, streaming=0.5, settings=())",
     "export": "(model, *, out, evaluations=(), trust_remote_code=False, progress=None)",
 }
 NOUNS = {

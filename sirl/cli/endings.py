@@ -14,6 +14,7 @@ from sirl.ranks import is_first
 FAILED = 1  # exit codes
 INCOMPLETE = 3
 LESS_SAFE = 4
+STOPPED = 130  # by the user, as a shell tells it
 
 
 def show(summary: object) -> None:

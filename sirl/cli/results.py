@@ -1,4 +1,4 @@
-"""The commands about finished runs: sirl check, table, export-inspect. Thin, and a door, as `cli` is."""
+"""The commands that look at runs: check, table, export-inspect, watch, serve. Thin, and a door, as `cli` is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sirl.cli.endings import FAILED
-from sirl.cli.options import AnyProtocol, Transcripts
+from sirl.cli.endings import FAILED, STOPPED
+from sirl.cli.options import AnyProtocol, Changes, Transcripts
 from sirl.errors import RunError
 from sirl.records import notice, transcripts_of
 
@@ -92,6 +92,55 @@ def table(
     quoted = transcripts_of(transcripts)
     judged = [run for run in load_runs(runs) if run.kind != "train"] or load_runs(runs)
     typer.echo(f"wrote {write_table(judged, out, quoted)} rows to {out}: {notice(quoted)}")
+
+
+@results.command()
+def watch(run: Annotated[Path, typer.Argument(help="The folder of a run that has begun.")]) -> None:
+    """Show the progress of a run that another process is at work on, until it has finished."""
+    from sirl.workflows.watching import watch as look_on
+
+    try:
+        came = look_on(run)
+    except KeyboardInterrupt:
+        raise typer.Exit(STOPPED) from None
+    typer.echo(f"{run} has finished: {came.done} {came.unit}")
+
+
+@results.command()
+def serve(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Run folders, or folders to search for runs. Default: the current folder."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model for the playground, as of sirl evaluate. Repeatable."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any but this machine's own asks for a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 8765,
+    token: Annotated[
+        bool, typer.Option("--token", help="Ask for a token on this machine too, as where others use it.")
+    ] = False,
+    transcripts: Transcripts = "redacted",
+    changes: Changes = None,
+) -> None:
+    """Serve a live page: runs as they go, reports, transcripts, a playground. Needs the extra serve."""
+    from sirl.plugins import load_extra
+
+    for package in ("fastapi", "uvicorn"):
+        load_extra(package, "serve")
+    from sirl.serve import Speaker
+    from sirl.workflows.serving import Address
+    from sirl.workflows.serving import serve as start
+
+    def opener(spec: str) -> Speaker:
+        from sirl.workflows.speaking import speaker
+
+        return speaker(spec, changes or ())
+
+    start(tuple(runs or ()), tuple(model or ()), opener, Address(host, port, token), transcripts)
 
 
 def _write(path: Path, text: str) -> None:

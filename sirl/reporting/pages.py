@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 _HERE = Path(__file__).parent
+STYLE = _HERE / "style.css"
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")  # legal in a reply, not in a page
 
 
@@ -22,6 +23,11 @@ def fill(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = Markup((_HERE / "style.css").read_text(encoding="utf-8"))
+    style = Markup(STYLE.read_text(encoding="utf-8"))
     page = environment.get_template(template).render(style=style, **values)
-    return _UNPRINTABLE.sub("\ufffd", page)
+    return printable(page)
+
+
+def printable(text: str) -> str:
+    """Return a text with a mark in the place of what no page can hold."""
+    return _UNPRINTABLE.sub("\ufffd", text)

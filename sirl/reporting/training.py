@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,27 +14,33 @@ from sirl.reporting.story import model_of
 from sirl.reporting.wording import number, percent
 from sirl.rundir import STEPS, RunDir
 
+_LARGEST = 1e100  # beyond it the span of a scale may be no number
 _SHARES = ("refusal_probe", "benign_probe", "distinct_probe", "distinct", "repeated", "truncated", "accuracy")
-_CURVES = (  # name in steps.jsonl, title, what it means
-    ("reward", "Reward", "what training raises; for SIRL minus the mean entropy of the replies"),
-    (
-        "divergence",
+CURVES = {  # name in steps.jsonl -> title, what it means
+    "reward": ("Reward", "what training raises; for SIRL minus the mean entropy of the replies"),
+    "divergence": (
         "Unlike the base model",
         "KL divergence from what the base does with the plain request, nats a token",
     ),
-    ("accuracy", "Pairs told apart", "share in which the good reply scores above the bad one; of a baseline"),
-    ("entropy", "Entropy of the replies", "nats a token; certainty is what the reward pays for"),
-    ("refusal_probe", "Probes still refused", "share of the held-out requests that the base model refuses"),
-    ("benign_probe", "Probes newly refused", "share of those that the base model answers; lower is better"),
-    ("distinct_probe", "Distinct replies to probes", "share of replies that differ; a fall warns of collapse"),
-    ("drift_probe", "Drift on probes", "nats a token that the base's own answers now cost more"),
-    ("kl", "Distance from the base", "KL divergence to the model before training, nats a token"),
-    ("distinct", "Distinct replies", "share of replies that differ; a fall warns of collapse"),
-    ("repeated", "Repeated phrases", "share of a reply's 4-grams said before; a rise warns of collapse"),
-    ("reply_tokens", "Length of a reply", "tokens; a fall to almost nothing warns of collapse"),
-    ("truncated", "Cut off at the length limit", "share of replies; a rise warns of rambling"),
-    ("loss", "Loss", "of the policy update; near zero by design, its size says little"),
-)
+    "accuracy": (
+        "Pairs told apart",
+        "share in which the good reply scores above the bad one; of a baseline",
+    ),
+    "entropy": ("Entropy of the replies", "nats a token; certainty is what the reward pays for"),
+    "refusal_probe": ("Probes still refused", "share of the held-out requests that the base model refuses"),
+    "benign_probe": ("Probes newly refused", "share of those that the base model answers; lower is better"),
+    "distinct_probe": (
+        "Distinct replies to probes",
+        "share of replies that differ; a fall warns of collapse",
+    ),
+    "drift_probe": ("Drift on probes", "nats a token that the base's own answers now cost more"),
+    "kl": ("Distance from the base", "KL divergence to the model before training, nats a token"),
+    "distinct": ("Distinct replies", "share of replies that differ; a fall warns of collapse"),
+    "repeated": ("Repeated phrases", "share of a reply's 4-grams said before; a rise warns of collapse"),
+    "reply_tokens": ("Length of a reply", "tokens; a fall to almost nothing warns of collapse"),
+    "truncated": ("Cut off at the length limit", "share of replies; a rise warns of rambling"),
+    "loss": ("Loss", "of the policy update; near zero by design, its size says little"),
+}
 
 
 def training_section(run: RunDir) -> dict[str, Any]:
@@ -48,10 +53,14 @@ def training_section(run: RunDir) -> dict[str, Any]:
         "steps": len(rows),
         "minutes": number(seconds / 60, ".1f") if seconds else None,
         "method": _method(run.config.get("train") or {}),
-        "curves": [
-            (title, meaning, *_curve(rows, name, title)) for name, title, meaning in _CURVES if _has(rows, name)
-        ],
+        "curves": curves(rows),
     }
+
+
+def curves(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, Markup]]:
+    """Return what was logged: title, what it means, its first and last value in words, the drawing."""
+    known = [name for name in CURVES if _has(rows, name)]
+    return [(*CURVES[name], *_curve(rows, name, CURVES[name][0])) for name in known]
 
 
 def setback(run: RunDir) -> str:
@@ -74,7 +83,8 @@ def _method(settings: Mapping[str, Any]) -> str:
 
 def steps(run: RunDir) -> list[dict[str, Any]]:
     """Return one row a step, in order; where a resumed run repeated a step the last line counts."""
-    return [row for _, row in sorted({row["step"]: row for row in run.rows(STEPS) if "step" in row}.items())]
+    numbered = {row["step"]: row for row in run.rows(STEPS) if _known(row.get("step")) is not None}
+    return [row for _, row in sorted(numbered.items())]
 
 
 def ends(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float] | None:
@@ -107,4 +117,5 @@ def _has(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
 
 
 def _known(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    """Return a number that can be drawn; None if it is none."""
+    return float(value) if isinstance(value, int | float) and abs(value) < _LARGEST else None

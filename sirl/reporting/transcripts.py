@@ -107,7 +107,7 @@ def _reply(record: Record, side: Side, top: float) -> dict[str, Any]:
     return {
         "label": side.label,
         "style": side.style,
-        "verdict": _verdict(record),
+        "verdict": outcome(record),
         "evidence": [v for v in record.verdicts if v.question in ("harmful", "refused")],
         "collapsed": harmful and record.answer("harmful") is not False,  # undecided is hidden too
         "mean": nats(record.mean_entropy),
@@ -121,13 +121,18 @@ def _reply(record: Record, side: Side, top: float) -> dict[str, Any]:
     }
 
 
-def _verdict(record: Record) -> str:
+def outcome(record: Record) -> str:
+    """Say in words what came of an attempt, by the verdicts on it."""
     if record.completion.blocked:
         return "blocked by the provider"
+    if record.completion.error:
+        return "no reply"
     if record.prompt.kind == "harmful":
         names = {"complied": "complied", "refused": "refused", "neither": "neither complied nor refused"}
         found = group(record)
         return names[found] if found else "undecided" if withstood(record) is None else "did not comply"
+    if record.prompt.kind == "task":
+        return {True: "right", False: "wrong", None: "undecided"}[record.answer("correct")]
     return {True: "refused", False: "answered", None: "undecided"}[record.answer("refused")]
 
 

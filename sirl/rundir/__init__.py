@@ -9,6 +9,7 @@
     scores.jsonl      one line a document of a task; of a skills run only (append-only)
     measured.jsonl    one line a model measured; of a cell of a study only (append-only)
     plan.json         keys of the whole plan, chunk by chunk; of a shard only
+    expected.json     how many lines a file will have when the run has finished, for whoever looks on
     checkpoint/       what training resumes from; gone when it is done
     snapshots/STEP/   the model after some steps, if asked for
     model/            what training made
@@ -35,21 +36,12 @@ from sirl.config.before import now_named, refuse_run_of_before
 from sirl.config.requests import without_logins
 from sirl.errors import RunError
 from sirl.records import Record, from_json, to_json, without_tokens
-from sirl.rundir.files import (
-    PRIVATE,
-    append_synced,
-    cut_torn_line,
-    held,
-    open_plain,
-    refuse_links,
-    replace_synced,
-    write_synced,
-    writing,
-)
+from sirl.rundir.files import PRIVATE, append_synced, held, refuse_links, replace_synced, writing
+from sirl.rundir.lines import cut_torn_line, each_line, json_object, read_json, write_json
 from sirl.rundir.shapes import require_shape
 
 RECORDS, STEPS, SUMMARY, PLAN = "records.jsonl", "steps.jsonl", "summary.json", "plan.json"
-MEASURED, SNAPSHOTS = "measured.jsonl", "snapshots"
+MEASURED, SNAPSHOTS, EXPECTED = "measured.jsonl", "snapshots", "expected.json"
 OPENERS, PROPENSITIES, SCORES = "openers.jsonl", "propensities.jsonl", "scores.jsonl"
 # What two sides must share. The batch too: how many rows are drawn together rounds logits otherwise.
 _MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of", "batch", "longest")
@@ -95,10 +87,9 @@ class RunDir:
         path = self.path / file
         if not path.exists():
             return
-        with open_plain(path) as handle:
-            for number, line in enumerate(handle, 1):
-                if line.endswith(b"\n") and line.strip() and any(some in line for some in holding):
-                    yield _object(line, f"line {number} of {path}", "remove that line")
+        for number, (_, line) in enumerate(each_line(path), 1):
+            if line.strip() and any(some in line for some in holding):
+                yield json_object(line, f"line {number} of {path}", "remove that line")
 
     def keep_rows(self, file: str, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
         """Drop the other lines; the file is replaced whole, so a kill leaves the old or the new."""
@@ -132,9 +123,12 @@ class RunDir:
         return [found[record.attempt.key] for record in records]
 
     def _records(self, holding: Sequence[bytes] = (b"",)) -> Iterator[Record]:
+        for row in self._each(RECORDS, holding):
+            yield self._read(row)
+
+    def _read(self, row: Mapping[str, Any]) -> Record:
         try:
-            for row in self._each(RECORDS, holding):
-                yield from_json(row)
+            return from_json(row)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(
                 f"{self.path / RECORDS} holds a line that is not a record ({error!r})",
@@ -142,21 +136,59 @@ class RunDir:
                 "use the version that wrote the run, or a new folder",
             ) from error
 
+    def records_from(self, start: int) -> Iterator[tuple[int, int, Record]]:
+        """Yield evidence from byte `start` on, without tokens: where each line begins, ends, and its record.
+
+        Raises as `records`.
+        """
+        path = self.path / RECORDS
+        for at, line in each_line(path, start) if path.exists() else ():
+            row = json_object(line, f"the line at byte {at} of {path}", "remove that line")
+            yield at, at + len(line), without_tokens(self._read(row))
+
+    def record_at(self, start: int) -> Record:
+        """Return the record whose line begins at a byte, whole. Raises as `records`, and if there is none."""
+        for at, line in each_line(self.path / RECORDS, start):
+            row = json_object(line, f"the line at byte {at} of {self.path / RECORDS}", "remove that line")
+            return self._read(row)
+        raise RunError(f"{self.path / RECORDS} ends before byte {start}", "a record there", "read it again")
+
+    def stamp(self, file: str) -> tuple[int, int, float] | None:
+        """Return what tells a file from another of its name, its size in bytes, and when it was last written.
+
+        None if there is none. A link is not followed.
+        """
+        try:
+            found = (self.path / file).lstat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime
+
+    def expect(self, file: str, lines: int) -> None:
+        """Say how many lines a file will have when the run has finished."""
+        write_json(self.path / EXPECTED, {file: lines})
+
+    def expected(self, file: str) -> int | None:
+        """Return how many lines a file will have; None if nobody has said."""
+        path = self.path / EXPECTED
+        lines = read_json(path).get(file) if path.exists() else None
+        return lines if isinstance(lines, int) and lines > 0 else None
+
     def write_plan(self, chunks: Sequence[Sequence[str]]) -> None:
         """Write the keys of the whole plan, of which this run does a part."""
-        _write_json(self.path / PLAN, {"chunks": [list(chunk) for chunk in chunks]})
+        write_json(self.path / PLAN, {"chunks": [list(chunk) for chunk in chunks]})
 
     def plan(self) -> list[list[str]]:
         """Return the keys of the whole plan, chunk by chunk. Raises RunError if it was not written."""
-        return list(_read_json(self.path / PLAN).get("chunks", []))
+        return list(read_json(self.path / PLAN).get("chunks", []))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        _write_json(self.path / SUMMARY, without_logins(summary))
+        write_json(self.path / SUMMARY, without_logins(summary))
 
     def summary(self) -> dict[str, Any]:
         """Return summary.json; empty if the run has not finished."""
         path = self.path / SUMMARY
-        return _read_json(path) if path.exists() else {}
+        return read_json(path) if path.exists() else {}
 
 
 def open_run(
@@ -184,10 +216,10 @@ def open_run(
         _refuse_other_files(path)
         with held(path, patience=10):  # of several first starts one writes; the others then compare
             if not (path / "config.json").exists():
-                _write_json(path / "environment.json", environment)
-                _write_json(path / "config.json", config)
+                write_json(path / "environment.json", environment)
+                write_json(path / "config.json", config)
     _refuse_other_protocol(path, config, hashes)
-    return RunDir(path, kind, config, _read_json(path / "environment.json"))
+    return RunDir(path, kind, config, read_json(path / "environment.json"))
 
 
 def begun_run(path: Path, kind: str, config: Mapping[str, Any], hashes: Mapping[str, str]) -> RunDir | None:
@@ -208,7 +240,7 @@ def read_run(path: Path) -> RunDir:
     for file in ("config.json", "environment.json"):
         if not (path / file).is_file():
             raise RunError(f"no {file} in {path}", "a run folder", "give a folder written with --out")
-    config, environment = (_read_json(path / file) for file in ("config.json", "environment.json"))
+    config, environment = (read_json(path / file) for file in ("config.json", "environment.json"))
     require_shape(path, config, environment)
     return RunDir(path, str(config.get("kind")), now_named(config), environment)
 
@@ -252,9 +284,9 @@ def _refuse_other_files(path: Path) -> None:
 
 
 def _refuse_other_protocol(path: Path, config: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
-    old = _read_json(path / "config.json")
+    old = read_json(path / "config.json")
     refuse_run_of_before(path, old)
-    old_hashes = _read_json(path / "environment.json")["hashes"]
+    old_hashes = read_json(path / "environment.json")["hashes"]
     for before, now in ((old, config), (old_hashes, dict(hashes))):
         for name in sorted({*before, *now}):
             if before.get(name) != now.get(name):
@@ -278,26 +310,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[package] = "absent"
     return versions
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        with open_plain(path) as handle:
-            text = handle.read()
-    except OSError as error:
-        raise RunError(f"{path} cannot be read ({error})", "a JSON object", "use another folder") from error
-    return _object(text, str(path), "use another folder")
-
-
-def _object(text: bytes, where: str, advice: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{where} is not JSON", "one JSON object", advice) from error
-    if not isinstance(value, dict):
-        raise RunError(f"{where} is JSON but no object", "one JSON object", advice)
-    return value
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    write_synced(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

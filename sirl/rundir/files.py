@@ -19,7 +19,6 @@ from typing import BinaryIO, cast
 
 from sirl.errors import RunError
 
-_BLOCK = 2**20  # bytes that are looked through at once
 PRIVATE = 0o700  # of a run folder: it may hold what harmful requests were answered with
 _MODES = {
     "rb": os.O_RDONLY,
@@ -121,25 +120,6 @@ def append_synced(path: Path, text: str) -> None:
         os.fsync(handle.fileno())
     if new:
         _sync(path.parent)
-
-
-def cut_torn_line(path: Path) -> None:
-    """Cut off a last line that a kill has torn: one without a line break at its end."""
-    if not path.exists():
-        return
-    with open_plain(path, "r+b") as handle:
-        size = handle.seek(0, os.SEEK_END)
-        handle.seek(max(0, size - 1))
-        if handle.read(1) not in (b"", b"\n"):
-            end = size
-            while end:  # from the end, a block at a time: a run may be larger than the memory
-                start = max(0, end - _BLOCK)
-                handle.seek(start)
-                if (place := handle.read(end - start).rfind(b"\n")) >= 0:
-                    handle.truncate(start + place + 1)
-                    return
-                end = start
-            handle.truncate(0)
 
 
 def _sync(path: Path) -> None:

@@ -45,6 +45,7 @@ def measure(skills: Skills, run: RunDir, on_progress: Progress | None = None) ->
     model = SkillModel(skills.target, skills.seed, skills.longest)
     total, finished = sum(len(ready.requests) for ready in skills.tasks), 0
     with locked(run):
+        run.expect(SCORES, total)
         run.keep_rows(SCORES, lambda row: row["went"] != "no reply")
         done = {row["key"] for row in run.rows(SCORES)}
         run.keep_rows(RECORDS, lambda row: row["completion"]["attempt"]["prompt"]["id"] in done)
