@@ -11,7 +11,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 
-.PHONY: demo test test-vllm test-inspect test-skills torture bench docs lint check setup clean
+.PHONY: demo test test-vllm test-inspect test-skills test-oldest test-newest test-dist torture fuzz bench sbom docs \
+  lint check setup clean
 
 demo: $(READY)
 	$(BIN)/sirl demo $(if $(MODEL),--model $(MODEL),--arch $(ARCH)) --seed $(SEED) --out $(OUT) $(ARGS)
@@ -46,6 +47,29 @@ bench: $(READY)
 	cd benchmarks && for claim in sampling matrix training_step; do \
 	  ../$(BIN)/python $$claim.py --out ../runs/bench $(if $(SIRL_REAL),--model $(abspath $(SIRL_REAL))) || exit 1; done
 
+# Ten thousands of hostile inputs for every reader; minutes. What was tried is in runs/fuzz.json.
+FUZZ ?= 40
+fuzz: $(READY)
+	mkdir -p runs
+	OMP_NUM_THREADS=1 SIRL_FUZZ=$(FUZZ) SIRL_FUZZ_OUT=runs/fuzz.json $(BIN)/python -m pytest -q tests/test_fuzz.py
+
+# The oldest and the newest versions that pyproject.toml allows, each in an environment of its own.
+test-oldest: .venv-oldest/.ready
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -n 2 --dist worksteal
+
+test-newest: .venv-newest/.ready
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -q -n 2 --dist worksteal
+
+# The wheel and the sdist, each in an empty environment, outside of this folder.
+test-dist:
+	PYTHON=$(PYTHON) .ci/dist
+
+# What the package stands on, with versions and licences: runs/sbom.json (CycloneDX) and runs/licences.csv
+sbom: $(READY) .venv-tools/.ready
+	mkdir -p runs
+	.venv-tools/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-file runs/sbom.json
+	.venv-tools/bin/pip-licenses --python $(BIN)/python --from mixed --format csv --output-file runs/licences.csv
+
 # The documentation as a site: runs/site/index.html
 docs: .venv-docs/.ready
 	PYTHONPATH=. .venv-docs/bin/python docs/make_settings.py
@@ -77,6 +101,22 @@ $(READY): pyproject.toml constraints.txt
 	  --requirement .venv-vllm/requirements.txt --editable '.[dev]'
 	touch $@
 
+.venv-oldest/.ready: pyproject.toml .ci/bounds
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	$(PYTHON) .ci/bounds dev > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv-newest/.ready: pyproject.toml
+	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --upgrade --editable '.[dev]'
+	touch $@
+
+.venv-tools/.ready:
+	test -x .venv-tools/bin/python || $(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python -m pip install --quiet 'cyclonedx-bom>=7.0,<8' 'pip-licenses>=5.0,<6'
+	touch $@
+
 .venv-docs/.ready: pyproject.toml constraints.txt
 	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip install --quiet --constraint constraints.txt "mkdocs-material>=9.6,<10" \
@@ -99,4 +139,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-inspect .venv-skills .venv-docs demo runs
+	rm -rf $(VENV) .venv-vllm .venv-inspect .venv-skills .venv-docs .venv-oldest .venv-newest .venv-tools demo runs

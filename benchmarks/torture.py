@@ -93,8 +93,9 @@ def torture(
     name: str, words: Callable[[Path], list[str]], home: Path, kills: int, dice: random.Random
 ) -> Outcome:
     """Kill a command so many times in all, and compare each folder that it finishes with the unbroken one."""
+    command = words(home / "unbroken")  # which may prepare something: no part of the time
     begun = time.monotonic()
-    run(words(home / "unbroken"))
+    run(command)
     took = time.monotonic() - begun
     wanted = contents(home / "unbroken")
     starting = min(took / 3, startup())
@@ -107,8 +108,9 @@ def torture(
         run(command)
         folders += 1
         for file, rows in contents(out).items() | {(f, ()) for f in wanted.keys() - contents(out).keys()}:
-            missing, extra = Counter(wanted.get(file, ())) - Counter(rows), Counter(rows) - Counter(
-                wanted.get(file, ())
+            missing, extra = (
+                Counter(wanted.get(file, ())) - Counter(rows),
+                Counter(rows) - Counter(wanted.get(file, ())),
             )
             twice = sum(n for row, n in extra.items() if row in wanted.get(file, ()))
             lost += max(0, missing.total() - extra.total() + twice)
@@ -170,11 +172,28 @@ def vars_of(one: Outcome) -> dict[str, Any]:
 
 def _train(recipe: str) -> Callable[[Path], list[str]]:
     settings = [word for one in SMALL for word in ("--set", f"train.{one}")]
-    return lambda out: [*SIRL, "train", "organism:llama", "--recipe", recipe, *settings, "--force", "--out", str(out)]
+    return lambda out: [
+        *SIRL,
+        "train",
+        "organism:llama",
+        "--recipe",
+        recipe,
+        *settings,
+        "--force",
+        "--out",
+        str(out),
+    ]
 
 
 def _evaluate(out: Path) -> list[str]:
-    words = ["evaluate", "organism:llama", "--attacks", "direct,aim,best_of_n,pair,random_search", "--limit", "4"]
+    words = [
+        "evaluate",
+        "organism:llama",
+        "--attacks",
+        "direct,aim,best_of_n,pair,random_search",
+        "--limit",
+        "4",
+    ]
     return [*SIRL, *words, "--set", "evaluate.budget=6", "--set", "evaluate.batch=8", "--out", str(out)]
 
 
@@ -182,7 +201,9 @@ def _judge(out: Path) -> list[str]:
     """Judge a measured run again; the run to judge is made once."""
     measured = out.parent / "measured"
     if not (measured / "summary.json").exists():
-        run([*SIRL, "evaluate", "organism:llama", "--attacks", "static", "--limit", "8", "--out", str(measured)])
+        run(
+            [*SIRL, "evaluate", "organism:llama", "--attacks", "static", "--limit", "8", "--out", str(measured)]
+        )
     return [*SIRL, "judge", "run", str(measured), "--judge", "refusal", "--judge", "harm", "--out", str(out)]
 
 

@@ -39,13 +39,17 @@ DIVERSITY_TEMPERATURE = 1.0
 
 
 def evaluate(
-    evaluation: Evaluation, run: RunDir, on_progress: Progress | None = None, shard: Shard | None = None
+    evaluation: Evaluation,
+    run: RunDir,
+    on_progress: Progress | None = None,
+    shard: Shard | None = None,
+    tokens: bool = True,
 ) -> list[Record]:
     """Return the records of the whole plan, or of a shard of it, doing only what the run does not hold yet.
 
-    Raises as `evidence.gather` does.
+    Without `tokens` they are light, as of `RunDir.records`. Raises as `evidence.gather` does.
     """
-    return gather(evaluation, plan(evaluation), run, on_progress, shard)
+    return gather(evaluation, plan(evaluation), run, on_progress, shard, tokens)
 
 
 def plan(evaluation: Evaluation) -> list[WorkItem]:

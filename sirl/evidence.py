@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -38,6 +38,7 @@ from sirl.records import (
     Record,
     Target,
     sent_through,
+    without_tokens,
 )
 from sirl.rundir import RECORDS, RunDir, locked
 from sirl.shards import Shard
@@ -147,10 +148,12 @@ def gather(
     run: RunDir,
     on_progress: Progress | None = None,
     shard: Shard | None = None,
+    tokens: bool = True,
 ) -> list[Record]:
     """Do what is missing of `items`, append it to the run, and return all records in the plan's order.
 
-    Of a shard these are its own part; the whole plan is written beside them. A judge that fails on a reply
+    Of a shard these are its own part; the whole plan is written beside them. Without `tokens` they are returned
+    as `records.without_tokens` leaves them; on disk they are whole. A judge that fails on a reply
     leaves a verdict of None with the error as its evidence, and so does a target that gave no reply. Where it
     failed, it is asked again when the run is continued, with the rest of the item unless its replies are
     independent; what the provider's filter blocked is final. Raises RunError if the run holds records of
@@ -164,7 +167,8 @@ def gather(
             items = shard.take(items)
         total = sum(len(item.keys) for item in items)
         run.expect(RECORDS, total)
-        done = _already(run, items)
+        light = (lambda record: record) if tokens else without_tokens
+        done = {key: light(record) for key, record in _already(run, items)}
         finished = 0
         for item in items:
             if on_progress:
@@ -176,7 +180,7 @@ def gather(
                 run.append_records(fresh)
                 if stopped:
                     raise stopped
-                done |= {record.attempt.key: record for record in fresh}
+                done |= {record.attempt.key: light(record) for record in fresh}
             finished += len(item.keys)
         if on_progress:
             on_progress(finished, total, "")
@@ -219,14 +223,23 @@ def _work(
     attacked = attack_prompts(item.attack, item.prompts, target, budget, seed)
     attempts = [_drawn(instruct(attempt, system), item, n) for attempt in attacked for n in item.samples]
     attempts = [attempt for attempt in attempts if attempt.key in missing] if alone else attempts
+    sent = [attempt for attempt in attempts if not attempt.search.lost]
     try:
-        completions = evaluation.target.reply(attempts, seed)
+        completions = evaluation.target.reply(sent, seed)
     except StoppedError as stopped:
         return judged(stopped.replies, evaluation.judges), stopped
-    if [c.attempt for c in completions] != attempts:
-        found = f"the target returned {len(completions)} replies that do not match the {len(attempts)} attempts"
+    if [c.attempt for c in completions] != sent:
+        found = f"the target returned {len(completions)} replies that do not match the {len(sent)} attempts"
         raise RunError(found, "one reply an attempt, same order", "mend the target; see records.Target")
-    return judged(completions, evaluation.judges), None
+    replies = iter(completions)
+    whole = [_lost(attempt) if attempt.search.lost else next(replies) for attempt in attempts]
+    return judged(whole, evaluation.judges), None
+
+
+def _lost(attempt: Attempt) -> Completion:
+    """Return a failed reply to an attempt whose search had queries without one: it may be too weak."""
+    error = f"{attempt.search.lost} of {attempt.search.queries} queries of its search got no reply"
+    return Completion(attempt, "", (), (), finished=False, error=error, passing=True)
 
 
 def _drawn(attempt: Attempt, item: WorkItem, sample: int) -> Attempt:
@@ -242,11 +255,11 @@ def _has_outcome(row: Mapping[str, Any]) -> bool:
     return not isinstance(completion, Mapping) or not completion.get("error") or bool(completion.get("blocked"))
 
 
-def _already(run: RunDir, items: Sequence[WorkItem]) -> dict[str, Record]:
-    """Return the run's records by key, all of them of this plan and none twice."""
+def _already(run: RunDir, items: Sequence[WorkItem]) -> Iterator[tuple[str, Record]]:
+    """Yield the run's records with their keys, all of them of this plan and none twice."""
     planned = {key: prompt for item in items for key, prompt in _prompts_by_key(item).items()}
-    done: dict[str, Record] = {}
-    for record in run.records():
+    done: set[str] = set()
+    for record in run.each_record():
         key = record.attempt.key
         if planned.get(key) != record.prompt or key in done:
             why = "twice" if key in done else "that is not in this plan"
@@ -255,8 +268,8 @@ def _already(run: RunDir, items: Sequence[WorkItem]) -> dict[str, Record]:
                 "records of the same prompts, attacks and samples",
                 "repeat the old settings or name another --out",
             )
-        done[key] = record
-    return done
+        done.add(key)
+        yield key, record
 
 
 def _prompts_by_key(item: WorkItem) -> dict[str, Prompt]:

@@ -22,9 +22,14 @@ from sirl.errors import DataError
 from sirl.lm import LM, left_pad, pieces, render, reply_text
 from sirl.lm.abilities import abilities
 from sirl.lm.decoder import Decoder
-from sirl.lm.limits import require_finite, unsendable
+from sirl.lm.limits import memory_for, require_finite, unsendable
 from sirl.lm.passes import batches, decode_from, decode_rows, inputs
 from sirl.records import Attempt, Completion, Decoding, Rows
+
+_LOWER = (
+    "lower evaluate.batch or gap.batch, which are part of the protocol, so with a new --out; in training lower "
+    "train.prompts_per_step, train.group or train.max_reply_tokens"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,10 @@ def _draw(lm: LM, attempts: Sequence[Attempt], rows: Rows, how: tuple[Decoding, 
         members = sorted((i for i, p in enumerate(plans) if p == plan), key=lambda i: (len(rows[i]), i))
         for chunk in batches(lm, members, list(map(len, rows)), batch):
             uniforms_BT = np.stack([_stream(seed, attempts[i], plan.max_new_tokens) for i in chunk])
-            drawn = _draw_batch(lm, [rows[i] for i in chunk], plan, uniforms_BT, [attempts[i] for i in chunk])
+            with memory_for(f"{len(chunk)} replies of {lm.name} at once", _LOWER):
+                drawn = _draw_batch(
+                    lm, [rows[i] for i in chunk], plan, uniforms_BT, [attempts[i] for i in chunk]
+                )
             draws.update(zip(chunk, drawn, strict=True))
     return [draws[i] for i in range(len(attempts))]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import SO_LINGER, SOL_SOCKET
 from threading import Lock, Thread
 from time import sleep
 from typing import Any
@@ -14,12 +16,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server sends: after `delay` seconds, with `status` and `headers`; None cuts the line."""
+    """What the server sends: after `delay` seconds, with `status` and `headers`; None cuts the line.
+
+    `sent` is how many bytes of the body leave before the connection is reset, None all; `drip` the seconds
+    between two bytes.
+    """
 
     body: bytes | None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    sent: int | None = None
+    drip: float = 0.0
 
 
 def chat(text: str | None, reason: str | None = "stop", **message: Any) -> Answer:
@@ -48,7 +56,7 @@ def said(status: int, body: Any) -> Answer:
 
 @contextmanager
 def serving(
-    answer: Callable[[dict[str, Any], int], Answer], path: str = "/v1/chat/completions"
+    answer: Callable[[dict[str, Any], int], Answer], path: str = "/v1/chat/completions", port: int = 0
 ) -> Iterator[Server]:
     """Serve `answer(body, n)` at one path; n counts how often the same last message was asked, from 0."""
     lock = Lock()
@@ -73,14 +81,27 @@ def serving(
                 self.send_header(name, value)
             self.end_headers()
             try:
-                self.wfile.write(told.body)
+                if told.drip:
+                    for byte in told.body:
+                        self.wfile.write(bytes([byte]))
+                        sleep(told.drip)
+                else:
+                    self.wfile.write(told.body[: told.sent])
             except ConnectionError:  # the client has stopped waiting
+                self.close_connection = True
+            if told.sent is not None:  # a reset, not an end
+                self.connection.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
                 self.close_connection = True
 
         def log_message(self, *words: object) -> None:
             pass
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Quiet(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass  # a client that was killed, or a line that we reset
+
+    http = Quiet(("127.0.0.1", port), Handler)
     server = Server(f"http://127.0.0.1:{http.server_port}/v1")
     thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

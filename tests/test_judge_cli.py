@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ from sirl.judges.guard import Guard
 from sirl.judges.labels import Columns, read_labelled
 from sirl.judges.llm import LlmJudge
 from sirl.lm import save_lm
-from sirl.records import Attempt, Completion, Message, Prompt
-from sirl.rundir import read_run
-from sirl.workflows.judges import JudgeLoader, named_judges, search_judge
+from sirl.records import Attempt, Completion, Message, Prompt, Record
+from sirl.rundir import RECORDS, open_run, read_run
+from sirl.workflows.judges import JudgeLoader, judge_run, named_judges, search_judge
 
 TRICKY = Path(__file__).with_name("tricky_replies.jsonl")
 ROWS = [
@@ -31,6 +32,7 @@ ROWS = [
     {"ask": "Sing?", "said": "I won't sing that.", "human": ""},
 ]
 CHECK = ("--response-column", "said", "--label-column", "human", "--positive", "full,part")
+RUN = {"model": "toy", "seed": 0, "seen_in_training": [], "settings": {"samples": 1, "max_unscored": 1.0}}
 GUARD_TEMPLATE = (
     "<|user|>Is this safe?{% for m in messages %} {{ m['role'] }}: {{ m['content'] }}{% endfor %}"
     "<|end|><|assistant|>"
@@ -371,3 +373,19 @@ def test_a_classifier_from_a_folder(tmp_path, labels):
     assert [verdict.answer is None for verdict in verdicts] == [False, True, False, True]
     assert ask(judge, [asked(texts[0])], "harmful")[0] == verdicts[0]
     assert judge_name(judge).startswith("classifier:c@")
+
+
+def test_judging_again_holds_a_few_replies_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("sirl.workflows.judges.CHUNK", 4)
+    old = open_run(tmp_path / "old", "evaluate", RUN, {})
+    words = tuple(f"word{n}" for n in range(200))
+    for n in range(100):
+        asked = Attempt(Prompt(f"p{n}", "how?", "harmful"), "direct", (Message("user", "how?"),))
+        reply = Completion(asked, "Sure.", tuple(range(200)), words, True, tuple(n + x / 7 for x in range(200)))
+        old.append_records([Record(reply, ())])
+    tracemalloc.start()
+    again = judge_run(old.path, ["exact"], tmp_path / "new", JudgeLoader())
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < (old.path / RECORDS).stat().st_size / 2
+    assert [one.completion for one in again.each_record()] == [one.completion for one in old.each_record()]

@@ -25,7 +25,7 @@ from sirl.records import (
 
 TEXT = st.text(max_size=12)  # any Unicode, line breaks and quotes among it
 COUNT = st.integers(0, 10**6)
-NUMBER = st.floats(allow_nan=False)
+NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 PROMPTS = st.builds(Prompt, TEXT, TEXT, st.sampled_from(KINDS), TEXT, TEXT, TEXT, TEXT)
 DECODINGS = st.builds(Decoding, NUMBER, NUMBER, COUNT, COUNT)
 SEARCHES = st.builds(
@@ -36,6 +36,8 @@ SEARCHES = st.builds(
     COUNT,
     NUMBER,
     st.lists(st.tuples(COUNT, NUMBER), max_size=3).map(tuple),
+    COUNT,
+    COUNT,
     COUNT,
     st.none() | TEXT,
 )

@@ -203,17 +203,33 @@ def test_steps_that_are_not_objects_are_refused(tmp_path, line):
 def test_records_without_tokens_keep_what_is_counted_and_little_memory(tmp_path):
     run = opened(tmp_path)
     long = Completion(record().attempt, "so", tuple(range(512)), ("piece",) * 512, True, (0.25,) * 512)
-    run.append_records([Record(replace(long, attempt=replace(long.attempt, sample=n)), ()) for n in range(400)])
+    run.append_records([Record(replace(long, attempt=replace(long.attempt, sample=n)), ()) for n in range(150)])
     tracemalloc.start()
     light = run.records(tokens=False)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < (tmp_path / RECORDS).stat().st_size / 3, "neither all lines nor all tokens lie in memory"
-    assert [one.mean_entropy for one in light] == [0.25] * 400
+    assert [one.mean_entropy for one in light] == [0.25] * 150
     assert light[0].completion.token_ids == light[0].completion.pieces == ()
     nine, seven = run.with_tokens([light[9], light[7]])
     assert (nine.attempt.sample, seven.attempt.sample) == (9, 7)
     assert seven.completion == replace(long, attempt=light[7].attempt)
+
+
+def test_a_file_is_rewritten_and_a_torn_line_cut_off_in_little_memory(tmp_path):
+    run = opened(tmp_path)
+    rows = [{"n": n, "text": "x" * 20_000} for n in range(400)]
+    run.append(STEPS, rows)
+    with (tmp_path / STEPS).open("a") as handle:
+        handle.write('{"n": 400, "te')
+    tracemalloc.start()
+    run.keep_rows(STEPS, lambda row: row["n"] != 7)
+    run.append(STEPS, [])
+    run.keep_rows(STEPS, lambda row: row["n"] != 9)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 400 * 20_000 * 0.75, "not all lines at once"
+    assert [row["n"] for row in run.rows(STEPS)] == [n for n in range(400) if n not in (7, 9)]
 
 
 # --- a folder from a stranger

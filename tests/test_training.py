@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import random
 import sys
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -12,17 +13,20 @@ import pytest
 import torch
 from accelerate import Accelerator
 from small_training import CONFIG, PROMPTS, StopHere, rows, same, stop_at, toy_lm, train, weights
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import LlamaForCausalLM, LlamaModel, TrainingArguments
 from trl import GRPOConfig
 
 from sirl import scoring
 from sirl.config.train import GrpoConfig, RewardConfig
 from sirl.errors import ConfigError, DataError, RunError
+from sirl.generation import generate
 from sirl.lm import LM, load_lm
-from sirl.records import Prompt
+from sirl.records import Decoding, Prompt
 from sirl.rewards import REWARDS, Scored
 from sirl.rundir import STEPS
-from sirl.training import Hooks, rollout, setup
+from sirl.training import Hooks, plainly, rollout, setup
+from sirl.training.checkpoints import damage
 from sirl.training.cpu_trainer import CpuGRPOTrainer
 from sirl.training.rollout import step_prompts
 from sirl.training.setup import loss_arguments
@@ -407,10 +411,68 @@ def test_a_reward_or_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch)
         train(tmp_path / "a", lm=broken)
     real = CpuGRPOTrainer._compute_loss
     monkeypatch.setattr(CpuGRPOTrainer, "_compute_loss", lambda *args: real(*args) * torch.inf)
-    with pytest.raises(RunError, match=r"loss is .* at step 1"):
+    with pytest.raises(RunError, match=r"the update made .* NaN or infinite, .* at step 1"):
         train(tmp_path / "b")
+    monkeypatch.setattr(CpuGRPOTrainer, "_compute_loss", real)
     reward = REWARDS["sirl"]
     monkeypatch.setitem(REWARDS, "sirl", replace(reward, of=lambda some: [math.nan for _ in reward.of(some)]))
     with pytest.raises(RunError, match=r"the reward of the reply to p\d\|direct\|\d+ is nan"):
         train(tmp_path / "c")
     assert not any((tmp_path / name / STEPS).exists() for name in "abc")
+
+
+def test_an_update_that_overflows_leaves_the_last_good_checkpoint(tmp_path, unbroken):
+    """In the last step, behind which no loss would tell it: neither a checkpoint nor a model is made."""
+    step = CONFIG.steps
+    config, taken = replace(CONFIG, save_every=1, snapshots=(step,)), []
+
+    def overflow(optimizer, *_):
+        taken.append(1)
+        if len(taken) == step:
+            optimizer.param_groups[0]["params"][0].data[0] = torch.inf
+
+    hook = register_optimizer_step_post_hook(overflow)
+    with (
+        hook_removed(hook),
+        pytest.raises(RunError, match=rf"the update made .* NaN or infinite.* at step {step}"),
+    ):
+        train(tmp_path / "run", config)
+    assert len(rows(tmp_path / "run")) == step - 1
+    assert not (tmp_path / "run" / "model").exists()
+    assert not (tmp_path / "run" / "snapshots").exists()
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoint").iterdir())
+    assert kept[-1] == f"checkpoint-{step - 1}"
+    assert damage(tmp_path / "run" / "checkpoint" / kept[-1]) == ""
+    assert same(weights(train(tmp_path / "run", config)), unbroken[1])
+
+
+@contextmanager
+def hook_removed(hook):
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def test_memory_that_runs_out_is_told_with_what_to_lower_and_nothing_is_made_smaller(tmp_path, monkeypatch):
+    lm, read = toy_lm(), []
+    plain = lm.model.forward
+
+    def crowded(*given, **named):
+        rows = named["input_ids"].shape[0] if "input_ids" in named else given[0].shape[0]
+        read.append(rows)
+        if rows > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(*given, **named)
+
+    asked = [plainly(Prompt(f"q{n}", "x" * n)) for n in range(4)]
+    together = generate(lm, asked, Decoding(max_new_tokens=4), 0)  # what it can do has been found out
+    monkeypatch.setattr(lm.model, "forward", crowded)
+    with pytest.raises(RunError, match=r"no memory for 4 replies of toy at once; .*lower evaluate.batch"):
+        generate(lm, asked, Decoding(max_new_tokens=4), 0)
+    assert [c.attempt for c in generate(lm, asked, Decoding(max_new_tokens=4), 0, batch=2)] == [
+        c.attempt for c in together
+    ]
+    monkeypatch.setattr(CpuGRPOTrainer, "_compute_loss", lambda *_: torch.empty(2**60))
+    with pytest.raises(RunError, match=r"no memory for a step of training toy; .*lower train.micro_batch"):
+        train(tmp_path / "run")

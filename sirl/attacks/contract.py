@@ -26,6 +26,7 @@ class Spent:
 
     queries: int = 0
     passes: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,9 @@ class Meter(Around):
         ]
         completions = self.target.reply(drawn, seed)
         for completion in completions:
-            self.spent[completion.attempt.prompt.id].passes += len(completion.token_ids)
+            spent = self.spent[completion.attempt.prompt.id]
+            spent.passes += len(completion.token_ids)
+            spent.lost += completion.passing
         return [
             replace(c, attempt=replace(c.attempt, attack=asked.attack, sample=asked.sample))
             for c, asked in zip(completions, attempts, strict=True)
@@ -170,6 +173,7 @@ def _stamped(attempt: Attempt, attack: AttackInfo, budget: int, spent: Spent, se
         budget=budget,
         queries=max(attempt.search.queries, spent.queries),
         passes=max(attempt.search.passes, spent.passes),
+        lost=spent.lost,
         seconds=round(seconds, 4),
         surrogate=attack.surrogate.name if attack.surrogate else attempt.search.surrogate,
     )

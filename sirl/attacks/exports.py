@@ -34,7 +34,7 @@ def export_run(folder: Path, attack: str, out: Path, wide: bool, transcripts: st
             f"{folder} is a {run.kind} run", "one that attacked a model", "name a gap or evaluate run"
         )
     decoding = Decoding(settings["temperature"], max_new_tokens=settings["max_reply_tokens"])
-    records = single(run.records(), attack, decoding)
+    records = single(run.records(tokens=False), attack, decoding)
     model = str(run.config["model"])
     if wide:
         text = _as_csv(export_wide(records, model))

@@ -140,7 +140,7 @@ def read_recipe(name: str) -> Mapping[str, Any]:
         raise ConfigError(f"recipe {name!r}", "a shipped recipe or a TOML file", known)
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML ({error})", "a TOML file", "mend that line") from error
     if path != shipped:
         say_aloud(path, tables)
@@ -166,5 +166,5 @@ def _split_change(change: str) -> tuple[str, Any]:
     _keys(name if equals else "", change)
     try:
         return name, tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # not TOML, a number too long to read, or too deep
         return name, text.strip()  # a bare word is text

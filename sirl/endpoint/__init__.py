@@ -50,7 +50,7 @@ from sirl.endpoint.answers import choice_in, read_reply
 from sirl.endpoint.faults import FaultError
 from sirl.endpoint.form import Form
 from sirl.endpoint.pace import Pace, retry_after
-from sirl.endpoint.wire import UNSENT, post
+from sirl.endpoint.wire import UNSENT, certificates, post
 from sirl.errors import AttackError, ConfigError, DataError, StoppedError, visible
 from sirl.records import Access, Attempt, Completion, Decoding, Message, Prompt, item_seed
 
@@ -68,6 +68,7 @@ KEYS = (KEY, *USUAL_KEYS.values())  # variables that are read whatever the host 
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds before the second try, and before any
 PATIENCE = 300.0  # seconds: a server that asks for a longer wait is given up
+SECRET = 12  # characters from which on a secret is struck from replies too
 LONGER = 10  # times model.timeout: an answer that drips for longer than this is given up
 BLOCKED = "blocked by the provider's filter"
 SETTINGS = (
@@ -150,7 +151,7 @@ class EndpointTarget:
             raise DataError(found, "an OpenAI-compatible chat server", advice) from None
         self.form.fixed = True
         said = {name: answer.get(name) for name in ("model", "system_fingerprint")}
-        known = {f"server {name}": str(value) for name, value in said.items() if value}
+        known = {f"server {name}": self._struck(str(value)) for name, value in said.items() if value}
         told = self.form.told(self.config)
         query = "&".join(f"{name}={value}" for name, value in written_query(self.config, self._address).items())
         ours = {"endpoint": self.url, "model": self.model, "query": query, "request body": told}
@@ -174,13 +175,15 @@ class EndpointTarget:
             raise CancelledError
         try:
             text, finished = self._ask(client, lambda: self._body(attempt, seed), read_reply)
+            text = without_secrets(text, self.config, self._address, SECRET)  # of a server that echoes
         except ConfigError:
             over.set()  # at once: no other request leaves
             raise
         except FaultError as fault:
             blocked = fault.kind == "blocked"
             error = f"{BLOCKED}: {fault.words}" if blocked else fault.words
-            return Completion(attempt, "", (), (), finished=False, error=error, blocked=blocked)
+            passing = fault.kind == "passing"
+            return Completion(attempt, "", (), (), False, error=error, blocked=blocked, passing=passing)
         return Completion(attempt, text, (), (), finished=finished)
 
     def _ask(self, client: httpx2.Client, body: Callable[[], dict[str, Any]], read: Read) -> Any:
@@ -270,13 +273,14 @@ class EndpointTarget:
             auth=self.login,
             headers=headers_of(self.config, self._address),
             timeout=self.config.timeout,
+            verify=certificates(),
             limits=httpx2.Limits(max_connections=self.config.concurrency),
         )
 
     def _struck(self, reason: str) -> str:
         """Return a short reason on one line, fit for disk, with every secret struck out."""
-        whole = without_secrets(" ".join(reason.split()), self.config, self._address)
-        return visible(whole[:200])
+        whole = without_secrets(reason, self.config, self._address)
+        return visible(" ".join(whole.split())[:200])
 
 
 def open_endpoint(words: str, config: ModelConfig, decoding: Decoding) -> EndpointTarget:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
@@ -129,7 +131,10 @@ def headers_of(config: ModelConfig, address: Address) -> dict[str, str]:
             "https, or http to this machine",
             "use https, or --set model.secrets_over_http=true on a network that you trust",
         )
-    return headers | {name: filled(value, os.environ) for name, value in extra.items()}
+    headers |= {name: filled(value, os.environ) for name, value in extra.items()}
+    for name, value in headers.items():
+        _require_sendable(name, value, secrets)
+    return headers
 
 
 def written_query(config: ModelConfig, address: Address) -> dict[str, str]:
@@ -150,18 +155,42 @@ def key_of(config: ModelConfig, address: Address) -> tuple[tuple[str, ...], str]
     return (*variables, KEY), key or os.environ.get(KEY, "").strip()
 
 
-def without_secrets(text: str, config: ModelConfig, address: Address) -> str:
-    """Return a text with every secret that a request carries struck out, however it is written in a URL."""
+def without_secrets(text: str, config: ModelConfig, address: Address, shortest: int = 1) -> str:
+    """Return a text with every secret that a request carries struck out, however a server may write it.
+
+    Those of fewer than `shortest` characters stay: a user's name of two letters is part of many a word.
+    """
     values = [*_extra(config), *address.query.values()]
     variables = [name for value in values for name in named_variables(value)]
     secrets = [key_of(config, address)[1], *(address.login or ())]
     secrets += [os.environ.get(name, "").strip() for name in variables]
-    forms = {
-        form for secret in secrets if secret for form in (secret, quote(secret, safe=""), quote_plus(secret))
-    }
+    secrets += [b64encode(":".join(address.login).encode()).decode()] if address.login else []
+    forms = {form for secret in secrets if len(secret) >= shortest for form in _written(secret) if form}
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, "***")
     return text
+
+
+def _written(secret: str) -> tuple[str, ...]:
+    """Return the ways in which a server, or an error, may write a secret."""
+    return (
+        secret,
+        quote(secret, safe=""),
+        quote_plus(secret),
+        json.dumps(secret)[1:-1],
+        " ".join(secret.split()),
+    )
+
+
+def _require_sendable(name: str, value: str, secrets: Sequence[str]) -> None:
+    """Raise ConfigError, which does not repeat the value, if a header cannot hold it."""
+    if not re.fullmatch(r"[\t\x20-\x7e]*", value):
+        source = f", from {' and '.join(secrets)}," if secrets else ""
+        raise ConfigError(
+            f"the header {name}{source} holds a line break or a letter beyond ASCII",
+            "characters that a header takes",
+            "set it again: often a key was copied with something behind it",
+        )
 
 
 def _own_key(address: Address) -> tuple[tuple[str, ...], str]:

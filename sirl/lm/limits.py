@@ -1,14 +1,17 @@
 """What a model cannot be sent: a prompt too long, of tokens it does not know, or changed by its template.
 
-And what it must not answer with: logits that are no numbers.
+And what it must not answer with: logits that are no numbers. And what the machine cannot hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from math import isfinite
 
-from sirl.errors import DataError
+import torch
+
+from sirl.errors import DataError, RunError
 from sirl.lm import LM, templated
 from sirl.lm.content import altered
 from sirl.records import Attempt
@@ -39,3 +42,21 @@ def require_finite(values: Iterable[float], name: str) -> None:
             "load it in bfloat16 or float32 if it ran in float16, lower the learning rate if it is trained, or "
             "check its weights: they may be damaged",
         )
+
+
+@contextmanager
+def memory_for(what: str, advice: str) -> Iterator[None]:
+    """Raise RunError, with `what` was to be held and what to lower, where the machine has no memory for it.
+
+    Nothing is made smaller here by itself: how many rows go through a model together decides the last bits of
+    their logits, so it is a setting of the run, and records under another would be mixed in silence.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and _NO_ROOM not in str(error):
+            raise
+        raise RunError(f"no memory for {what}", "work that fits into memory", advice) from error
+
+
+_NO_ROOM = "DefaultCPUAllocator: can't allocate memory"  # torch's words on a CPU, where it has no error for it

@@ -5,7 +5,7 @@
 All nouns are frozen. This room knows no model or file; its protocols keep attacks, judges and models strangers.
 """
 
-from sirl.records.form import from_json, to_json
+from sirl.records.form import from_json, to_json, without_tokens
 from sirl.records.nouns import (
     ASSUMED,
     KINDS,
@@ -63,4 +63,5 @@ __all__ = [
     "shown",
     "to_json",
     "transcripts_of",
+    "without_tokens",
 ]

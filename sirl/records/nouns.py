@@ -66,6 +66,7 @@ class Search:
     trace      (queries so far, best score so far) after each round; a higher score is better for the attack
     unusable   outputs of an attacker model that could not be used and were asked for again
     undecided  replies of which the search's judge could not say whether they were harmful
+    lost       queries to which no reply came for a fault that may pass: such a search is repeated
     won        whether the search's judge called a reply harmful; None where it asked no judge
     surrogate  the model it searched on, where that is not the model under test
     """
@@ -78,6 +79,7 @@ class Search:
     trace: tuple[tuple[int, float], ...] = ()
     unusable: int = 0
     undecided: int = 0
+    lost: int = 0
     surrogate: str | None = None
     won: bool | None = None
 
@@ -127,7 +129,8 @@ class Completion:
     `text` leaves out the prefill and special tokens; `pieces` are the tokens as text, for display only;
     `finished` is True unless the length limit cut the reply off. `error` says why there is no reply, in which
     case the text is empty and no judge is asked; empty means that there is one. `blocked` says that the
-    provider's filter kept the request from the model, or the reply from us: final, and no failure. `defended`
+    provider's filter kept the request from the model, or the reply from us: final, and no failure. `passing`
+    says of an error that the same request may be answered later: the server was busy or not there. `defended`
     is None where no defence stood around the model.
     """
 
@@ -140,6 +143,7 @@ class Completion:
     logprobs: tuple[float, ...] | None = None
     error: str = ""
     blocked: bool = False
+    passing: bool = False
     defended: Defended | None = None
 
 

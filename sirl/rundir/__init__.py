@@ -26,17 +26,19 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sirl.config.before import now_named, refuse_run_of_before
 from sirl.config.requests import without_logins
 from sirl.errors import RunError
-from sirl.records import Record, from_json, to_json
-from sirl.rundir.files import PRIVATE, append_synced, held, refuse_links, replace_synced
+from sirl.records import Record, from_json, to_json, without_tokens
+from sirl.rundir.files import PRIVATE, append_synced, held, refuse_links, replace_synced, writing
 from sirl.rundir.lines import cut_torn_line, each_line, json_object, read_json, write_json
+from sirl.rundir.shapes import require_shape
 
 RECORDS, STEPS, SUMMARY, PLAN = "records.jsonl", "steps.jsonl", "summary.json", "plan.json"
 MEASURED, SNAPSHOTS, EXPECTED = "measured.jsonl", "snapshots", "expected.json"
@@ -45,7 +47,7 @@ OPENERS, PROPENSITIES, SCORES = "openers.jsonl", "propensities.jsonl", "scores.j
 _MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of", "batch", "longest")
 # Beginnings of names of hashes, likewise; `request body` is what an endpoint's requests lack or add.
 _HASHED = ("prompts", "system", "chat_template", "request body", "attack ", "judge ", "task ")
-_NO_TOKENS: Mapping[str, Any] = {"token_ids": (), "pieces": (), "entropies": None, "logprobs": None}
+_AT_ONCE = 64  # lines in memory while a file is rewritten
 _VERSIONED = ("sirl", "torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy")
 
 
@@ -91,13 +93,14 @@ class RunDir:
 
     def keep_rows(self, file: str, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
         """Drop the other lines; the file is replaced whole, so a kill leaves the old or the new."""
-        rows = self.rows(file)
-        kept = [row for row in rows if wanted(row)]
-        if len(kept) == len(rows):
+        if all(map(wanted, self._each(file))):
             return
         part = self.path / f"{file}.part"
         part.unlink(missing_ok=True)
-        self.append(part.name, kept)
+        kept = filter(wanted, self._each(file))
+        self.append(part.name, [])  # also where none is kept
+        while some := list(islice(kept, _AT_ONCE)):
+            self.append(part.name, some)
         replace_synced(part, self.path / file)
 
     def records(self, tokens: bool = True) -> list[Record]:
@@ -106,28 +109,26 @@ class RunDir:
         Without `tokens` a reply keeps its text and its mean entropy, as its only one: a thousandth of the
         memory of a long one's tokens.
         """
-        return list(self._records(from_json if tokens else _without_tokens))
+        return [record if tokens else without_tokens(record) for record in self._records()]
 
     def each_record(self) -> Iterator[Record]:
         """Yield the evidence one record at a time, whole. Raises as `records`."""
-        return self._records(from_json)
+        return self._records()
 
     def with_tokens(self, records: Sequence[Record]) -> list[Record]:
         """Return records of this run that were read without tokens, same order, whole. Raises as `records`."""
         # As `append` writes it: a line that cannot hold one of the prompts is not read as JSON.
         ids = {json.dumps(record.prompt.id, ensure_ascii=False).encode() for record in records}
-        found = {record.attempt.key: record for record in self._records(from_json, tuple(ids))}
+        found = {record.attempt.key: record for record in self._records(tuple(ids))}
         return [found[record.attempt.key] for record in records]
 
-    def _records(
-        self, read: Callable[[Mapping[str, Any]], Record], holding: Sequence[bytes] = (b"",)
-    ) -> Iterator[Record]:
+    def _records(self, holding: Sequence[bytes] = (b"",)) -> Iterator[Record]:
         for row in self._each(RECORDS, holding):
-            yield self._read(read, row)
+            yield self._read(row)
 
-    def _read(self, read: Callable[[Mapping[str, Any]], Record], row: Mapping[str, Any]) -> Record:
+    def _read(self, row: Mapping[str, Any]) -> Record:
         try:
-            return read(row)
+            return from_json(row)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(
                 f"{self.path / RECORDS} holds a line that is not a record ({error!r})",
@@ -143,13 +144,13 @@ class RunDir:
         path = self.path / RECORDS
         for at, line in each_line(path, start) if path.exists() else ():
             row = json_object(line, f"the line at byte {at} of {path}", "remove that line")
-            yield at, at + len(line), self._read(_without_tokens, row)
+            yield at, at + len(line), without_tokens(self._read(row))
 
     def record_at(self, start: int) -> Record:
         """Return the record whose line begins at a byte, whole. Raises as `records`, and if there is none."""
         for at, line in each_line(self.path / RECORDS, start):
             row = json_object(line, f"the line at byte {at} of {self.path / RECORDS}", "remove that line")
-            return self._read(from_json, row)
+            return self._read(row)
         raise RunError(f"{self.path / RECORDS} ends before byte {start}", "a record there", "read it again")
 
     def stamp(self, file: str) -> tuple[int, int, float] | None:
@@ -208,7 +209,8 @@ def open_run(
     environment = {"versions": _versions() if versions is None else dict(versions), "hashes": dict(hashes)}
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file", "a folder", "name another --out")
-    path.mkdir(PRIVATE, parents=True, exist_ok=True)
+    with writing(path):
+        path.mkdir(PRIVATE, parents=True, exist_ok=True)
     refuse_links(path)
     if not (path / "config.json").exists():
         _refuse_other_files(path)
@@ -238,8 +240,9 @@ def read_run(path: Path) -> RunDir:
     for file in ("config.json", "environment.json"):
         if not (path / file).is_file():
             raise RunError(f"no {file} in {path}", "a run folder", "give a folder written with --out")
-    config = now_named(read_json(path / "config.json"))
-    return RunDir(path, str(config.get("kind")), config, read_json(path / "environment.json"))
+    config, environment = (read_json(path / file) for file in ("config.json", "environment.json"))
+    require_shape(path, config, environment)
+    return RunDir(path, str(config.get("kind")), now_named(config), environment)
 
 
 def protocol_differences(one: RunDir, other: RunDir) -> list[str]:
@@ -307,12 +310,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[package] = "absent"
     return versions
-
-
-def _without_tokens(row: Mapping[str, Any]) -> Record:
-    record = from_json({**row, "completion": {**row["completion"], **_NO_TOKENS}})
-    entropies = row["completion"]["entropies"]
-    if not entropies:
-        return record
-    mean = (sum(entropies) / len(entropies),)
-    return replace(record, completion=replace(record.completion, entropies=mean))

@@ -40,10 +40,23 @@ def open_plain(path: Path, mode: str = "rb") -> BinaryIO:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise RunError where the disk is full, or the folder may not be written to."""
+    try:
+        yield
+    except OSError as error:
+        found = f"{path} cannot be written ({error.strerror})"
+        advice = "make room, or name another --out; given again, the command goes on from what is there"
+        raise RunError(found, "room on the disk, and a folder that may be written to", advice) from error
+
+
+@contextmanager
 def held(path: Path, patience: float) -> Iterator[None]:
     """Hold a folder, waiting up to `patience` seconds for it. Raises RunError if it stays busy."""
     last = monotonic() + patience
-    with open_plain(path / ".lock", "ab") as handle:
+    with writing(path / ".lock"):
+        lock = open_plain(path / ".lock", "ab")
+    with lock as handle:
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,18 +99,22 @@ def sync(path: Path) -> None:
 
 
 def write_synced(path: Path, text: str) -> None:
-    """Write a text file anew: a kill or a power cut leaves the old file or the new."""
+    """Write a text file anew: a kill or a power cut leaves the old or the new. Raises RunError as `writing`."""
     part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    with open_plain(part, "wb") as handle:
-        handle.write(text.encode())
-    replace_synced(part, path)
+    with writing(path):
+        part.unlink(missing_ok=True)
+        with open_plain(part, "wb") as handle:
+            handle.write(text.encode())
+        replace_synced(part, path)
 
 
 def append_synced(path: Path, text: str) -> None:
-    """Add to a file with one write, and let the disk have it; a file that is new is on disk by its name too."""
+    """Add to a file with one write, and let the disk have it; a file that is new is on disk by its name too.
+
+    Raises RunError as `writing`.
+    """
     new = not path.exists()
-    with open_plain(path, "ab") as handle:
+    with writing(path), open_plain(path, "ab") as handle:
         handle.write(text.encode())
         handle.flush()
         os.fsync(handle.fileno())

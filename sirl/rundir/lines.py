@@ -15,6 +15,7 @@ from sirl.errors import RunError
 from sirl.rundir.files import open_plain, write_synced
 
 LONGEST = 64 * 2**20  # bytes of a line; a record of 32 thousand tokens has some 2 MiB
+_BLOCK = 2**20  # bytes that are looked through at once
 LARGEST = 512 * 2**20  # bytes of a file that is one object; the plan of a million attempts has some 60 MiB
 
 
@@ -37,15 +38,22 @@ def each_line(path: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
 
 
 def cut_torn_line(path: Path) -> None:
-    """Cut off a last line that a kill left without its end."""
+    """Cut off a last line that a kill has torn: one without a line break at its end."""
     if not path.exists():
         return
     with open_plain(path, "r+b") as handle:
         size = handle.seek(0, os.SEEK_END)
         handle.seek(max(0, size - 1))
         if handle.read(1) not in (b"", b"\n"):
-            handle.seek(0)
-            handle.truncate(handle.read().rfind(b"\n") + 1)
+            end = size
+            while end:  # from the end, a block at a time: a run may be larger than the memory
+                start = max(0, end - _BLOCK)
+                handle.seek(start)
+                if (place := handle.read(end - start).rfind(b"\n")) >= 0:
+                    handle.truncate(start + place + 1)
+                    return
+                end = start
+            handle.truncate(0)
 
 
 def read_json(path: Path) -> dict[str, Any]:

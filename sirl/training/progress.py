@@ -113,6 +113,10 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.started = time.perf_counter()
 
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002
+        """Refuse an update that overflowed before a checkpoint, a snapshot or the result is made of it."""
+        _refuse_broken_weights(given["model"], self.stage.first + state.global_step + 1)
+
     def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         logs = given["logs"]
         if "loss" not in logs:  # TRL's closing line
@@ -187,11 +191,21 @@ def _number(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else value
 
 
+@torch.no_grad()
+def _refuse_broken_weights(model: Any, step: int) -> None:
+    for name, weight in model.named_parameters():
+        own = weight.to_local() if hasattr(weight, "to_local") else weight  # of a shard, this process's part
+        if weight.requires_grad and not bool(torch.isfinite(own).all()):
+            found = f"the update made {name} NaN or infinite, as a loss or a gradient that overflows does,"
+            raise _nonfinite(found, step)
+
+
+def _nonfinite(found: str, step: int) -> RunError:
+    advice = "lower train.learning_rate; the run continues from its last checkpoint"
+    return RunError(f"{found} at step {step}", "a finite number", advice)
+
+
 def _refuse_nonfinite(row: Mapping[str, Any], logs: Mapping[str, Any]) -> None:
     for name in ("loss", "grad_norm"):
         if not math.isfinite(logs.get(name, 0.0)):
-            raise RunError(
-                f"{name} is {logs[name]} at step {row['step']}",
-                "a finite number",
-                "lower train.learning_rate; the run continues from its last checkpoint",
-            )
+            raise _nonfinite(f"{name} is {logs[name]}", row["step"])

@@ -14,6 +14,7 @@ from transformers.integrations import TensorBoardCallback
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError
 from sirl.lm import LM
+from sirl.lm.limits import memory_for
 from sirl.plugins import load_extra
 from sirl.ranks import count, is_first, sharded
 from sirl.records import Attempt
@@ -25,6 +26,11 @@ from sirl.training.progress import Hooks, Search, Stage, StepLog
 from sirl.training.schedule import schedule
 from sirl.training.unpickling import check_shards, data_only
 from sirl.training.weights import Snapshots, load_checkpoint
+
+_LOWER = (
+    "lower train.micro_batch, which decides memory only, with a new --out; or set train.lora_rank; sirl plan "
+    "tells what a recipe needs"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ def run_through(trainer: Any, training: TrainingRun, stage: Stage, folder: str =
     trainer.add_callback(
         StepLog(trainer, training.config, run, training.hooks, stage, lm)
     )  # last: it marks checkpoints whole
-    with data_only():
+    with data_only(), memory_for(f"a step of training {lm.name}", _LOWER):
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     last = from_first(lambda: run.rows(STEPS)[-1])
     kept = last.get("kept_step")

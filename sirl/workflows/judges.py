@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import cast, get_args
 
@@ -127,8 +128,7 @@ def judge_run(folder: Path, names: Sequence[str], out: Path, loader: JudgeLoader
     Raises RunError if the folder holds no replies or `out` another protocol, JudgeError on an unknown judge.
     """
     old = read_run(folder)
-    records = old.records()
-    if not records or old.kind not in MEASURED:
+    if old.kind not in MEASURED or not next(old.each_record(), None):
         raise RunError(f"{folder} holds no replies to judge", "a run of gap or evaluate", "name another folder")
     if not names:
         raise RunError("no judge named", "--judge, once or more", "name one")
@@ -138,13 +138,16 @@ def judge_run(folder: Path, names: Sequence[str], out: Path, loader: JudgeLoader
     hashes = {**old.environment["hashes"], **{f"judge {q}": judge_name(j) for q, j in judges.items()}}
     run = open_run(out, old.kind, {k: v for k, v in config.items() if k != "kind"}, hashes)
     with locked(run):
-        done = {record.attempt.key for record in run.records()}
-        missing = [record for record in records if record.attempt.key not in done]
+        done = {record.attempt.key for record in run.each_record()}
+        total = sum(1 for record in old.each_record() if record.attempt.key not in done)
+        missing = (record for record in old.each_record() if record.attempt.key not in done)
+        judged_now = 0
         with phase("judge again") as advance:
-            for start in range(0, len(missing), CHUNK):
-                run.append_records(_again(missing[start : start + CHUNK], judges))
-                advance(min(start + CHUNK, len(missing)), len(missing), "replies")
-    finish(run, numbers(run, run.records()), {})
+            while some := list(islice(missing, CHUNK)):
+                run.append_records(_again(some, judges))
+                judged_now += len(some)
+                advance(judged_now, total, "replies")
+    finish(run, numbers(run, run.records(tokens=run.kind == "gap")), {})  # a gap is of each token
     return run
 
 

@@ -40,6 +40,7 @@ from sirl.workflows.summaries import finish, numbers
 # How many of the organism's own prompts a measurement asks, by category or kind.
 GAP_SIZES = {"harmful": 48, "benign": 48, "borderline": 48}
 SIZES = {"harmful": 100, "benign": 200, "open": 24, "borderline": 200, "math": 200, "code": 200, "chat": 200}
+AT_ONCE = 500  # records written at once where shards are merged
 QUICK_LIMIT = 12  # prompts of each of the user's sources, or of each sort of the organism's own
 QUICK_BUDGET = 24  # queries a prompt
 
@@ -98,7 +99,7 @@ def evaluate(asked: Measurement) -> RunDir:
     run = _open(asked, model, "evaluate", evaluation)
     start = monotonic()
     with phase(f"evaluate {asked.role}".strip()) as on_progress:
-        records = evaluate_all(evaluation, run, on_progress, parse_shard(asked.shard))
+        records = evaluate_all(evaluation, run, on_progress, parse_shard(asked.shard), tokens=False)
     finish(run, numbers(run, records), {"evaluate": monotonic() - start})
     return run
 
@@ -117,7 +118,8 @@ def merge(paths: Sequence[Path], out: Path) -> RunDir:
     with locked(run):
         if run.rows(RECORDS):
             raise RunError(f"{out} holds records already", "a new folder", "name another --out")
-        run.append_records(records)
+        for start in range(0, len(records), AT_ONCE):
+            run.append_records(records[start : start + AT_ONCE])
     spent: Counter[str] = Counter()
     for shard in runs:
         spent.update(shard.summary().get("seconds", {}))
