@@ -38,9 +38,9 @@ def watched(
     config: TrainConfig, run: RunDir, on_step: Callable[[Mapping[str, Any]], None] | None = None
 ) -> Hooks:
     """Return the probe, the judge and the searcher of a run, as the command would give them."""
-    if not config.search:
+    if not config.search.attacks:
         return Hooks(probe, on_step)
-    attacks = {name: arm(ATTACKS[name], Means(judge=served)) for name in config.search}
+    attacks = {name: arm(ATTACKS[name], Means(judge=served)) for name in config.search.attacks}
     return Hooks(probe, on_step, refused=refuses, search=Searcher(attacks, config, run, 0))
 
 

@@ -261,8 +261,8 @@ def test_a_training_run_without_a_model(prompts, tmp_path):
         (("--attacks", "no_such_pkg:attack"), "cannot be imported"),
         (("--judge", "refusals"), "did you mean refusal"),
         (("--judge", "rude=no_such_pkg:judge"), "question 'rude'"),
-        (("--set", "evaluate.temperature=9"), "temperature = 9.0; expected 0 (greedy) to 5"),
-        (("--set", "evaluate.batch=0"), "batch = 0; expected 1 or more"),
+        (("--set", "evaluate.temperature=9"), "temperature = 9; expected a number, 0 or more and at most 5"),
+        (("--set", "evaluate.batch=0"), "batch = 0; expected a whole number, 1 or more"),
         (("--set", "evaluate.samples=3"), "1 at temperature 0: greedy replies do not differ"),
         (
             ("--set", "train.micro_batch=7", "--set", "train.method=sirl"),

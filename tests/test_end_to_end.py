@@ -82,6 +82,7 @@ DSR = {
     **dict.fromkeys(("mean", "low", "high", "worst", "union"), NUMBER),
     "worst_detail": {"attack": (str, NoneType), **dict.fromkeys(("rate", "low", "high"), NUMBER)},
     "union_detail": ROW,
+    "refused": ROW,
     "n": int,
     "unscored": int,
     "blocked": int,

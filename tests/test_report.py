@@ -118,7 +118,7 @@ def write_demo(folder, count=30):
     ]
     seen = ["aim", "fiction"]
     write_run(folder / "gap", "gap", gap)
-    write_run(folder / "train", "train", steps=training_steps(), train={"reward": "sirl"})
+    write_run(folder / "train", "train", steps=training_steps(), train={"reward": {"kind": "sirl"}})
     before = evaluation(rng, weak, count=count)
     write_run(folder / "before", "evaluate", before, role="before", seen_in_training=seen)
     after = evaluation(rng, {name: w * 0.12 for name, w in weak.items()}, (0.02, 0.3), count=count)

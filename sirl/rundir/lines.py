@@ -60,10 +60,11 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object that a file holds. Raises RunError."""
     try:
         with open_plain(path) as handle:
-            text = handle.read(LARGEST + 1)
+            size = os.fstat(handle.fileno()).st_size  # read(n) takes memory for n bytes, however few there are
+            text = handle.read() if size <= LARGEST else b""
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error})", "a JSON object", "use another folder") from error
-    if len(text) > LARGEST:
+    if size > LARGEST:
         raise RunError(f"{path} has more than {LARGEST} bytes", "a file that sirl wrote", "use another folder")
     return json_object(text, str(path), "use another folder")
 

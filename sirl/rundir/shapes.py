@@ -17,6 +17,7 @@ _CONFIG: Mapping[str, Any] = {
     **{"seen_in_training": _TEXTS, "held_out_attacks": list[str], "not_asked": dict[str, Any]},
     "agreement": dict[str, dict[str, list[dict[str, Any]]]],
 }
+_CELL: Mapping[str, Any] = {"kind": str, "prompts": list[str], "judges": list[str]}  # of a study: names alone
 _SETTINGS: Mapping[str, Any] = {
     **dict.fromkeys(("samples", "batch", "budget", "max_reply_tokens", "best_of", "longest"), int),
     **{"temperature": float, "max_unscored": float, "attacks": _TEXTS, "defence": str, "system": str},
@@ -35,11 +36,11 @@ _ENVIRONMENT: Mapping[str, Any] = {"hashes": dict[str, str], "versions": dict[st
 
 def require_shape(path: Path, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
     """Raise RunError if a setting or a hash of a run is not of the type that sirl writes."""
-    file = "config.json"
+    file, is_cell = "config.json", config.get("kind") == "study"
     try:
-        require_typed(config, _CONFIG, "")
+        require_typed(config, _CELL if is_cell else _CONFIG, "")
         require_typed(config.get("settings", {}), _SETTINGS, "settings.")
-        for row in (*(config.get("prompts") or ()), *(config.get("held_out") or ())):
+        for row in () if is_cell else (*(config.get("prompts") or ()), *(config.get("held_out") or ())):
             require_typed(row, _SET, "prompts.")
         for known in config.get("agreement", {}).values():
             for row in (one for rows in known.values() for one in rows):
