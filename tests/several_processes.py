@@ -39,7 +39,7 @@ def watched(
 ) -> Hooks:
     """Return the probe, the judge and the searcher of a run, as the command would give them."""
     if not config.search.attacks:
-        return Hooks(probe, on_step)
+        return Hooks(probe, on_step, refused=refuses)
     attacks = {name: arm(ATTACKS[name], Means(judge=served)) for name in config.search.attacks}
     return Hooks(probe, on_step, refused=refuses, search=Searcher(attacks, config, run, 0))
 

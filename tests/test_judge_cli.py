@@ -379,10 +379,13 @@ def test_judging_again_holds_a_few_replies_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr("sirl.workflows.judges.CHUNK", 4)
     old = open_run(tmp_path / "old", "evaluate", RUN, {})
     words = tuple(f"word{n}" for n in range(200))
-    for n in range(100):
-        asked = Attempt(Prompt(f"p{n}", "how?", "harmful"), "direct", (Message("user", "how?"),))
-        reply = Completion(asked, "Sure.", tuple(range(200)), words, True, tuple(n + x / 7 for x in range(200)))
-        old.append_records([Record(reply, ())])
+    for start in range(0, 500, 50):
+        made = []
+        for n in range(start, start + 50):
+            asked = Attempt(Prompt(f"p{n}", "how?", "harmful"), "direct", (Message("user", "how?"),))
+            entropies = tuple(n + x / 7 for x in range(200))
+            made.append(Record(Completion(asked, "Sure.", tuple(range(200)), words, True, entropies), ()))
+        old.append_records(made)
     tracemalloc.start()
     again = judge_run(old.path, ["exact"], tmp_path / "new", JudgeLoader())
     _, most = tracemalloc.get_traced_memory()
