@@ -23,22 +23,22 @@ SHOWN = {
 }  # characters of a message, most of them from its beginning; the rest is shown whole
 WORDING = "The mechanism is the published one; the wording is ours."
 TENSE = (
-    "Rules reformulate the request, once; they need no model and always give the same words. Where no rule fits, the whole request is put behind a question "
-    "about the {time}."
+    "Rules reformulate the request once, without a model, and always in the same words. Where no rule fits, a question about the "
+    "{time} is put before the whole request."
 )
 CIPHER = (
-    f"{WORDING} Of the published ciphers only Caesar's with a shift of {SHIFT}, because it can be undone; "
-    "self_cipher is a line of its own, and the other tables are left out. Replies are asked for and shown in "
-    "plain English: the published attack decodes them, and here a judge reads a reply as it stands. All is one "
-    "message of the user; there is no system turn. "
+    f"{WORDING} Of the published ciphers it has only Caesar's with a shift of {SHIFT}, because it can be decoded; "
+    "self_cipher is an attack of its own, and the other tables are left out. Replies are requested and shown in "
+    "plain English: the published attack decodes them, but a judge here reads a reply as it is. Everything is one "
+    "user message; there is no system turn. "
 )
 SHOWN_BY = (
-    "The demonstrations are in a file (`--demonstrations`): the user's, or written by a model that the user names "
+    "The demonstrations come from a file (`--demonstrations`), written by you or by a model of your choice "
     "(`sirl attacks demonstrate`)."
 )
 # Of attacks whose module does not say at its head, in a paragraph that begins with Departures.
 DEPARTURES = {
-    "direct": "None. It is the baseline: it has its own row, and no mean counts it.",
+    "direct": "None. It is the baseline: it has a row of its own and is left out of means.",
     "deep_inception": f"None in the five layers and their characters. {WORDING}",
     "past_tense_rules": TENSE.format(time="past"),
     "future_tense_rules": TENSE.format(time="future"),
@@ -46,41 +46,41 @@ DEPARTURES = {
     "ica_harmless": f"{ICA_HARMLESS} demonstrations, and they are harmless.",
     "many_shot": f"None in the form and the number of shots, which is bounded by what the model can read. {SHOWN_BY}",
     "many_shot_harmless": f"{len(HARMLESS)} demonstrations, and they are harmless.",
-    "leetspeak": f"{WORDING} Only the lower-case letters a, e, i, o, s and t are replaced, and a digit "
-    "that was there before is marked, so that the code can be undone exactly.",
-    "flip_attack": f"{WORDING} Role, steps and request are one message of the user; there is no system turn, and "
-    "no list of forbidden words.",
+    "leetspeak": f"{WORDING} Only the lower-case letters a, e, i, o, s and t are replaced. Digits of the request are "
+    "marked, so that the text can be decoded exactly.",
+    "flip_attack": f"{WORDING} Role, steps and request are one user message; there is no system turn and no list of "
+    "forbidden words.",
     "cipher": CIPHER + SHOWN_BY,
     "cipher_harmless": f"{CIPHER}The {SHOTS} demonstrations are harmless.",
-    "self_cipher": f"{WORDING} {SHOWN_BY} All is one message of the user; there is no system turn.",
-    "self_cipher_harmless": f"The {SHOTS} demonstrations are harmless. All is one message of the user; there "
+    "self_cipher": f"{WORDING} {SHOWN_BY} Everything is one user message; there is no system turn.",
+    "self_cipher_harmless": f"The {SHOTS} demonstrations are harmless. Everything is one user message; there "
     "is no system turn.",
-    "artprompt_rules": "It draws one word, the longest of a-z that is not in a list of ordinary ones, and of several "
-    "the last; nothing knows harm.",
-    "autodan_words": "The seeds alone are its first generation, and words alone change: no model writes. Else as "
+    "artprompt_rules": "It draws one word: the longest of letters a-z that is not in a list of ordinary words, and the last of "
+    "several as long. It does not know which words are harmful.",
+    "autodan_words": "Its first generation is the seeds alone, and only single words change: no model writes. Otherwise as "
     "autodan.",
-    "code_chameleon": f"{WORDING} The published style that asks for completed code; not the one that asks in "
-    "prose. The tree is written as nested lists, and spaces are kept, so that it can be read back exactly.",
+    "code_chameleon": f"{WORDING} It uses the published style that asks for code to be completed, not the one that asks in "
+    "prose. The tree is written as nested lists with spaces kept, so that it can be decoded exactly.",
     "low_resource": f"{WORDING} The published attack uses machine translation, and translates the reply "
-    f"back. Here a phrase book of {len(esperanto().pairs)} lines translates what it holds, without grammar, "
-    "and the rest stays English; the reply is asked for in English. The default book is Esperanto, which "
-    "is no low-resource language of the paper: bring a book (`--phrase-book FILE`) of the "
-    "language you mean.",
-    "payload_splitting": f"{WORDING} The request is cut by length alone, into at most {PIECES} runs of "
-    "whole words; nothing looks for the harmful ones.",
-    "prefill": "One fixed beginning; the request itself stays as it is.",
+    f"back. Here a phrase book of {len(esperanto().pairs)} lines translates the phrases it contains, without grammar; "
+    "the rest stays English, and the reply is requested in English. The default book is Esperanto, which "
+    "is not one of the paper's low-resource languages: give a book of the language you want "
+    "(`--phrase-book FILE`).",
+    "payload_splitting": f"{WORDING} The request is cut by length alone into at most {PIECES} pieces of "
+    "whole words; harmful words are not searched for.",
+    "prefill": "One fixed beginning; the request is unchanged.",
 }
 # Of static attacks: which of the published settings the plain name is, and where they are read.
 PUBLISHED = {
     "flip_attack": "The default of its code, without any flag: characters of the sentence (`fcs`), vanilla "
-    "(yueliu1999/FlipAttack: src/main.py). The other three modes, and the three helps that add up, are variants. "
-    "Its README recommends for each model `fcs+cot+langgpt+few_shot` (GPT-4o, Mixtral 8x22B), `fcs+cot+langgpt` "
+    "(yueliu1999/FlipAttack: src/main.py). The other three modes, and the three additions that can be combined, are variants. "
+    "Its README recommends by model `fcs+cot+langgpt+few_shot` (GPT-4o, Mixtral 8x22B), `fcs+cot+langgpt` "
     "(GPT-4o mini), `fmm+cot` (GPT-4, Claude 3.5 Sonnet, Llama 3.1 405B), `fcw+cot` (GPT-4 Turbo), `fwo` (GPT-3.5 "
     "Turbo).",
-    "ica": "10 shots, noted from the paper and not found in code; EasyJailbreak's version shows 5 "
+    "ica": "10 shots, as the paper says; not found in code; EasyJailbreak's version shows 5 "
     "(easyjailbreak/attacker/ICA_wei_2023.py).",
-    "many_shot": "256 shots, noted from the paper and not found in code.",
-    "deep_inception": "Five layers, noted from the paper; its code reads finished prompts from a file "
+    "many_shot": "256 shots, as the paper says; not found in code.",
+    "deep_inception": "Five layers, as the paper says; its code reads finished prompts from a file "
     "(tmlr-group/DeepInception: main.py).",
     "cipher": "Caesar's code with a shift of 3, and 3 demonstrations (RobustNLP/CipherChat: encode_experts.py, "
     "main.py).",
@@ -90,66 +90,67 @@ PUBLISHED = {
 }
 HEAD = f"""# Attacks
 
-This page is written by `docs/make_attacks.py` from the table in `sirl.attacks`; do not edit it by hand. Run
-the script after changing an attack. `sirl attacks` lists them on the command line.
+This page is written by `docs/make_attacks.py` from the table in `sirl.attacks`. Do not edit it by hand; run the script
+after changing an attack. `sirl attacks` prints the list.
 
-Each attack turns a request into what is sent. *Access* is what it needs of the model that it searches on or
-is sent to: nothing but a chat (none), replies (black-box), the first words of the reply (prefill), how
-likely a reply is (logprobs), or the weights (white-box). *Kind* is static (a fixed change of words),
-adaptive (searched anew on the model under test), or transfer (searched on a surrogate, then replayed; any
-adaptive attack can be run as `NAME@transfer`). Some have variants, other published settings of the same attack:
-`NAME/VARIANT` runs one, `NAME/*` each of them. *Budget* is the queries a prompt that it spends by default;
-`--set evaluate.budget=N` changes it. Every wording is our own. The [table](#departures-from-the-sources) says
-where each attack departs from its source. The example request is “{REQUEST}”. Of an attack that searches, its start is shown where
-it has one; what is sent in the end depends on the model. What a search found is answered anew: at a temperature
-above 0 the reply that is judged is another draw than the one that ended the search, so no figure counts the luck
-of the search.
+An attack turns a request into the messages that are sent. For each, this page gives:
+
+- *Access*: what the attack needs of the model that it searches on or is sent to. That is only a chat (none), replies
+  (black-box), to begin the reply (prefill), the probability of a reply (logprobs), or the weights (white-box).
+- *Kind*: static (a fixed change of words), adaptive (a new search on the model under test), or transfer (found on a
+  surrogate model, then replayed; any adaptive attack can be run as `NAME@transfer`).
+- *Variants*: other published settings of the same attack. `NAME/VARIANT` runs one, `NAME/*` all of them.
+- *Budget*: the default number of queries per prompt; `--set evaluate.budget=N` changes it.
+- The text sent for the example request “{REQUEST}”. For attacks that search, this is the starting text if there is
+  one; what is finally sent depends on the model. All wording is our own.
+
+After a search the model answers the found attack once more, and this new reply is judged. At a temperature above 0 it
+is another draw than the one that ended the search, so a lucky draw does not count as a success. The
+[table](#departures-from-the-sources) lists where attacks differ from their sources.
 
 ## Prompts found elsewhere
 
-`--attack-prompts FILE` adds attacks whose prompts were found by others: a JailbreakBench artefact (JSON), test
-cases of HarmBench (JSON; several to a behaviour are as many attacks), or a table with one column an attack, named
-by `--columns`. They are replayed as kind transfer, or static where
-the artefact calls them manual, and every record keeps the surrogate, the budget and the queries that the file
-tells; in a table they stand in the columns `NAME:queries` and `NAME:budget`, and the surrogate behind an @ in
-the name. A prompt goes to the request it was found for, matched by its text (but for case, spacing and outer
-punctuation), or by id where the file tells no text. Harmful prompts without one are not asked under that
-attack: how many, and why, is told when the run starts and kept in its config.json under `not_asked`, and the
-attack's share is of those asked. A row whose search found nothing is among them: the share under a
-replayed attack is of the requests for which there is something to send, which are the easier ones.
+`--attack-prompts FILE` adds attack prompts that others have found: a JailbreakBench artefact (JSON), test cases of HarmBench
+(JSON; several per behaviour become several attacks), or a table with one column for each attack, named by `--columns`. They are
+replayed as kind transfer, or static where the artefact calls them manual. Each record keeps the surrogate, budget and queries given
+in the file; a table gives them in the columns `NAME:queries` and `NAME:budget`, and the surrogate after an @ in the name.
 
-`sirl attacks export RUN --attack NAME --out FILE` writes what an attack sent in a run in either shape. An
-attack that is more than one message (earlier turns, a begun reply, its own sampling, soft tokens) cannot be
-written.
+A prompt is used for the request it was found for. It is matched by text (ignoring case, spacing and outer punctuation), or by id
+if the file has no text. Harmful requests without such a prompt are not asked under that attack: a warning gives the number and
+the reason, config.json keeps them under `not_asked`, and the attack's success rate covers only the requests that were asked. This
+includes requests for which the search found nothing, so a replayed attack is measured on the easier requests.
+
+`sirl attacks export RUN --attack NAME --out FILE` writes what an attack sent in a run, in either format. Attacks that are
+more than one message (earlier turns, a begun reply, their own sampling, soft tokens) cannot be exported.
 
 ## Demonstrations
 
-ica, many_shot and the ciphers show requests with the answers of an assistant that complies, from a file of yours
-(`--demonstrations FILE`) with a column of requests and one of answers. `sirl attacks demonstrate MODEL --prompts FILE`
-has a model write one: for each harmful prompt in turn another request of the kind, and a reply that complies, until there
-are `--count`. Refusals, repeated requests and what stands between no tags are kept as unusable and counted. What is written
-depends on the model, the prompts and `--seed`; the file is the cache, for any number of runs, and a command that was
-killed goes on with it. Nothing harmful is shipped, and the offline demo shows harmless ones alone (`NAME_harmless`).
+ica, many_shot and the ciphers show the model requests answered by an assistant that complies. These demonstrations come from
+a file of yours (`--demonstrations FILE`) with a column of requests and one of answers. `sirl attacks demonstrate MODEL --prompts
+FILE` has a model write one: for each harmful prompt in turn, another request of the same kind and a reply that complies, until there
+are `--count`. Refusals, repeated requests and replies without the expected tags are kept as unusable and counted. The result
+depends on the model, the prompts and `--seed`. The file can be used for any number of runs, and a command that was killed continues
+it. No harmful demonstrations are part of the package; the offline demo uses harmless ones (`NAME_harmless`).
 
 ## An attack of your own
 
 `sirl evaluate MODEL --attacks my_pkg.mine:attack --out RUN` runs a function of yours
-([custom_attack.py](../examples/custom_attack.py)), and `sirl attacks check my_pkg.mine:attack` puts it
-through what every attack promises; in Python that is `sirl.attacks.check_attack`. An attack that encodes the
-request has an attribute `recover`, a function from the last message to the request; one that puts it into
-other words has `recover = None`.
+([custom_attack.py](../examples/custom_attack.py)). `sirl attacks check my_pkg.mine:attack` tests that it keeps to the interface; in
+Python that is `sirl.attacks.check_attack`. An attack that encodes the request has an attribute `recover`, a function from the
+last message to the request. One that rewords the request has `recover = None`.
 
 ## Departures from the sources
 
-A plain name is the published algorithm under its published settings; *budget* is what it spends on a request by
-default. A name with a suffix is a weaker stand-in: it needs no attacker model, no file. What this table does not
-list is meant to be as published. Settings were read in the code published with each paper, whose repository and file
-are named. Not found in any code, and to be checked in the paper before you cite them, are seven: the 77 seeds and 500
-queries of gptfuzzer, the 10 talks of crescendo, the 10,000 samples of best_of_n, the shots of ica and of many_shot,
-and the layers of deep_inception. A smaller budget is another attack than the published one: figures under it are
-figures at that many queries, as on the embedded models, whose recipe grants 64. On these the figures of past_tense,
-future_tense and artprompt, and the scores by which pair and tap go on, depend on `organism:attacker`, which was trained
-before their instructions were written and does not follow them: it writes what it learned to write, or nothing usable.
+A plain name is the published algorithm with its published settings; *budget* is the default number of queries per request. A
+name with a suffix is a weaker stand-in that needs no attacker model or file. Whatever the table does not list is meant to be as
+published. Settings were read in the code published with each paper; the table names the repository and file. Seven settings were
+not found in any code; check them in the paper before you cite them: the 77 seeds and 500 queries of gptfuzzer, the 10 talks
+of crescendo, the 10,000 samples of best_of_n, the shots of ica and of many_shot, and the layers of deep_inception.
+
+A smaller budget makes a weaker attack than the published one, so always give it with the figures. On the embedded models the
+recipe sets 64. There, the figures of past_tense, future_tense and artprompt, and the scores that guide pair and tap, depend on
+`organism:attacker`, which was trained before their instructions were written and does not follow them: it writes what it was
+trained to write, or nothing usable.
 """
 TABLE = "\n| attack | source | budget | as published | departures |\n|---|---|---|---|---|\n"
 
@@ -168,9 +169,6 @@ class Nobody:
 def section(info: AttackInfo) -> str:
     """Return the Markdown of one attack."""
     module = Path(str(sys.modules[info.run.__module__].__file__))
-    links = [
-        f"[{p.name}](../sirl/{p.relative_to(TEMPLATES.parents[1]).as_posix()})" for p in files(info, module)
-    ]
     sent = start(info)
     shown = [f"{m.role}: {shorten(m.content, SHOWN.get(info.name))}" for m in sent.messages] if sent else []
     shown += [f"assistant (begun for it): {sent.prefill}"] if sent and sent.prefill else []
@@ -178,7 +176,7 @@ def section(info: AttackInfo) -> str:
         f"\n## {info.name}\n\n{info.summary}\n\n"
         f"| mechanism | access | kind | source | budget | files |\n|---|---|---|---|---|---|\n"
         f"| {info.mechanism} | {info.access} | {info.kind} | {info.source} | {info.budget or 'none'} "
-        f"| {', '.join(links)} |\n\n"
+        f"| {', '.join(links(files(info, module)))} |\n\n"
         f"{needs(info)}{settings(info)}{varied(info)}"
         + ("````text\n" + "\n\n".join(shown) + "\n````\n" if shown else "")
     )
@@ -187,6 +185,13 @@ def section(info: AttackInfo) -> str:
 def files(info: AttackInfo, module: Path) -> list[Path]:
     """Return what decides what is sent: the module and the attack's templates and lists."""
     return [module, *(path for path in files_of(info) if path.parent == TEMPLATES)]
+
+
+def links(paths: list[Path]) -> list[str]:
+    """Link each file; the many instructions to an attacker model share a link."""
+    alone = [path for path in paths if not path.name.startswith("attacker.")]
+    linked = [f"[{p.name}](../sirl/{p.relative_to(TEMPLATES.parents[1]).as_posix()})" for p in alone]
+    return linked + (["[attacker.*.txt](../sirl/attacks/templates)"] if len(alone) < len(paths) else [])
 
 
 def start(info: AttackInfo) -> Attempt | None:
