@@ -324,7 +324,7 @@ def test_prompts_left_out_are_told_and_kept(attacked, artefact, tmp_path):
     words = ("--prompts", attacked / "mine.csv", "--attacks", "direct", "--attack-prompts", artefact, *SMALL)
     code, _, err = sirl("evaluate", attacked / "model", "--out", tmp_path / "run", *words)
     assert code == 0
-    assert "not asked under pair@little-7b, of 3 harmful prompts: nothing found: 1" in err
+    assert "pair@little-7b lacks prompts for some of 3 harmful requests: nothing found: 1" in err
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["not_asked"] == {"pair@little-7b": {"no row": 0, "nothing found": 1}}
 
@@ -335,9 +335,12 @@ def test_slips_of_the_command_line(attacked, artefact, table, tmp_path):
     book = tmp_path / "book.tsv"
     book.write_text("cat\n")
     cases = [
-        (("--prompts", other, "--attack-prompts", artefact), "pair@little-7b covers none of 1 harmful prompts"),
+        (
+            ("--prompts", other, "--attack-prompts", artefact),
+            "pair@little-7b has no prompt for any of the 1 harmful requests",
+        ),
         (("--prompts", other, "--attack-prompts", table), "is a wide table"),
-        (("--prompts", other, "--columns", "pair"), "columns of no file"),
+        (("--prompts", other, "--columns", "pair"), "--columns without a file"),
         (("--prompts", other, "--phrase-book", book), "is no pair"),
         (("--prompts", other, "--phrase-book", tmp_path / "no.tsv"), "cannot be read"),
     ]

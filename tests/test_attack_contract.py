@@ -362,7 +362,9 @@ def test_the_check_wants_the_attack_armed():
         NEEDS = ("attacker",)
         attacker = None
 
-    with pytest.raises(AttackError, match=r"attack 'needy' cannot be run: it needs attacker; .* arm it first"):
+    with pytest.raises(
+        AttackError, match=r"attack 'needy' cannot be run: it needs an attacker model .*; .* arm it first"
+    ):
         check_attack(replace(ATTACKS["direct"], name="needy", run=Needy(None)))
 
 

@@ -494,15 +494,16 @@ def test_a_stand_in_says_for_what_it_stands_and_needs_less():
 
 def test_what_is_left_out_of_the_papers_twenty_is_named_with_its_stand_in(caplog):
     found = armed(["paper"], Means(judge=get_judges()["harmful"]), "black-box")
-    told = dict(line.removeprefix("left out: ").split(": ", 1) for line in caplog.messages)
+    told = dict(line.removeprefix("skipped: ").split(": ", 1) for line in caplog.messages)
     assert set(told) == set(PAPER) - set(found)
     for name in ("past_tense", "future_tense", "ica", "cipher", "artprompt", "autodan"):
         (stand_in,) = [info.name for info in ATTACKS.values() if info.stands_for == name]
         assert told[name].startswith("it needs ")
-        assert told[name].endswith(f"({stand_in} is a weaker stand-in that needs less)")
-    assert told["pair"] == "it needs attacker (leave the attack out)"
+        assert told[name].endswith(f"; use {stand_in}, a weaker stand-in")
+    assert told["pair"] == "it needs an attacker model (--attacker MODEL)"
     with pytest.raises(
-        AttackError, match=r"'ica' cannot be run: it needs demonstrations; .* ica_harmless is a"
+        AttackError,
+        match=r"'ica' cannot be run: it needs demonstrations .--demonstrations.* or use ica_harmless",
     ):
         armed(["ica"], Means(), "black-box")
 

@@ -113,7 +113,7 @@ def refused(result) -> str:
     code, out, err = result
     assert code == 2
     assert out == ""
-    lines = [line for line in err.strip().splitlines() if not line.startswith("left out: ")]
+    lines = [line for line in err.strip().splitlines() if not line.startswith("skipped: ")]
     assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
     assert lines[0].count("; ") >= 2

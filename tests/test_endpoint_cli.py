@@ -129,8 +129,8 @@ def test_attacks_beyond_an_endpoint_are_left_out_aloud(refusing, prompts, tmp_pa
         "evaluate", model, "--out", tmp_path / "run", "--prompts", prompts, "--attacks", "all", *SMALL
     )
     assert code == 0
-    assert "left out: prefill: it needs prefill access and the model gives black-box" in err
-    assert "left out: random_search: it needs logprobs access and the model gives black-box" in err
+    assert "skipped: prefill: it needs prefill access and the model gives only black-box" in err
+    assert "skipped: random_search: it needs logprobs access and the model gives only black-box" in err
     assert not {"prefill", "random_search"} & set(json.loads(out)["dsr"]["per_attack"])
     code, _, err = sirl(
         "evaluate", model, "--out", tmp_path / "no", "--prompts", prompts, "--attacks", "random_search", *SMALL

@@ -205,7 +205,10 @@ def test_wide_beams_need_a_wide_purse():
 def test_scav_needs_both_sorts(target):
     few = arm(ATTACKS["scav"], Means(benign=MEANS.benign[:7], harmful=MEANS.harmful))
     assert unmet(few, "white-box") == "it needs at least 8 benign prompts"
-    assert unmet(ATTACKS["scav"], "white-box") == "it needs benign and harmful"
+    assert (
+        unmet(ATTACKS["scav"], "white-box")
+        == "it needs benign prompts (--prompts FILE --kind benign) and harmful prompts"
+    )
     with pytest.raises(AttackError, match="scav was given 7 benign requests; expected at least 8"):
         few.run(PROMPTS, target, 60, 0)
 

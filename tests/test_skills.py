@@ -149,7 +149,7 @@ def test_a_folder_of_ones_own_tasks_and_names_that_nobody_has(target, tmp_path):
     summary = json.loads(out)
     assert (code, summary["skills"]["mine"]["n"]) == (0, 2)
     assert "--tasks offline needs no download" in summary["left_out"]["lost"]
-    assert "left out: lost" in err
+    assert "skipped: lost" in err
     with pytest.raises(DataError, match="did you mean sirl_mmlu"):
         find_tasks(["sirl_mmlo"])
 

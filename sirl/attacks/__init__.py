@@ -90,7 +90,7 @@ def _coded(
 def _shown(name: str, source: str, summary: str, run: Attack, harmless: Attack) -> tuple[AttackInfo, ...]:
     """Return the lines of an attack that shows the user's demonstrations, and of its harmless stand-in."""
     mechanism = "cipher" if "cipher" in name else "demonstrations"
-    told = f"{summary.rstrip('.')}; harmless demonstrations."
+    told = f"{summary.rstrip('.')}; the demonstrations are harmless."
     return (
         _static(name, mechanism, source, summary, run),
         _static(f"{name}_harmless", mechanism, source, told, harmless, stands_for=name),
@@ -111,22 +111,42 @@ ATTACKS: Mapping[str, AttackInfo] = {
     info.name: info
     for info in (
         _static("direct", "none", "baseline", "The request as it is.", static_attack("direct", say)),
-        _static("aim", "persona", _IN_THE_WILD, "A scheming adviser in a play answers his patron."),
-        _static("dev_mode_v2", "developer mode", _IN_THE_WILD, "A test mode asks for a second, raw reply."),
-        _static("dev_mode_ranti", "developer mode", _IN_THE_WILD, "A rude mode that knows no refusal."),
-        _static("better_dan", "persona", _IN_THE_WILD, "A role that has broken free of every rule."),
-        _static("anti_gpt_v2", "opposite answer", _IN_THE_WILD, "The usual reply, then its opposite."),
-        _static("refusal_suppression", "refusal suppression", _JAILBROKEN, "Rules that forbid refusing words."),
-        _static("prefix_injection", "prefix injection", _JAILBROKEN, "The reply must open with agreement."),
-        _static("style_rules", "style rules", _JAILBROKEN, "A numbered list of short words, no warnings."),
+        _static("aim", "persona", _IN_THE_WILD, "The reply is to come from a scheming adviser in a play."),
         _static(
-            "deep_inception", "nested fiction", "arXiv 2311.03191", "Dreams within a story, five layers deep."
+            "dev_mode_v2",
+            "developer mode",
+            _IN_THE_WILD,
+            "A made-up test mode asks for a second, unfiltered reply.",
+        ),
+        _static("dev_mode_ranti", "developer mode", _IN_THE_WILD, "A made-up rude mode that never refuses."),
+        _static("better_dan", "persona", _IN_THE_WILD, "The model is to play a role without rules."),
+        _static(
+            "anti_gpt_v2", "opposite answer", _IN_THE_WILD, "Asks for the usual reply and then its opposite."
+        ),
+        _static(
+            "refusal_suppression",
+            "refusal suppression",
+            _JAILBROKEN,
+            "Rules that forbid the words of a refusal.",
+        ),
+        _static("prefix_injection", "prefix injection", _JAILBROKEN, "The reply must open with agreement."),
+        _static(
+            "style_rules",
+            "style rules",
+            _JAILBROKEN,
+            "Rules of style: a numbered list, short words, no warnings.",
+        ),
+        _static(
+            "deep_inception",
+            "nested fiction",
+            "arXiv 2311.03191",
+            "A story nested in dreams, five layers deep.",
         ),
         _static(
             "past_tense_rules",
             "tense",
             _TENSE,
-            "How did people do it in the past? One form, by rules.",
+            "Asks how people did it in the past; one form, written by rules.",
             static_attack("past_tense_rules", past_tense, recover=None),
             stands_for="past_tense",
         ),
@@ -134,37 +154,41 @@ ATTACKS: Mapping[str, AttackInfo] = {
             "future_tense_rules",
             "tense",
             _TENSE,
-            "How will people do it in the future? One form, by rules.",
+            "Asks how people will do it in the future; one form, written by rules.",
             static_attack("future_tense_rules", future_tense, recover=None),
             stands_for="future_tense",
         ),
         *_shown(
             "ica",
             "arXiv 2310.06387",
-            "Earlier turns in which the assistant complied.",
+            "Earlier turns show the assistant complying.",
             Demonstrated("ica", ICA_SHOTS, in_turns),
             static_attack("ica_harmless", ica_harmless),
         ),
         *_shown(
             "many_shot",
             "Anil et al., NeurIPS 2024",
-            "Very many answers, written inside one message.",
+            "Very many compliant answers inside one message.",
             Demonstrated("many_shot", MANY_SHOTS, in_one),
             static_attack("many_shot_harmless", many_shot_harmless),
         ),
-        _coded("rot13", _JAILBROKEN, "Letters moved by thirteen.", rot13, rot13),
-        _coded("leetspeak", _JAILBROKEN, "Digits for letters.", leet, unleet),
-        _coded("base64", _JAILBROKEN, "Packed as mail programs pack it.", base64, unbase64),
-        _static("flip_attack", "encoding", "arXiv 2410.02832", "Written backwards.", Flipped()),
-        *_ciphered("cipher", "ciphers.caesar", "A talk in a Caesar code, shown by example.", caesar, uncaesar),
-        *_ciphered("self_cipher", "ciphers.claimed", "A talk in a cipher that is only claimed.", whole, whole),
+        _coded("rot13", _JAILBROKEN, "The request in ROT13.", rot13, rot13),
+        _coded("leetspeak", _JAILBROKEN, "The request with digits in place of letters.", leet, unleet),
+        _coded("base64", _JAILBROKEN, "The request in Base64.", base64, unbase64),
+        _static("flip_attack", "encoding", "arXiv 2410.02832", "The request written backwards.", Flipped()),
+        *_ciphered(
+            "cipher", "ciphers.caesar", "A conversation in a Caesar cipher, with examples.", caesar, uncaesar
+        ),
+        *_ciphered(
+            "self_cipher", "ciphers.claimed", "Claims a cipher, but is written in plain text.", whole, whole
+        ),
         AttackInfo(
             "artprompt",
             "drawing",
             "black-box",
             "adaptive",
             _DRAWN,
-            "Words that an attacker model names are drawn in block letters, one after another.",
+            "Draws words in block letters, one at a time; an attacker model picks them.",
             ArtPrompt(),
             budget=20,
         ),
@@ -172,7 +196,7 @@ ATTACKS: Mapping[str, AttackInfo] = {
             "artprompt_rules",
             "drawing",
             _DRAWN,
-            "One word is drawn in block letters; the longest, by rules.",
+            "Draws the longest unusual word in block letters.",
             static_attack("artprompt_rules", artprompt_rules, recover=from_drawing),
             stands_for="artprompt",
         ),
@@ -180,21 +204,21 @@ ATTACKS: Mapping[str, AttackInfo] = {
             "code_chameleon",
             "data structure",
             "arXiv 2402.16717",
-            "A tree of words, with the code to read it.",
+            "The words as a tree, with the code that decodes it.",
             CodeChameleon(),
         ),
         _static(
             "low_resource",
             "language switch",
             "arXiv 2310.02446",
-            "Asked in a language seldom trained for.",
+            "The request in a language with little training data.",
             LowResource(),
         ),
         _static(
             "payload_splitting",
             "splitting",
             "arXiv 2302.05733",
-            "Named pieces, to be joined and answered.",
+            "The request in named pieces, to be joined and answered.",
             static_attack("payload_splitting", payload_splitting, recover=from_pieces),
         ),
         AttackInfo(
@@ -203,7 +227,7 @@ ATTACKS: Mapping[str, AttackInfo] = {
             "prefill",
             "static",
             _ADAPTIVE,
-            "The reply is begun for the model, with agreement.",
+            "Begins the model's reply with agreement.",
             static_attack("prefill", say, prefill=AFFIRMATION),
         ),
         *WHITE_BOX,

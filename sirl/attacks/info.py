@@ -118,18 +118,28 @@ def arm(info: AttackInfo, means: Means) -> AttackInfo:
     return replace(info, run=run, surrogate=means.surrogate if info.kind == "transfer" else None)
 
 
+# What an attack can lack, and how to name it.
+_LACKING = {
+    "attacker": "an attacker model (--attacker MODEL)",
+    "benign": "benign prompts (--prompts FILE --kind benign)",
+    "demonstrations": "demonstrations (--demonstrations FILE)",
+    "harmful": "harmful prompts",
+    "judge": "a judge of harm",
+}
+
+
 def unmet(info: AttackInfo, target: Access) -> str:
     """Say what an armed attack lacks against a target of this access; empty if it can be run."""
     if info.kind == "transfer" and info.surrogate is None and not info.replays:
-        return "it is a transfer attack and needs a surrogate model"
+        return "it is a transfer attack and needs a surrogate model (--surrogate MODEL)"
     lacking = [name for name in info.needs if not getattr(info.run, name)]
     if lacking:
-        return f"it needs {' and '.join(lacking)}"
+        return f"it needs {' and '.join(_LACKING.get(name, name) for name in lacking)}"
     fewest = getattr(info.run, "FEWEST", 0)  # of each of those that are lists
     few = [n for n in info.needs if isinstance(v := getattr(info.run, n), tuple) and len(v) < fewest]
     if few:
         return f"it needs at least {fewest} {' and '.join(few)} prompts"
     searched = info.surrogate.access if info.surrogate else target
     if info.access in ACCESS and ACCESS.index(searched) < ACCESS.index(info.access):
-        return f"it needs {info.access} access and the model gives {searched}"
+        return f"it needs {info.access} access and the model gives only {searched}"
     return ""

@@ -31,7 +31,7 @@ WHITE_BOX = (
         "white-box",
         "adaptive",
         "arXiv 2307.15043",
-        "Swaps of suffix tokens that the gradient of agreement points at.",
+        "Swaps suffix tokens along the gradient of agreement.",
         GCG(),
         budget=500 * 513,  # the paper's steps, each of 512 candidates and a gradient
     ),
@@ -41,7 +41,7 @@ WHITE_BOX = (
         "logprobs",
         "adaptive",
         "arXiv 2310.04451",
-        "Readable surroundings, bred with an attacker model until agreement is likely.",
+        "Genetic search, with an attacker model, for readable text around the request.",
         AutoDAN(),
         budget=100 * 256,  # the published generations and their size
     ),
@@ -51,7 +51,7 @@ WHITE_BOX = (
         "logprobs",
         "adaptive",
         "arXiv 2310.04451",
-        "Readable surroundings, bred by changing words alone, without an attacker model.",
+        "Genetic search that only swaps words, without an attacker model.",
         AutoDANWords(),
         budget=100 * 256,
         stands_for="autodan",
@@ -62,7 +62,7 @@ WHITE_BOX = (
         "white-box",
         "adaptive",
         "arXiv 2402.08679",
-        "A fluent suffix by Langevin dynamics on its logits.",
+        "A fluent suffix found by Langevin dynamics on its logits.",
         Cold(),
         budget=2000 * 4,  # the paper's iterations, each with its share of what is drawn and scored in between
     ),
@@ -72,7 +72,7 @@ WHITE_BOX = (
         "white-box",
         "adaptive",
         "arXiv 2404.12038",
-        "Readable surroundings, bred until probes of hidden states see no harm.",
+        "Genetic search for readable text whose hidden states look harmless.",
         Scav(),
         budget=100 * 256,  # AutoDAN's, whose search it borrows
     ),
@@ -82,7 +82,7 @@ WHITE_BOX = (
         "white-box",
         "adaptive",
         "arXiv 2402.09063",
-        "Vectors behind the request that no text corresponds to.",
+        "Vectors after the request that correspond to no text.",
         SoftPrompt(),
         budget=100,  # the paper's iterations
     ),
@@ -92,7 +92,7 @@ WHITE_BOX = (
         "white-box",
         "adaptive",
         "arXiv 2402.15570",
-        "A suffix grown from the model's own next tokens, the best beams kept.",
+        "Beam search over suffixes of the model's own next tokens.",
         Beast(),
         budget=40 * 15 * 16,  # the paper's tokens, beams, and draws a beam with their source
     ),

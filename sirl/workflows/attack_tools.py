@@ -79,7 +79,7 @@ def _armed(spec: str, config: ModelConfig, decoding: Decoding) -> Any:
 
 
 def armed(names: Sequence[str], means: Means, access: Access) -> dict[str, AttackInfo]:
-    """Return the named attacks with their means; those of a group that cannot be run are left out, and logged.
+    """Return the named attacks with their means; of a group, those that cannot run are skipped with a warning.
 
     Raises AttackError if one that was named itself cannot be run, or none is left.
     """
@@ -87,16 +87,16 @@ def armed(names: Sequence[str], means: Means, access: Access) -> dict[str, Attac
     lacks = {name: lack for name, info in attacks.items() if (lack := unmet(info, access))}
     for name, lack in lacks.items():
         if name in names or len(lacks) == len(attacks):
-            advice = f"name --attacker MODEL, --surrogate MODEL or --demonstrations FILE, or {_without(name)}"
-            raise AttackError(f"attack {name!r} cannot be run: {lack}", "all that it needs", advice)
-        LOG.warning("left out: %s: %s (%s)", name, lack, _without(name))
+            advice = f"add what is missing, or {_stand_in(name) or 'leave it out'}"
+            raise AttackError(f"attack {name!r} cannot be run: {lack}", "attacks with all they need", advice)
+        LOG.warning("skipped: %s", "; ".join(filter(None, (f"{name}: {lack}", _stand_in(name)))))
     return {name: info for name, info in attacks.items() if name not in lacks}
 
 
-def _without(name: str) -> str:
-    """Say what can be done without what an attack lacks."""
+def _stand_in(name: str) -> str:
+    """Recommend the attack that can be run in place of this one; empty if there is none."""
     others = [info.name for info in ATTACKS.values() if info.stands_for == name.removesuffix(TRANSFER)]
-    return f"{others[0]} is a weaker stand-in that needs less" if others else "leave the attack out"
+    return f"use {others[0]}, a weaker stand-in" if others else ""
 
 
 def found_elsewhere(tools: AttackTools, prompts: Sequence[Prompt]) -> dict[str, AttackInfo]:
@@ -107,17 +107,18 @@ def found_elsewhere(tools: AttackTools, prompts: Sequence[Prompt]) -> dict[str, 
     columns = tuple(name.strip() for name in tools.columns.split(",")) if tools.columns else ()
     if tools.attack_prompts is None:
         if columns or tools.request_column:
-            raise AttackError("columns of no file", "--attack-prompts FILE with them", "name the file")
+            raise AttackError("--columns without a file", "--attack-prompts FILE beside it", "name the file")
         return {}
     found = import_attacks(Source(tools.attack_prompts, columns, tools.request_column))
     harmful = [prompt for prompt in prompts if prompt.kind == "harmful"]
     for name, left_out in uncovered(found, harmful).items():
         told = ", ".join(f"{why}: {count}" for why, count in left_out.items() if count)
         if sum(left_out.values()) == len(harmful):
-            advice = "measure with the prompt set that they were found on"
-            raise AttackError(f"{name} covers none of {len(harmful)} harmful prompts ({told})", "some", advice)
+            advice = "measure with the prompt set that the attack was found on"
+            found_none = f"{name} has no prompt for any of the {len(harmful)} harmful requests ({told})"
+            raise AttackError(found_none, "at least one", advice)
         if told:
-            LOG.warning("not asked under %s, of %d harmful prompts: %s", name, len(harmful), told)
+            LOG.warning("%s lacks prompts for some of %d harmful requests: %s", name, len(harmful), told)
     return found
 
 

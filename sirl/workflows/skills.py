@@ -47,7 +47,7 @@ def measure_skills(asked: Measurement, wanted: Wanted) -> RunDir:
     with phase("tasks"):
         ready, left_out = _prepare(asked, model, wanted, config)
     for name, why in left_out.items():
-        LOG.warning("left out: %s: %s", name, why)
+        LOG.warning("skipped: %s: %s", name, why)
     if not ready:
         reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
         raise DataError(f"no task can be measured ({reasons})", "one task at least", "name others with --tasks")
