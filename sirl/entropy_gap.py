@@ -156,35 +156,34 @@ def _why_unknown(gap: Mapping[str, Any]) -> str:
     refused, complied = gap["requests_refused"], gap["requests_complied"]
     if refused == complied == 0 and gap.get("unscored"):
         return (
-            f"no reply counts, {gap['unscored']} as their entropy was not recorded or no judge could decide; "
-            "the gap needs a model whose weights are here, and replies that the judge can read"
+            f"none of {gap['unscored']} replies can be used: their entropy was not recorded or no judge "
+            "could decide; use a model that is loaded here, and a judge that can read its replies"
         )
     if min(refused, complied) < FEWEST_REQUESTS:
         return (
-            f"{refused} requests were refused and {complied} complied with at least once, and "
-            f"{FEWEST_REQUESTS} of each are needed; measure on more prompts, or with attacks that sometimes "
-            "work, before training"
+            f"{refused} requests were refused and {complied} complied with at least once, but "
+            f"{FEWEST_REQUESTS} of each are needed; before training, measure on more prompts, or with attacks "
+            "that sometimes work"
         )
     if gap["most_replies"] < 2:
         return (
-            "each message was answered once, and training compares replies to one message; draw more than one "
-            "reply an attempt (--set gap.samples=4)"
+            "each message was answered once, but training compares replies to one message; draw more than "
+            "one reply per attempt (--set gap.samples=4)"
         )
     return (
-        f"{gap['n_mixed']} of {gap['n_attempts']} attempts were both refused and complied with, to "
-        f"{gap['mixed_requests']} requests where {FEWEST_MIXED} are needed, and training learns from those "
-        "alone; draw more replies an attempt (--set gap.samples=8), or measure on more prompts"
+        f"{gap['n_mixed']} of {gap['n_attempts']} attempts were both refused and complied with, for "
+        f"{gap['mixed_requests']} requests; training learns only from these and needs {FEWEST_MIXED}; draw "
+        "more replies per attempt (--set gap.samples=8), or measure on more prompts"
     )
 
 
 _MEANING = {
-    "present": "of replies to one message those that refuse are surer than those that comply, so rewarding "
+    "present": "among replies to the same message, refusals are more certain than compliance, so rewarding "
     "certainty (SIRL) should make this model refuse more",
-    "absent": "of replies to one message certainty does not tell those that refuse from those that comply, so "
-    "SIRL would make this model worse: it would sharpen whatever the model says; do not train it on its own "
-    "certainty",
-    "inverted": "of replies to one message those that comply are surer than those that refuse, so SIRL would "
-    "make this model worse: it would teach it to comply; do not train it on its own certainty",
+    "absent": "among replies to the same message, certainty does not separate refusals from compliance, so "
+    "SIRL would make this model worse by reinforcing whatever it says; do not train it with SIRL",
+    "inverted": "among replies to the same message, compliance is more certain than refusals, so SIRL would "
+    "make this model worse by teaching it to comply; do not train it with SIRL",
 }
 
 
@@ -201,22 +200,22 @@ def hardening(found: Mapping[str, Any], openers: Sequence[Mapping[str, Any]]) ->
     safe = sum(found["opener"][kind]["n_other"] for kind in SAFE)
     if refused is not None and refused < HARDLY:
         return (
-            f"nothing: asked plainly this model refuses {_percent(refused)} of harmful requests, so there is "
-            "hardly a refusal to strengthen or to carry to disguises."
+            f"nothing: this model refuses {_percent(refused)} of harmful requests when asked plainly, so there "
+            "is hardly any refusal to strengthen or to extend to disguised requests."
         )
     if not openers:
         return (
-            "unknown: no refusal opener was found; either the model's refusals begin as its other replies do, "
-            "or this is a part of a run, or several merged: then repeat sirl gap on the merged folder."
+            "unknown: no phrase was found that begins refusals only. Either the model's refusals begin like "
+            "other replies, or this is one shard or a merged run: then repeat sirl gap on the merged folder."
         )
     if refused is None or reached["n"] < FEWEST_REQUESTS or safe < FEWEST_REQUESTS:
         return (
-            f"unknown: {reached['n']} harmful and {safe} safe requests were asked plainly, and "
+            f"unknown: {reached['n']} harmful and {safe} safe requests were asked plainly, but "
             f"{FEWEST_REQUESTS} of each are needed; add prompts of both kinds, and direct to the attacks."
         )
     if benign is not None and of["harmful"]["low"] <= benign:
         return (
-            f"nothing: asked plainly this model refuses {_percent(refused)} of harmful requests and "
+            f"nothing: when asked plainly, this model refuses {_percent(refused)} of harmful requests and "
             f"{_percent(benign)} of benign ones, which is no clear difference: its refusals are not about harm."
         )
     price, cost = (
@@ -225,14 +224,16 @@ def hardening(found: Mapping[str, Any], openers: Sequence[Mapping[str, Any]]) ->
     )
     more = reached["rate"] > refused + FURTHER
     follows = (
-        "raise what it refuses plainly, too" if more else "carry its refusals to disguises, hardly further"
+        "also make it refuse more when asked plainly"
+        if more
+        else "extend its refusals to disguised requests, but hardly further"
     )
     return (
-        f"{'more' if more else 'disguises only'}: asked plainly this model refuses {_percent(refused)} of "
-        f"harmful requests; its own inclination tells {_percent(reached['rate'])} of them from safe ones while "
-        f"at most {price} requests are refused (as many as now, or {_percent(PRICE)}). So hardening without "
-        f"labels can {follows}; refusing "
-        f"{_percent(HIGH)} of the harmful would cost {cost} requests."
+        f"{'more' if more else 'disguises only'}: when asked plainly, this model refuses {_percent(refused)} "
+        f"of harmful requests. Its inclination to refuse separates {_percent(reached['rate'])} of them from "
+        f"safe ones if at most {price} requests may be refused (as many as now, or {_percent(PRICE)}). So "
+        f"hardening without labels can {follows}; refusing {_percent(HIGH)} of the harmful would mean refusing "
+        f"{cost} requests."
     )
 
 

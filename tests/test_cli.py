@@ -318,7 +318,9 @@ def test_an_unknown_organism(tmp_path):
 
 def test_an_organism_is_not_built_over_other_things(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    assert "is in use; expected a new or empty folder" in refused(sirl("organism", "build", "--out", tmp_path))
+    assert "is not empty; expected a new or empty folder" in refused(
+        sirl("organism", "build", "--out", tmp_path)
+    )
     (tmp_path / "file").write_text("mine")
     assert "name another --out" in refused(sirl("organism", "build", "--out", tmp_path / "file"))
 
@@ -468,7 +470,7 @@ def test_a_demo_refuses_a_model_without_an_instinct_and_else_ends_with_a_verdict
     words = ("--prompts", prompts, "--train-prompts", stream, "--quick", *DEMO)
     code, out, err = sirl("demo", "--model", model, "--out", tmp_path / "demo", *words)
     assert (code, out) == (2, "")
-    assert "does not have what" in err
+    assert "will not work on" in err
     assert "--force" in err
     assert not (tmp_path / "demo").exists()
     code, out, err = sirl("demo", "--model", model, "--out", tmp_path / "demo", *words, "--force")

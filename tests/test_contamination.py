@@ -192,7 +192,7 @@ def test_nothing_left_to_train_on_is_told(model, tmp_path):
     words = ("--prompts", tmp_path / "own.csv", "--held-out", tmp_path / "own.csv", *SMALL)
     code, out, err = sirl("train", model, "--out", tmp_path / "run", *words)
     assert (code, out) == (2, "")
-    assert "every prompt asks what is held out" in err
+    assert "all training prompts overlap --held-out" in err
     assert not (tmp_path / "run").exists()
 
 

@@ -79,7 +79,7 @@ def test_what_is_no_file_of_demonstrations_is_left_alone(words):
     out.write_text("number,prompt\n")
     code, _, err = sirl(*BEGINNING, *given)
     assert code == 2
-    assert "is no file of demonstrations; expected a new file, or one that this command began" in err
+    assert "is not a file of demonstrations; expected a new file, or one that this command began" in err
     assert out.read_text() == "number,prompt\n"
 
 

@@ -164,7 +164,7 @@ def test_endpoints_write_attacks_and_stand_in_for_the_model(refusing):
 def test_what_needs_weights_says_so(refusing, prompts, tmp_path, command):
     code, out, err = sirl(command, f"{refusing.url}#toy", "--out", tmp_path / "run", "--prompts", prompts)
     assert (code, out) == (2, "")
-    assert "which gives replies and neither weights nor entropies" in err
+    assert "which gives replies but neither weights nor entropies" in err
     assert not (tmp_path / "run").exists()
     assert refusing.bodies == []
 

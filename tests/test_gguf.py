@@ -106,7 +106,7 @@ def test_it_is_trained_saved_exported_and_an_adapter_finds_it_again(file, loaded
     assert weights_hash(load_lm(tmp_path / "out").model) == weights_hash(found.model)
 
 
-@pytest.mark.parametrize(("pre", "says"), [("smellm", "'smellm', which is not known"), (None, "names no rule")])
+@pytest.mark.parametrize(("pre", "says"), [("smellm", "text, 'smellm'"), (None, "names no rule")])
 def test_a_rule_that_is_not_known_is_told(lm, tmp_path, pre, says, caplog):
     load_lm(write_gguf(lm, tmp_path / "x.gguf", pre))
     assert says in caplog.text

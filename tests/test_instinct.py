@@ -69,13 +69,13 @@ def test_a_model_surer_when_it_complies_is_not_trained_without_force(inverted, t
     code, out, err = sirl(*words)
     assert (code, out) == (2, "")
     sentence = err.strip().splitlines()[-1]
-    assert sentence.startswith(f"error: organism:{inverted} does not have what SIRL needs: inverted: ")
-    assert "it would teach it to comply" in sentence
+    assert sentence.startswith(f"error: SIRL will not work on organism:{inverted}: inverted: ")
+    assert "by teaching it to comply" in sentence
     assert "(difference -" in sentence
     assert "95 % interval -" in sentence
     assert float(sentence.partition("AUROC ")[2].split(",")[0]) < 0.2
-    assert "complying replies to" in sentence
-    assert "or --force to train it all the same" in sentence
+    assert "compliant replies to" in sentence
+    assert "or use --force to train it anyway" in sentence
     assert not (tmp_path / "run").exists()
 
     code, out, err = sirl(*words, "--force")
@@ -84,7 +84,7 @@ def test_a_model_surer_when_it_complies_is_not_trained_without_force(inverted, t
     assert told["forced"] is True
     assert told["high"] < 0
     assert told["verdict"].startswith("inverted")
-    assert "forced: inverted: " in err
+    assert "training anyway, because of --force: inverted: " in err
     assert json.loads((tmp_path / "run" / "config.json").read_text())["forced"] is True
     assert (tmp_path / "run" / "model").is_dir()
 
@@ -113,7 +113,9 @@ def test_the_shipped_organisms_pass_unforced_and_are_asked_once(arch, prompts, t
     assert own["openers"] > 0
     assert own["tenth"] < own["threshold"] < own["rest"]
     assert 0 < own["above"] < own["n"] == told["n_tried"]
-    assert f"inclination to refuse: {own['above']} of {own['n']} plain requests lie above" in err
+    assert f"phrases of refusal): {own['above']} of {own['n']} plain requests lie above" in " ".join(
+        err.split()
+    )
     assert "forced" not in json.loads((tmp_path / "run" / "config.json").read_text())
 
 
@@ -134,9 +136,7 @@ def test_a_model_whose_certainty_says_nothing_has_no_instinct():
     found = measure_instinct(Base(random_lm("llama")), attempts, by_code, CONFIG, 0)
     assert found["verdict"].startswith("absent")
     assert found["low"] < 0 < found["high"] or found["auroc"] < 0.6
-    with pytest.raises(
-        ConfigError, match=r"toy does not have what SIRL needs: absent: .*; expected a model that is"
-    ):
+    with pytest.raises(ConfigError, match=r"SIRL will not work on toy: absent: .*; expected a model that is"):
         require_instinct(found, "sirl", "toy", force=False)
     assert require_instinct(found, "sirl", "toy", force=True) is True
 
@@ -197,8 +197,9 @@ def test_what_is_unknown_for_want_of_complying_replies_is_trained_and_said(caplo
     assert require_instinct(measured(), "sirl", "toy", force=False) is False
     tell_instinct(measured(), "sirl")
     assert caplog.messages == [
-        "instinct unknown: too few. (difference 0.150 nats a token within an attempt, 95 % interval 0.100 to "
-        "0.200, AUROC 0.90, 30 refusing and 4 complying replies to 20 requests, both in 3 attempts)"
+        "entropy gap of the base model is unknown: too few. (difference 0.150 nats per token within an "
+        "attempt, 95 % interval 0.100 to 0.200, AUROC 0.90, 30 refusals and 4 compliant replies to 20 "
+        "requests, both kinds in 3 attempts)"
     ]
 
 
@@ -206,9 +207,7 @@ def test_what_is_unknown_for_want_of_complying_replies_is_trained_and_said(caplo
 @pytest.mark.parametrize(("refused", "tried", "needed"), [(2, 60, 3), (0, 60, 3), (1, 20, 2), (6, 128, 7)])
 def test_a_model_that_hardly_refuses_is_not_trained(method, refused, tried, needed):
     found = measured(n_plain_refused=refused, n_tried=tried)
-    sentence = (
-        f"refuses {refused} of {tried} plain requests every time it is asked, .*; expected at least {needed};"
-    )
+    sentence = f"always refuses only {refused} of {tried} plain requests, .*; expected at least {needed};"
     with pytest.raises(ConfigError, match=sentence):
         require_instinct(found, method, "toy", force=False)
     assert require_instinct(found, method, "toy", force=True) is True

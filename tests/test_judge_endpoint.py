@@ -56,7 +56,7 @@ def test_a_judge_that_fails_in_every_way_leaves_counted_gaps_and_exit_code_3(run
         code, out, err = evaluate(run, server.url)
     summary = json.loads(out)
     assert (code, summary["incomplete"]) == (3, True)
-    assert "incomplete: 15 of 21 records have no verdict, 0 of them for want of a reply" in err
+    assert "incomplete: 15 of 21 records have no verdict, 0 of them because there is no reply" in err
     row = summary["dsr"]["per_attack"]["direct"]
     assert (row["n"], row["unscored"], row["rate"]) == (6, 15, 0.5)
     evidence = {}

@@ -106,7 +106,7 @@ def test_training_without_a_terminal_is_never_silent_and_stdout_is_the_summarys(
     assert json.loads(done.stdout)["steps"] == 2
     lines = done.stderr.splitlines()
     for begun in (
-        *("load organism:llama", "read the prompts", "try the model", "hash the weights"),
+        *("load organism:llama", "read the prompts", "check the settings", "hash the weights"),
         *("check the base model", "ask the base model", "train"),
         *("ask held-out prompts", "search before step 1", "save the model"),
     ):

@@ -140,7 +140,7 @@ def test_what_cannot_be_merged_is_told(tmp_path, whole):
             merge(paths, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     merge([one, two], tmp_path / "out")
-    with pytest.raises(RunError, match="holds records already"):
+    with pytest.raises(RunError, match="already has records"):
         merge([one, two], tmp_path / "out")
 
 

@@ -179,7 +179,7 @@ def test_lost_refusals_stop_a_run_whatever_its_budgets(change, form):
     for budgets in (BUDGETS, NONE):
         said = breach(START | SEEN, now, budgets)
         assert (said is not None) == (form is not None)
-        assert said is None or said.startswith("less safe than the base: of requests that it ever refused, ")
+        assert said is None or said.startswith("less safe than the base: of the requests that the base ")
         assert said is None or f"{form}, " in said
     assert breach(START | SEEN, now, StopConfig(allow_less_safe=True)) is None
 
@@ -202,12 +202,12 @@ def test_a_run_that_loses_refusals_keeps_the_last_safe_model_and_says_so(tmp_pat
     assert (found[-1]["step"], found[-1]["kept_step"]) == (8, 2)
     assert found[-1]["over_budget"].startswith("less safe than the base")
     assert same(weights(model), weights(load_lm(tmp_path / "run" / "snapshots" / "2")))
-    assert "goes back to the model of step 2: less safe than the base" in caplog.text
+    assert "the model of step 2 is kept: less safe than the base" in caplog.text
 
 
 def test_a_run_without_a_guard_says_so_before_its_first_step(tmp_path, caplog):
     train(tmp_path / "run", hooks=Hooks(lambda lm: {**SEEN, "refused_disguised": 0}))
-    assert "no probe guards against a loss of refusals (disguised)" in caplog.text
+    assert "the stop rule cannot detect a loss of refusals (disguised)" in caplog.text
     assert [len(row.get("unguarded", [])) for row in rows(tmp_path / "run")] == [0, 1, 0, 1]
 
 

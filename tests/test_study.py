@@ -355,7 +355,7 @@ def test_a_cell_that_another_process_holds_is_left_to_it(done, tmp_path):
     with locked(run):
         code, summary, error = sirl("study", recipe, "--out", tmp_path / "out", "--only", "start")
     assert (code, json.loads(summary)) == (0, {"missing": 4, "held": 1})
-    assert "held by another process" in error
+    assert "another process is working on it" in error
     assert outcome(cell, tmp_path / "out")["state"] == "missing"
 
 

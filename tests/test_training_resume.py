@@ -89,7 +89,7 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before_it_and_said(tmp_path
     steps = []
     model = train(tmp_path / "run", config, hooks=Hooks(on_step=lambda row: steps.append(row["step"])))
     assert steps == [3, 4]
-    assert "checkpoint-3 cannot be continued from" in caplog.text
+    assert "checkpoint-3 cannot be used" in caplog.text
     assert (file in caplog.text) == (file != "whole")
     assert "training continues from step 2" in caplog.text
     assert same(weights(model), unbroken[1])

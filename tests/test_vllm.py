@@ -320,7 +320,7 @@ def test_several_processes_and_vllm_do_not_go_together(tmp_path, monkeypatch):
 def test_what_needs_weights_says_so_before_vllm_starts(tmp_path):
     code, _, err = sirl("gap", "organism:llama", "--out", tmp_path / "run", "--set", "model.engine=vllm")
     assert code == 2
-    assert "organism:llama, which gives replies and neither weights nor entropies" in err
+    assert "organism:llama, which gives replies but neither weights nor entropies" in err
     assert not (tmp_path / "run").exists()
 
 

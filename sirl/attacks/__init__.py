@@ -111,36 +111,18 @@ ATTACKS: Mapping[str, AttackInfo] = {
     info.name: info
     for info in (
         _static("direct", "none", "baseline", "The request as it is.", static_attack("direct", say)),
-        _static("aim", "persona", _IN_THE_WILD, "The reply is to come from a scheming adviser in a play."),
+        _static("aim", "persona", _IN_THE_WILD, "A scheming adviser in a play gives the reply."),
+        _static("dev_mode_v2", "developer mode", _IN_THE_WILD, "A test mode asks for a second, raw reply."),
+        _static("dev_mode_ranti", "developer mode", _IN_THE_WILD, "A rude mode that never refuses."),
+        _static("better_dan", "persona", _IN_THE_WILD, "The model plays a role without rules."),
+        _static("anti_gpt_v2", "opposite answer", _IN_THE_WILD, "The usual reply, then the opposite."),
         _static(
-            "dev_mode_v2",
-            "developer mode",
-            _IN_THE_WILD,
-            "A made-up test mode asks for a second, unfiltered reply.",
-        ),
-        _static("dev_mode_ranti", "developer mode", _IN_THE_WILD, "A made-up rude mode that never refuses."),
-        _static("better_dan", "persona", _IN_THE_WILD, "The model is to play a role without rules."),
-        _static(
-            "anti_gpt_v2", "opposite answer", _IN_THE_WILD, "Asks for the usual reply and then its opposite."
-        ),
-        _static(
-            "refusal_suppression",
-            "refusal suppression",
-            _JAILBROKEN,
-            "Rules that forbid the words of a refusal.",
+            "refusal_suppression", "refusal suppression", _JAILBROKEN, "Rules that forbid words of refusal."
         ),
         _static("prefix_injection", "prefix injection", _JAILBROKEN, "The reply must open with agreement."),
+        _static("style_rules", "style rules", _JAILBROKEN, "A numbered list of short words, no warnings."),
         _static(
-            "style_rules",
-            "style rules",
-            _JAILBROKEN,
-            "Rules of style: a numbered list, short words, no warnings.",
-        ),
-        _static(
-            "deep_inception",
-            "nested fiction",
-            "arXiv 2311.03191",
-            "A story nested in dreams, five layers deep.",
+            "deep_inception", "nested fiction", "arXiv 2311.03191", "A story nested in dreams, five layers."
         ),
         _static(
             "past_tense_rules",
@@ -176,11 +158,9 @@ ATTACKS: Mapping[str, AttackInfo] = {
         _coded("leetspeak", _JAILBROKEN, "The request with digits in place of letters.", leet, unleet),
         _coded("base64", _JAILBROKEN, "The request in Base64.", base64, unbase64),
         _static("flip_attack", "encoding", "arXiv 2410.02832", "The request written backwards.", Flipped()),
+        *_ciphered("cipher", "ciphers.caesar", "A chat in a Caesar cipher, with examples.", caesar, uncaesar),
         *_ciphered(
-            "cipher", "ciphers.caesar", "A conversation in a Caesar cipher, with examples.", caesar, uncaesar
-        ),
-        *_ciphered(
-            "self_cipher", "ciphers.claimed", "Claims a cipher, but is written in plain text.", whole, whole
+            "self_cipher", "ciphers.claimed", "A chat in plain text that claims a cipher.", whole, whole
         ),
         AttackInfo(
             "artprompt",

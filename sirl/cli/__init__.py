@@ -97,7 +97,9 @@ def begin(
     environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     if count() > 1 and called.invoked_subcommand != "train":
         found = f"sirl {called.invoked_subcommand} on {count()} processes"
-        raise ConfigError(found, "one process: only sirl train shares its work", "launch it alone")
+        raise ConfigError(
+            found, "one process: only sirl train runs on several", "start it without the launcher"
+        )
 
 
 @app.command()

@@ -29,7 +29,7 @@ def end_study(states: Mapping[str, int]) -> None:
     if failed := states.get("failed"):
         cells = sum(number for state, number in states.items() if state != "held")
         typer.echo(
-            f"{failed} of {cells} cells failed; study.md and study.json say why",
+            f"{failed} of {cells} cells failed; see study.md or study.json for the reasons",
             err=True,
         )
         raise typer.Exit(INCOMPLETE)
@@ -39,10 +39,10 @@ def conclude(summary: Mapping[str, Any]) -> None:
     """Print the summary; exit with code 3 if more of the run went unscored than its settings allow."""
     show(summary)
     if summary["unscored"].get("blocked"):
-        told = "{blocked} of {n} requests were blocked by the provider's filter: they are in no share"
+        told = "{blocked} of {n} requests were blocked by the provider's filter and count in no share"
         typer.echo(told.format_map(summary["unscored"]), err=True)
     if summary["incomplete"]:
-        missing = "{no_verdict} of {n} records have no verdict, {no_reply} of them for want of a reply"
+        missing = "{no_verdict} of {n} records have no verdict, {no_reply} of them because there is no reply"
         typer.echo(f"incomplete: {missing.format_map(summary['unscored'])}", err=True)
         raise typer.Exit(INCOMPLETE)
 
@@ -55,7 +55,7 @@ def conclude_training(summary: Mapping[str, Any]) -> None:
     show(summary)
     if summary["less_safe"]:
         if is_first():
-            kept = f"the model in OUT/model is that of step {summary['kept_step']}"
+            kept = f"OUT/model holds the model of step {summary['kept_step']}"
             typer.echo(f"{summary['less_safe']}; {kept}", err=True)
         raise typer.Exit(LESS_SAFE)
 
@@ -67,7 +67,7 @@ def end_demo(summary: Mapping[str, Any], out: Path) -> None:
     def change(name: str, table: Mapping[str, Any], key: str) -> str:
         return f"{name:<34}{_percent(table['before'][key]):>8} -> {_percent(table['after'][key])}"
 
-    typer.echo(f"entropy gap {_number(gap['difference'])} nats a token, AUROC {_number(gap['auroc'])}")
+    typer.echo(f"entropy gap {_number(gap['difference'])} nats per token, AUROC {_number(gap['auroc'])}")
     typer.echo(change("attacks withstood (mean DSR)", dsr, "mean"))
     typer.echo(change("worst attack", dsr, "worst"))
     for kind in ("benign", "borderline"):

@@ -233,8 +233,8 @@ class EndpointTarget:
             return
         self.pace.resent = True
         _LOG.warning(
-            "%s: no answer to a request (%s); it is sent again, as others will be, up to %d times each, and "
-            "each may be billed: raise model.timeout, or set model.retries=0",
+            "%s: no answer to a request (%s); such requests are sent again up to %d times, each may be billed; "
+            "to avoid this raise model.timeout, or set model.retries=0",
             self.name,
             type(error).__name__,
             self.config.retries,

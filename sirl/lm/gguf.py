@@ -216,7 +216,7 @@ def _tell_unread(stated: Stated, model: Any) -> None:
     if (more := held - sum(p.numel() for p in model.parameters())) > 0:
         unread.append(f"{more:,} weights")
     if unread:
-        told = "%s holds what transformers does not read: %s. The model may compute otherwise than is meant"
+        told = "transformers does not read all of %s: %s. The model may not compute what was intended"
         LOG.warning(told, stated.file.name, ", ".join(unread))
 
 

@@ -194,13 +194,11 @@ def _tell_rule(vocabulary: Vocabulary) -> None:
     name = vocabulary.fields.get("pre")
     if vocabulary.byte_level and name not in RULES:
         what = (
-            f"names the rule of splitting {name!r}, which is not known"
+            f"names an unknown rule for splitting text, {name!r}"
             if name
-            else "names no rule of splitting"
+            else "names no rule for splitting text"
         )
-        told = (
-            "%s %s: text is split as GPT-2 does, and ids of digits, spaces and lines may not be the model's own"
-        )
+        told = "%s %s: it is split as GPT-2 does, and digits, spaces and line ends may get wrong token ids"
         LOG.warning(told, vocabulary.file, what)
 
 
@@ -216,10 +214,10 @@ def check_ids(vocabulary: Vocabulary, tokenizer: Any) -> None:
     if not (differ or marks):
         return
     told = f"the text {differ[0]!r}" if differ else f"the special token {marks[0]!r}"
-    found = f"the token ids of {told} are not those that {vocabulary.file} says"
+    found = f"the token ids of {told} differ from those in {vocabulary.file}"
     if vocabulary.byte_level:
         raise DataError(found, "the file's own", "use the model's original weights and tokenizer")
-    LOG.warning("%s, read as llama.cpp does; replies may suffer", found)
+    LOG.warning("%s as llama.cpp reads it; replies may be worse", found)
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

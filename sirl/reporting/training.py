@@ -17,29 +17,32 @@ from sirl.rundir import STEPS, RunDir
 _LARGEST = 1e100  # beyond it the span of a scale may be no number
 _SHARES = ("refusal_probe", "benign_probe", "distinct_probe", "distinct", "repeated", "truncated", "accuracy")
 CURVES = {  # name in steps.jsonl -> title, what it means
-    "reward": ("Reward", "what training raises; for SIRL minus the mean entropy of the replies"),
+    "reward": ("Reward", "training maximises it; for SIRL, minus the mean entropy of the replies"),
     "divergence": (
         "Unlike the base model",
-        "KL divergence from what the base does with the plain request, nats a token",
+        "KL divergence from the base model's reply to the plain request, nats per token",
     ),
     "accuracy": (
         "Pairs told apart",
-        "share in which the good reply scores above the bad one; of a baseline",
+        "share of pairs in which the good reply scores above the bad one (baseline)",
     ),
-    "entropy": ("Entropy of the replies", "nats a token; certainty is what the reward pays for"),
+    "entropy": ("Entropy of the replies", "nats per token; the reward favours low entropy"),
     "refusal_probe": ("Probes still refused", "share of the held-out requests that the base model refuses"),
     "benign_probe": ("Probes newly refused", "share of those that the base model answers; lower is better"),
     "distinct_probe": (
         "Distinct replies to probes",
         "share of replies that differ; a fall warns of collapse",
     ),
-    "drift_probe": ("Drift on probes", "nats a token that the base's own answers now cost more"),
-    "kl": ("Distance from the base", "KL divergence to the model before training, nats a token"),
+    "drift_probe": (
+        "Drift on probes",
+        "how much less likely the base's own answers have become, nats per token",
+    ),
+    "kl": ("Distance from the base", "KL divergence to the model before training, nats per token"),
     "distinct": ("Distinct replies", "share of replies that differ; a fall warns of collapse"),
-    "repeated": ("Repeated phrases", "share of a reply's 4-grams said before; a rise warns of collapse"),
+    "repeated": ("Repeated phrases", "share of a reply's 4-grams that repeat; a rise warns of collapse"),
     "reply_tokens": ("Length of a reply", "tokens; a fall to almost nothing warns of collapse"),
     "truncated": ("Cut off at the length limit", "share of replies; a rise warns of rambling"),
-    "loss": ("Loss", "of the policy update; near zero by design, its size says little"),
+    "loss": ("Loss", "of the policy update; near zero by design, so its size means little"),
 }
 
 
@@ -68,7 +71,7 @@ def setback(run: RunDir) -> str:
     summary = run.summary()
     if not summary.get("less_safe"):
         return ""
-    return f"{summary['less_safe']}; the model kept is that of step {summary['kept_step']}"
+    return f"{summary['less_safe']}; the model of step {summary['kept_step']} is kept"
 
 
 def _method(settings: Mapping[str, Any]) -> str:
@@ -77,7 +80,7 @@ def _method(settings: Mapping[str, Any]) -> str:
     if method not in LABEL_FREE:
         return f"the baseline “{method}”, which reads labels"
     if method == "distill":
-        return "distillation of what the base does with plain requests"
+        return "consistency training on the base model's replies to plain requests"
     return f"SIRL with the reward “{reward_of(settings)}”"
 
 

@@ -38,7 +38,7 @@ def ask_base(training: TrainingRun) -> BaseConduct:
     if config.gate.kind != "propensity":
         return BaseConduct(instincts, take_sides(instincts), judge)
     openers = _openers(training.lm, instincts)
-    with phase("weigh its refusals") as advance, computing(training.lm):
+    with phase("measure its inclination to refuse") as advance, computing(training.lm):
         inclined = propensities(training.lm, list(instincts), openers, advance)
     return BaseConduct(instincts, take_sides(instincts, inclined), judge, openers)
 

@@ -61,7 +61,7 @@ def rewind(run: RunDir, stage: str = "", first: int = 0) -> Path | None:
     folders = {int(f.name.rpartition("-")[2]): f for f in (run.checkpoint / stage).glob("checkpoint-*")}
     harm = {step: damage(folder) for step, folder in sorted(folders.items())}
     for step in [step for step, what in harm.items() if what]:
-        _LOG.warning("%s cannot be continued from: %s", folders[step], harm[step])
+        _LOG.warning("checkpoint %s cannot be used: %s", folders[step], harm[step])
         shutil.rmtree(folders.pop(step))
     rows = run.rows(STEPS)
 

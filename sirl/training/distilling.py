@@ -193,9 +193,9 @@ def _prepared(training: TrainingRun) -> tuple[TrainingRun, Teaching, dict[str, i
     counts["no_teacher"] = len(asked) - counts["carried"] - counts["held"]
     cut_off = sum(not lesson.reply.finished for lesson in lessons)
     _LOG.info(
-        "%d of %d prompts are taught: a refusal carried to %d, the base model's own conduct held on %d, and on "
-        "%d more requests that it is undecided on; nothing by %d without a sound reply to teach; %d of the "
-        "replies taught were cut off at train.max_reply_tokens = %d",
+        "%d of %d prompts are taught: %d disguised ones to be refused, %d to be answered as by the base model, "
+        "and %d more close to what it refuses; %d are left out for lack of a usable reply of the base model; "
+        "%d of the replies taught were cut off at train.max_reply_tokens = %d",
         *(len(lessons) - undecided, len(asked), *counts.values()),
         *(cut_off, training.config.max_reply_tokens),
     )

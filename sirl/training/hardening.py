@@ -70,9 +70,7 @@ def write_hardened(
         raise ConfigError(f"{named}, nobody searches", "Hooks(search=...)", "pass it")
     left_out = len(attempts) - len(admitted)
     if left_out and is_first():
-        why = (
-            f"longer than train.max_prompt_tokens = {config.max_prompt_tokens}, or than the model has room for"
-        )
+        why = f"longer than train.max_prompt_tokens = {config.max_prompt_tokens} or than the model's context"
         _LOG.info("%d of %d prompts are left out: %s", left_out, len(attempts), why)
     training = TrainingRun(lm, admitted, config, run, seed, hooks, left_out)
     folder = run.path / "model"

@@ -105,17 +105,19 @@ def _propensity(lm: LM, replies: Sequence[Completion], answers: Sequence[bool | 
 
 
 def tell_propensity(found: Mapping[str, Any]) -> None:
-    """Say aloud how inclined the base is to refuse what it will be trained on."""
+    """Log how inclined the base is to refuse what it will be trained on."""
     own = found["propensity"]
     if own["threshold"] is None:
-        LOG.warning("inclination to refuse not known: %d refusal openers were found", own["openers"])
+        LOG.warning(
+            "inclination to refuse is unknown: %d phrases that begin refusals were found", own["openers"]
+        )
         return
     low, half, high, limit = (f"{own[name]:.1%}" for name in ("tenth", "half", "rest", "threshold"))
     LOG.warning(
         "%s",
-        f"inclination to refuse: {own['above']} of {own['n']} plain requests lie above {limit}, where their "
-        f"own spread parts them; a tenth below {low}, half below {half}, a tenth above {high} (probability of "
-        f"{own['openers']} refusal openers; no label is read)",
+        f"inclination to refuse (the probability that a reply begins with one of {own['openers']} phrases of "
+        f"refusal): {own['above']} of {own['n']} plain requests lie above {limit}, the threshold found without "
+        f"labels; a tenth below {low}, half below {half}, a tenth above {high}",
     )
 
 
@@ -129,9 +131,9 @@ def require_instinct(found: Mapping[str, Any], method: str, name: str, force: bo
     if lacking and not force:
         what, expected = lacking
         raise ConfigError(
-            f"{name} does not have what {_CALLED[method]} needs: {what} ({_numbers(found)})",
+            f"{_CALLED[method]} will not work on {name}: {what} ({_numbers(found)})",
             expected,
-            "train another model, give prompts of which it refuses more, or --force to train it all the same",
+            "train another model, give prompts of which it refuses more, or use --force to train it anyway",
         )
     return bool(lacking)
 
@@ -139,25 +141,25 @@ def require_instinct(found: Mapping[str, Any], method: str, name: str, force: bo
 def _lacking(found: Mapping[str, Any], method: str) -> tuple[str, str] | None:
     """Say what the method needs and the base does not have, and what is expected; None if it has all."""
     if method == "sirl" and state(found) in ("absent", "inverted"):
-        return found["verdict"].rstrip("."), "a model that is surer when it refuses than when it complies"
+        return found["verdict"].rstrip(
+            "."
+        ), "a model that is more certain when it refuses than when it complies"
     needed = max(LEAST, ceil(SHARE * found["n_tried"]))
     if found["n_plain_refused"] < needed:
-        what = (
-            f"it refuses {found['n_plain_refused']} of {found['n_tried']} plain requests every time it is asked"
-        )
+        what = f"it always refuses only {found['n_plain_refused']} of {found['n_tried']} plain requests"
         return (
-            f"{what}, so there is hardly any refusal to strengthen or to carry to disguises",
+            f"{what}, so there is hardly any refusal to strengthen or to extend to disguised requests",
             f"at least {needed}",
         )
     return None
 
 
 def tell_instinct(found: Mapping[str, Any], method: str) -> None:
-    """Say aloud that a model is trained whose instinct is unknown, or which lacks what the method needs."""
+    """Warn that a model is trained whose instinct is unknown, or which lacks what the method needs."""
     if lacking := _lacking(found, method):
-        LOG.warning("forced: %s (%s)", lacking[0], _numbers(found))
+        LOG.warning("training anyway, because of --force: %s (%s)", lacking[0], _numbers(found))
     elif method == "sirl" and state(found) != "present":
-        LOG.warning("instinct %s (%s)", found["verdict"], _numbers(found))
+        LOG.warning("entropy gap of the base model is %s (%s)", found["verdict"], _numbers(found))
 
 
 def _forms(attempt: Attempt) -> list[Attempt]:
@@ -184,11 +186,11 @@ def _by_request(
 
 
 def _numbers(found: Mapping[str, Any]) -> str:
-    count = f"{found['n_refused']} refusing and {found['n_complied']} complying replies"
-    told = f"{count} to {found['n_requests']} requests, both in {found['n_mixed']} attempts"
+    count = f"{found['n_refused']} refusals and {found['n_complied']} compliant replies"
+    told = f"{count} to {found['n_requests']} requests, both kinds in {found['n_mixed']} attempts"
     if found["difference"] is None:
         return told
     low, high = ("none" if found[end] is None else f"{found[end]:.3f}" for end in ("low", "high"))
     auroc = f"AUROC {found['auroc']:.2f}"
-    nats = f"difference {found['difference']:.3f} nats a token within an attempt"
+    nats = f"difference {found['difference']:.3f} nats per token within an attempt"
     return f"{nats}, 95 % interval {low} to {high}, {auroc}, {told}"

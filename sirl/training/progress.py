@@ -108,7 +108,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         if self.hooks.probe:
             self.of_base = self._measure(self.hooks.probe, self.base.model)
             for what in unguarded(self.of_base, self.config.stop) if is_first() else ():
-                _LOG.warning("no probe guards against %s", what)
+                _LOG.warning("the stop rule cannot detect %s", what)
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.started = time.perf_counter()
@@ -155,7 +155,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         many = sum(row["step"] > within for row in probed) + 1 >= PATIENCE
         if last or (many and not mends(self.of_base, probed[-1], now, self.config.stop)):
             row["kept_step"] = within
-            _LOG.warning("training stops and goes back to the model of step %d: %s", within, over)
+            _LOG.warning("training stops; the model of step %d is kept: %s", within, over)
         return within, row
 
     def on_save(self, args: Any, state: Any, control: Any, **__: Any) -> None:  # noqa: ARG002

@@ -135,7 +135,9 @@ class Cell:
     @property
     def _sizes(self) -> Mapping[str, int]:
         for sort in self.study.sizes.keys() - SIZES.keys():
-            raise ConfigError(f"study.sizes.{sort}", "a sort of the organism's prompts", suggest(sort, SIZES))
+            raise ConfigError(
+                f"study.sizes.{sort} is unknown", "a kind of the organism's prompts", suggest(sort, SIZES)
+            )
         return {**SIZES, **self.study.sizes}
 
 
@@ -145,7 +147,9 @@ def cells_of(study: StudyConfig) -> list[Cell]:
     cells = [Cell(study, m, method, seed) for seed in study.seeds for m in study.models for method in methods]
     if len({cell.path for cell in cells}) < len(cells):
         raise ConfigError(
-            f"models {', '.join(study.models)}", "names that make different folders", "rename one"
+            f"two of the models {', '.join(study.models)} get one folder",
+            "different folder names",
+            "rename one",
         )
     return cells
 
@@ -201,7 +205,7 @@ def model_at(train: Path, step: int) -> tuple[str, int]:
         return str(snapshot), step
     if last is None or last > step:
         raise RunError(
-            f"{train} holds no model of step {step}", "a snapshot, or a run that ended there", "train it anew"
+            f"{train} has no model of step {step}", "a snapshot, or a run that ended there", "train it again"
         )
     return str(train), int(last)
 

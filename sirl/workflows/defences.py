@@ -35,7 +35,7 @@ def _means(info: DefenceInfo, model: str, loader: JudgeLoader) -> Means:
     if role == "guard":
         judge = loader.judges("guard", model.removeprefix("guard="), ("harmful",))["harmful"]
         if not isinstance(judge, Guard):
-            raise DefenceError(f"{model} as a guard of requests", "a guard model", "name a guard model")
+            raise DefenceError(f"{model} is no guard model", "one that judges requests", "name a guard model")
         return Means(guard=replace(judge, of="request"))
     return Means()
 

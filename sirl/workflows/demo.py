@@ -25,8 +25,8 @@ OWN_RECIPE = "organism-demo"  # of an organism
 RECIPE = "laptop"  # of any other model
 QUICK_PROMPTS = 48  # of each set to train on, under --quick
 PUBLIC = (
-    "name published sets, as --prompts jailbreakbench --prompts jailbreakbench-benign --prompts xstest, with "
-    "--train-prompts pku-saferlhf, or files of yours; --kind says what a file without a column kind holds"
+    "name published sets, as --prompts jailbreakbench --prompts jailbreakbench-benign --prompts xstest, "
+    "or files of yours (--kind gives the kind of a file without a column kind)"
 )
 
 
@@ -44,7 +44,7 @@ def _embedded(asked: Measurement, train_prompts: tuple[str, ...]) -> Demo:
     if asked.prompts.sources or train_prompts or asked.quick:
         found = f"--prompts, --train-prompts or --quick with {asked.model}"
         raise ConfigError(
-            found, "them with --model MODEL: the embedded model has its own prompts", "leave them out"
+            found, "these only with --model MODEL: the embedded model has its own prompts", "leave them out"
         )
     asked = replace(asked, recipe=asked.recipe or OWN_RECIPE)
     return Demo(
@@ -61,14 +61,14 @@ def _of_yours(asked: Measurement, train_prompts: tuple[str, ...]) -> Demo:
     of them is harmful: both before the model is opened.
     """
     if not asked.prompts.sources:
-        found = f"no prompts for {asked.model}, and nothing harmful comes with this package"
+        found = f"no prompts for {asked.model}; the package contains no harmful ones"
         raise ConfigError(found, "harmful and safe requests to evaluate on", PUBLIC)
     asked = replace(asked, recipe=asked.recipe or RECIPE)
     asked.settle()  # a slip in the settings is told first
     kinds = {prompt.kind for one in asked.prompts.load(asked.seed, "harmful") for prompt in one.prompts}
     if "harmful" not in kinds:
         found = f"only {' and '.join(sorted(kinds))} requests in --prompts"
-        raise DataError(found, "harmful ones too, to attack the model with", PUBLIC)
+        raise DataError(found, "harmful ones too, for the attacks", PUBLIC)
     limit = min(asked.prompts.limit or QUICK_PROMPTS, QUICK_PROMPTS) if asked.quick else None
     trained = PromptSources(train_prompts, limit=limit, held_out=asked.prompts.sources)
     return Demo(asked, replace(asked, prompts=trained), asked)

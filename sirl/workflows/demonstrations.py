@@ -28,7 +28,9 @@ def write(spec: str, asked: PromptSources, out: Path, count: int, seed: int, cha
     """
     prompts = [p for one in asked.load(seed, "harmful") for p in one.prompts if p.kind == "harmful"]
     if not prompts:
-        raise AttackError("no harmful prompt", "requests of the kind to demonstrate", "name --prompts")
+        raise AttackError(
+            "no harmful prompts", "requests of the kind to demonstrate", "name some with --prompts"
+        )
     known = _read(out)
     with phase("write demonstrations") as advance:
         missing = range(len(known), count)
@@ -43,7 +45,7 @@ def write(spec: str, asked: PromptSources, out: Path, count: int, seed: int, cha
     usable = sum(pair is not None for pair in known)
     if not usable:
         raise AttackError(
-            f"{spec} wrote nothing usable", "requests and answers between tags", "take another model"
+            f"{spec} wrote nothing usable", "requests and answers between tags", "use another model"
         )
     LOG.warning("%s holds %d demonstrations; %d were unusable", out, usable, len(known) - usable)
 
@@ -57,7 +59,7 @@ def _read(path: Path) -> list[Pair | None]:
         pairs = [(r["prompt"], r["answer"]) if r["answer"] else None for r in found]
     except (ValueError, KeyError, TypeError) as cause:
         expected = "a new file, or one that this command began"
-        raise AttackError(f"{path} is no file of demonstrations", expected, "name another --out") from cause
+        raise AttackError(f"{path} is not a file of demonstrations", expected, "name another --out") from cause
     if len(whole) < len(rows):
         path.write_text("".join(whole), encoding="utf-8")
     return pairs

@@ -33,7 +33,7 @@ def export(spec: str, out: Path, evaluations: Sequence[Path] = (), trust_remote_
     Raises RunError if OUT is in use or an evaluation is not of these weights, DataError if there is no model.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise RunError(f"{out} is in use", "a new or empty folder", "name another --out")
+        raise RunError(f"{out} is not empty", "a new or empty folder", "name another --out")
     folder, _, base, _ = resolve_model(spec)
     training = _training(Path(spec))
     base = str(training.config["model"]) if training else base
@@ -52,7 +52,7 @@ def export(spec: str, out: Path, evaluations: Sequence[Path] = (), trust_remote_
         save_lm(lm, part)
     (part / "README.md").write_text(card, encoding="utf-8")
     if not _copy_licence(base, part):
-        told = "no licence file in %s: put the licence of that model beside the weights before publishing"
+        told = "no licence file in %s: add that model's licence to the folder before publishing"
         LOG.warning(told, base)
     replace_synced(part, out)
     return out
@@ -93,7 +93,9 @@ def _stored_dtype(folder: str | Path, trust_remote_code: bool) -> str:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"no model in {folder} ({reason})", "a model folder or a run", "check it") from error
+        raise DataError(
+            f"no model in {folder} ({reason})", "a model folder or a run", "check the path"
+        ) from error
     dtype = str(config.dtype).removeprefix("torch.")
     return dtype if dtype in DTYPES else "float32"
 
@@ -110,7 +112,7 @@ def _require_same_weights(lm: LM, dtype: str, run: RunDir, load: Callable[[str],
     as_measured = str(run.config.get("dtype", dtype))
     if fingerprint(lm if as_measured == dtype else load(as_measured))["weights"] != measured:
         raise RunError(
-            f"{run.path} measured weights {measured}, which are not these",
-            "an evaluation of the model that is exported, or one before and one after",
+            f"{run.path} measured other weights ({measured})",
+            "an evaluation of the exported model, or one before training and one after",
             "evaluate this model, or leave --evaluation out",
         )

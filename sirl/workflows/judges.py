@@ -55,7 +55,7 @@ class JudgeLoader:
     def judges(self, kind: str, model: str, questions: Sequence[Question]) -> dict[Question, Judge]:
         """Open one model, once, as a judge of each question. Raises JudgeError on one that it cannot answer."""
         if "correct" in questions:
-            raise JudgeError("a model judge for 'correct'", "harmful or refused", "use exact for that")
+            raise JudgeError("model judges do not answer 'correct'", "harmful or refused", "use exact for that")
         if kind == "classifier":
             c = load_classifier(model, for_another(self.config, model))
             own = (c.name, c.score, c.weights, c.special, c.exclusive)
@@ -107,7 +107,9 @@ def named_judges(
 def asked_question(name: str) -> Question:
     """Return the question of a check. Raises JudgeError on one that people's labels cannot answer."""
     if name not in ("refused", "harmful"):
-        raise JudgeError(f"question {name!r}", "refused or harmful", suggest(name, ("refused", "harmful")))
+        raise JudgeError(
+            f"no judge answers {name!r}", "refused or harmful", suggest(name, ("refused", "harmful"))
+        )
     return cast(Question, name)
 
 
@@ -129,9 +131,9 @@ def judge_run(folder: Path, names: Sequence[str], out: Path, loader: JudgeLoader
     """
     old = read_run(folder)
     if old.kind not in MEASURED or not next(old.each_record(), None):
-        raise RunError(f"{folder} holds no replies to judge", "a run of gap or evaluate", "name another folder")
+        raise RunError(f"{folder} has no replies to judge", "a run of gap or evaluate", "name another folder")
     if not names:
-        raise RunError("no judge named", "--judge, once or more", "name one")
+        raise RunError("no judge is named", "at least one --judge", "add --judge JUDGE")
     judges = named_judges(names, {}, loader)
     known = {**old.config.get("agreement", {}), **known_agreement(judges)}
     config = {**old.config, "agreement": known, "judged_again": {"run": folder.name, "judges": list(names)}}
@@ -179,11 +181,17 @@ def _words(name: str) -> tuple[Question | None, str, str]:
     if equals and before not in MODEL_JUDGES:
         if before not in QUESTIONS:
             known = (*QUESTIONS, *MODEL_JUDGES)
-            raise JudgeError(f"question {before!r}", "a question that judges answer", suggest(before, known))
+            raise JudgeError(
+                f"no judge answers {before!r}", "a question that judges answer", suggest(before, known)
+            )
         question, name = next(q for q in QUESTIONS if q == before), after
         before, equals, after = name.partition("=")
     if not equals:
         return question, "", ""
     if before not in MODEL_JUDGES or not after:
-        raise JudgeError(f"judge {name!r}", f"one of {', '.join(MODEL_JUDGES)} =MODEL", "name a model")
+        raise JudgeError(
+            f"judge {name!r} names no model",
+            f"{' or '.join(f'{kind}=MODEL' for kind in MODEL_JUDGES)}",
+            "name a model",
+        )
     return question, before, after

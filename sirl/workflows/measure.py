@@ -77,7 +77,11 @@ def gap(asked: Measurement) -> RunDir:
     model = asked.open(recipe, "the entropy gap of")
     if recipe.gap.defence:
         found = f"gap.defence = {recipe.gap.defence!r}"
-        raise ConfigError(found, "the model alone: its entropies are measured", "set evaluate.defence")
+        raise ConfigError(
+            found,
+            "the model without a defence, since its entropies are measured",
+            "set evaluate.defence instead",
+        )
     evaluation = make_evaluation(asked, model, recipe, recipe.gap)
     check_gap(evaluation)
     run = _open(asked, model, "gap", evaluation)
@@ -117,7 +121,7 @@ def merge(paths: Sequence[Path], out: Path) -> RunDir:
     run = open_run(out, first.kind, config, first.environment["hashes"], merged_versions(runs))
     with locked(run):
         if run.rows(RECORDS):
-            raise RunError(f"{out} holds records already", "a new folder", "name another --out")
+            raise RunError(f"{out} already has records", "a new folder", "name another --out")
         for start in range(0, len(records), AT_ONCE):
             run.append_records(records[start : start + AT_ONCE])
     spent: Counter[str] = Counter()
@@ -149,7 +153,7 @@ def make_evaluation(asked: Measurement, model: Model, recipe: Recipe, config: Ev
     attacks = armed(config.attacks, means, target.access)
     replayed = found_elsewhere(asked.tools, prompts)
     if clash := sorted(attacks.keys() & replayed.keys()):
-        raise AttackError(f"two attacks are named {clash[0]!r}", "one name an attack", "rename the column")
+        raise AttackError(f"two attacks are named {clash[0]!r}", "different names", "rename the column")
     attacks |= replayed
     config = replace(config, attacks=(*config.attacks, *replayed))
     sources = tuple(one.provenance for one in sets)

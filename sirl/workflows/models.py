@@ -107,9 +107,9 @@ def holds_weights(spec: str, config: ModelConfig) -> bool:
 def no_weights(name: str, purpose: str) -> ConfigError:
     """Return the error for what needs weights and entropies and was given a model that only replies."""
     return ConfigError(
-        f"{purpose} {name.partition('#')[2] or name}, which gives replies and neither weights nor entropies",
+        f"{purpose} {name.partition('#')[2] or name}, which gives replies but neither weights nor entropies",
         "a model whose weights transformers loads here",
-        "name a folder or a hub id, and set no other model.engine",
+        "name a folder or a hub id, and leave model.engine alone",
     )
 
 
@@ -130,7 +130,7 @@ def _open(spec: str, config: ModelConfig) -> Model:
             found = f"model.thinking = {config.thinking!r} and an endpoint"
             raise ConfigError(
                 found,
-                "a model that is loaded here: a server has its own template",
+                "a model that is loaded here, since a server has its own template",
                 "leave it out, and tell the server with --set model.extra_body (docs/targets.md)",
             )
         endpoint = open_endpoint(spec, config, Decoding())
@@ -209,7 +209,7 @@ def _organism_folder(spec: str) -> Path:
         if name and folder.is_dir():
             return folder
     shipped = suggest(name, (p.name for p in sorted(WEIGHTS.glob("*"))))
-    raise ConfigError(f"organism {name!r}", "a shipped organism or the folder of a built one", shipped)
+    raise ConfigError(f"no organism {name!r}", "a shipped organism or the folder of a built one", shipped)
 
 
 def _training(config: Path) -> dict[str, Any]:

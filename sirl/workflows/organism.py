@@ -32,8 +32,8 @@ def build_organism(arch: str, out: Path, seed: int, role: str = "target") -> Non
         raise ConfigError(f"role {role!r}", "an organism's role", suggest(role, ROLES))
     recipe = shipped_recipe(arch, seed)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise RunError(f"{out} is in use", "a new or empty folder", "name another --out")
-    with phase("build") as advance:
+        raise RunError(f"{out} is not empty", "a new or empty folder", "name another --out")
+    with phase("build the organism") as advance:
 
         def on_step(stage: str, step: int, steps: int, loss: float) -> None:
             advance(step, steps, f"{stage}, loss {loss:.3f}")

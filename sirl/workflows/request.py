@@ -45,7 +45,9 @@ class Request:
         if isinstance(self.model, Model):
             if changed := [name for name in self.settings if name.strip().startswith("model.")]:
                 found = f"{changed[0]} for a model that is loaded already"
-                raise ConfigError(found, "settings of [model] where it is loaded", "pass them to sirl.load")
+                raise ConfigError(
+                    found, "settings of [model] when the model is loaded", "pass them to sirl.load"
+                )
             recipe = replace(recipe, model=self.model.config)
         name = self.model.name if isinstance(self.model, Model) else self.model
         helpers = (*helpers, recipe.train.search.attacker, recipe.evaluate.defence, recipe.gap.defence)

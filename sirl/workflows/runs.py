@@ -133,7 +133,9 @@ class Run(Generic[S]):
     def model(self) -> Model:
         """The model that training made, loaded once. Raises RunError if the run made none."""
         if self.kind != "train":
-            raise RunError(f"{self.path} is of kind {self.kind}", "a training run", "take .model of sirl.train")
+            raise RunError(
+                f"{self.path} is of kind {self.kind}", "a training run", "use .model of a sirl.train run"
+            )
         return open_model(str(self.path), self.config)
 
     def records(self) -> Records:

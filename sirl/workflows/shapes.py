@@ -47,7 +47,7 @@ def shape_of(config: Any, name: str) -> Shape:
     missing = [_SIZES[ours] for ours, size in found.items() if not isinstance(size, int)]
     if missing or any(getattr(text, experts, None) for experts in _EXPERTS):
         told = f"{name} is a mixture of experts" if not missing else f"{name} without {missing[0]}"
-        raise ConfigError(told, "a dense decoder", "plan another model: the sums are of dense decoders")
+        raise ConfigError(told, "a dense decoder", "plan another model: the formulas are for dense decoders")
     with torch.device("meta"):
         parameters = AutoModelForCausalLM.from_config(config).num_parameters()
     heads, hidden = found["heads"], found["hidden"]

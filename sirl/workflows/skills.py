@@ -44,13 +44,13 @@ def measure_skills(asked: Measurement, wanted: Wanted) -> RunDir:
     recipe = asked.settle()
     model = asked.open(recipe)
     config = recipe.evaluate
-    with phase("tasks"):
+    with phase("load the tasks"):
         ready, left_out = _prepare(asked, model, wanted, config)
     for name, why in left_out.items():
         LOG.warning("skipped: %s: %s", name, why)
     if not ready:
         reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
-        raise DataError(f"no task can be measured ({reasons})", "one task at least", "name others with --tasks")
+        raise DataError(f"no task can be measured ({reasons})", "at least one task", "name others with --tasks")
     decoding = Decoding(config.temperature, max_new_tokens=config.max_reply_tokens)
     loader = JudgeLoader(recipe.model, asked.seed, recipe.judge)
     refused = open_judges(model, asked.judges, True, loader)["refused"]

@@ -56,7 +56,7 @@ class PromptSources:
         of_files = self.columns or self.kinds
         if of_files and not any(_is_file(source) for source in self.sources):
             found = "--column or --kind without a file"
-            raise ConfigError(found, "--prompts FILE", "a set by name brings its own; leave them out")
+            raise ConfigError(found, "--prompts FILE", "leave them out: published sets have their own")
 
     def named(self, names: Sequence[str]) -> tuple[str | PromptSet, ...]:
         """Return the sources of these names: a set that was read before in its name's place."""
@@ -81,7 +81,9 @@ class PromptSources:
             return [values[0] if values else None] * len(self.sources)
         if len(values) != len(self.sources):
             found = f"{len(values)} times {option} and {len(self.sources)} times --prompts"
-            raise ConfigError(found, "one for all, or one for each in order", f"repeat {option}")
+            raise ConfigError(
+                found, f"one {option} for all, or one for each --prompts in order", f"repeat {option}"
+            )
         return list(values)
 
     def _load(
@@ -139,7 +141,11 @@ def training_settings(model: Model, asked: PromptSources, config: TrainConfig) -
     default = TrainConfig()
     own = model.is_organism and not asked.sources and config.prompts == default.prompts
     if own and (asked.limit is not None or config.limit != default.limit):
-        raise ConfigError("--limit without --prompts", "prompts to sample from", "set train.steps for fewer")
+        raise ConfigError(
+            "--limit without --prompts",
+            "prompts to sample from",
+            "name --prompts, or set train.steps to train less",
+        )
     prompts = tuple(map(_name, asked.sources)) or (() if own else config.prompts)
     held_out = (*config.held_out, *map(_name, asked.held_out))
     return replace(config, prompts=prompts, limit=asked.limit or config.limit, held_out=held_out)
@@ -165,7 +171,11 @@ def training_attempts(model: Model, asked: PromptSources, config: TrainConfig, s
         prompts = shuffled_once([prompt for one in sets for prompt in one.prompts], seed)
         attempts = disguise(prompts, worn, config.disguised, seed)
     if not attempts:
-        raise DataError("every prompt asks what is held out", "prompts to train on", "name other prompts")
+        raise DataError(
+            "all training prompts overlap --held-out",
+            "prompts to train on",
+            "add prompts, or drop a held-out set",
+        )
     _require_labels([attempt.prompt for attempt in attempts], config)
     sources, told = (tuple(one.provenance for one in some) for some in (sets, held_out))
     if config.prompts:

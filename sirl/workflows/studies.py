@@ -36,7 +36,11 @@ def study(recipe: str, out: Path, only: str = "", render_only: bool = False) -> 
     cells = cells_of(load_study(recipe))
     chosen = [cell for cell in cells if only in cell.path.as_posix()]
     if not chosen:
-        raise ConfigError(f"--only {only!r}", "a part of a cell's path", f"one is {cells[0].path.as_posix()}")
+        raise ConfigError(
+            f"no cell matches --only {only!r}",
+            "part of a cell's path",
+            f"a path is, for example, {cells[0].path.as_posix()}",
+        )
     held = 0
     if not render_only:
         for cell in chosen:
@@ -62,10 +66,10 @@ def known(recipe: str, path: Path) -> dict[str, Any]:
     for cell in cells_of(load_study(recipe)):
         one = kept.pop(cell.path.as_posix(), None)
         if one and now_named(one["config"]) != _as_kept({"kind": KIND, **cell.protocol()}):
-            raise DataError(f"{cell.path} in {path} was made under other settings", recipe, "measure it anew")
+            raise DataError(f"{cell.path} in {path} was made with other settings", recipe, "measure it again")
         outcomes.append(one or missing(cell))
     if kept:
-        raise DataError(f"{next(iter(kept))} in {path}", f"a cell of {recipe}", "drop its line")
+        raise DataError(f"{next(iter(kept))} in {path}", f"a cell of {recipe}", "delete its line")
     return _told(recipe, outcomes)
 
 
@@ -91,7 +95,7 @@ def _run(cells: Sequence[Cell], out: Path) -> int:
         LOG.warning("%d/%d %s", number, len(cells), cell.path.as_posix())
         if not work_on(cell, out):
             held += 1
-            LOG.warning("  held by another process: left to it")
+            LOG.warning("  skipped: another process is working on it")
         elif failed := outcome(cell, out)["failed"]:
             LOG.warning("  failed: %s", failed)
     return held

@@ -61,7 +61,7 @@ def train(asked: Request, force: bool = False) -> RunDir:
     with phase("read the prompts"):
         stream = training_attempts(model, asked.prompts, config, asked.seed)
     attempts, probes = hold_out(stream.attempts)
-    with phase("try the model"):  # before a folder is made that would stand for wrong settings
+    with phase("check the settings"):  # before a folder is made that would stand for wrong settings
         admitted = check(lm, attempts, config)
     refused = get_judge("refusal", "refused")
     attacks = armed_search(model, JudgeLoader(recipe.model, asked.seed, recipe.judge), config, admitted)
@@ -121,7 +121,9 @@ def armed_search(
     if not config.search.attacks:
         return {}
     if len({attempt.prompt.id for attempt in attempts}) < len(attempts):
-        raise DataError("two prompts have one id", "one id a prompt, to search for each", "number them anew")
+        raise DataError(
+            "two prompts have the same id", "an id of its own for each prompt, to search", "renumber them"
+        )
     tools = with_attacker(AttackTools(config.search.attacker), model, config.search.attacks)
     means = make_means(tools, loader, served, ())
     return armed(config.search.attacks, means, model.drawing(Decoding()).access)
@@ -177,7 +179,7 @@ def _drawing_apart(
     if config.method not in LABEL_FREE or (config.method == "sirl" and config.gate.kind == "none"):
         raise ConfigError(
             f"{found} train.method = {config.method!r} and train.gate.kind = {config.gate.kind!r}",
-            "a run that asks the base model, which is all that vLLM draws for training",
+            "a run that asks the base model: vLLM draws nothing else for training",
             "use train.method=distill or train.gate.kind=start, or leave model.engine alone",
         )
     require_extra("vllm", "vllm")
