@@ -225,7 +225,7 @@ def test_each_method_is_asked_for_what_it_needs():
         difference=-0.25,
     )
     assert require_instinct(inverted, "distill", "toy", force=False) is False  # it rewards no certainty
-    with pytest.raises(ConfigError, match="needs: "):
+    with pytest.raises(ConfigError, match="will not work on toy: "):
         require_instinct(inverted, "sirl", "toy", force=False)
 
 
