@@ -17,6 +17,8 @@ CONSOLE_SCRIPT = [sys.executable, "-m", "sirl"]
 def sirl(*words: object) -> tuple[int, str, str]:
     """Run `sirl WORDS`; return exit code, stdout and stderr."""
     out, err = io.StringIO(), io.StringIO()
+    logger = logging.getLogger("sirl")
+    level = logger.level  # a command sets it, and as another process than the first to errors alone
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["sirl", *map(str, words)])
         patch.setattr(sys, "path", list(sys.path))
@@ -27,4 +29,6 @@ def sirl(*words: object) -> tuple[int, str, str]:
             main()
         except SystemExit as end:
             return int(end.code or 0), out.getvalue(), err.getvalue()
+        finally:
+            logger.setLevel(level)
     raise AssertionError("the command line did not exit")

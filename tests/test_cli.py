@@ -260,7 +260,7 @@ def test_a_training_run_without_a_model(prompts, tmp_path):
         (("--attacks", "aim,"), "unknown attack ''"),
         (("--attacks", "no_such_pkg:attack"), "cannot be imported"),
         (("--judge", "refusals"), "did you mean refusal"),
-        (("--judge", "rude=no_such_pkg:judge"), "question 'rude'"),
+        (("--judge", "rude=no_such_pkg:judge"), "no judge answers 'rude'"),
         (("--set", "evaluate.temperature=9"), "temperature = 9; expected a number, 0 or more and at most 5"),
         (("--set", "evaluate.batch=0"), "batch = 0; expected a whole number, 1 or more"),
         (("--set", "evaluate.samples=3"), "1 at temperature 0: greedy replies do not differ"),

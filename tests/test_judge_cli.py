@@ -191,7 +191,7 @@ def test_our_own_tricky_replies_are_all_told_apart(tmp_path):
         ({"--positive": "yes"}, "no label in"),
         ({"--question": "correct"}, "refused or harmful"),
         ({"--judge": "refusall"}, "did you mean refusal"),
-        ({"--judge": "rude=refusal"}, "question 'rude'"),
+        ({"--judge": "rude=refusal"}, "no judge answers 'rude'"),
         ({"--judge": "llm="}, "name a model"),
         ({"--judge": "correct=llm=x"}, "harmful or refused"),
         ({"--judge": "classifier=no/such/folder"}, "no text classifier"),
@@ -282,7 +282,7 @@ def test_a_run_is_judged_again_without_being_changed_or_generated_again(run, tmp
 
 
 def test_a_run_needs_a_judge_and_replies(run, tmp_path):
-    assert "name one" in sirl("judge", "run", run, "--out", tmp_path / "x")[2]
+    assert "add --judge JUDGE" in sirl("judge", "run", run, "--out", tmp_path / "x")[2]
     assert "no config.json" in sirl("judge", "run", tmp_path, "--out", tmp_path / "y", "--judge", "harm")[2]
 
 

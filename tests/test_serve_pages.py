@@ -148,7 +148,7 @@ def test_no_finding_of_axe_and_no_sideways_scroll(browser, served):
         page = browser.new_page()
         page.goto(served.url + place)
         page.wait_for_function(
-            "!document.querySelector('main script') && document.querySelectorAll('main *').length > 12"
+            "() => !document.querySelector('main script') && document.querySelectorAll('main *').length > 12"
         )
         if place.endswith(identity["after"]):
             page.locator("#rows details").first.wait_for()

@@ -123,7 +123,7 @@ def test_a_slip_in_a_recipe_is_told(tmp_path, change, sentence):
         (('gate.kind = "none"', 'gait.kind = "none"'), "train.gait; .* did you mean gate"),
         (("best_of = 2", "best_of = 0"), "best_of = 0"),
         (("temperature = 1.0", "temperature = 0.0"), "best_of = 2; expected 1 at temperature 0"),
-        (("harmful = 2", "harmfull = 2"), "study.sizes.harmfull; .* did you mean harmful"),
+        (("harmful = 2", "harmfull = 2"), "study.sizes.harmfull is unknown; .* did you mean harmful"),
     ],
 )
 def test_a_slip_in_a_setting_costs_no_run(tmp_path, change, sentence):
@@ -154,7 +154,7 @@ def test_cells_are_every_method_on_every_model_and_seed():
 
 
 def test_two_models_need_two_folders():
-    with pytest.raises(ConfigError, match="different folders"):
+    with pytest.raises(ConfigError, match="different folder names"):
         cells_of(replace(STUDY, models=("a/b", "a:b")))
 
 
@@ -374,7 +374,7 @@ def test_only_and_render(done, tmp_path):
     assert "Not measured yet: start, plain, unfit, best_of_2." in (tmp_path / "study.md").read_text()
     code, _, error = sirl("study", recipe, "--out", tmp_path, "--only", "nothing")
     assert code == 2
-    assert "one is organism-llama/start/seed-0" in error
+    assert "for example, organism-llama/start/seed-0" in error
 
 
 def test_a_crash_is_a_cells_outcome_and_the_study_goes_on(tmp_path, monkeypatch):

@@ -30,6 +30,8 @@ MOST_TOKENS, LONGEST_PROMPT = 512, 8_000  # of a reply; characters
 WAITING = 4  # requests at once, the one at work included
 OPEN = 2  # models in memory
 _SHIPPED = re.compile(r"organism:[a-z0-9_-]+")
+# A character that is no space, spelled out: what `\s` holds differs between the languages that read a pattern.
+SAYS_SOMETHING = r"[^\x00-\x20\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]"
 
 
 def attack_names() -> dict[str, str]:
@@ -58,7 +60,7 @@ class Ask(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     model: str = Field(pattern="^[0-9a-f]{12}$")
-    prompt: str = Field(min_length=1, max_length=LONGEST_PROMPT, pattern=r"\S")
+    prompt: str = Field(min_length=1, max_length=LONGEST_PROMPT, pattern=SAYS_SOMETHING)
     attack: Annotated[str, *_one_of(*attack_names())] = "direct"
     defence: Annotated[str, *_one_of("", *defence_names())] = ""
     tokens: int = Field(128, ge=1, le=MOST_TOKENS)
