@@ -108,7 +108,7 @@ def frontier_section() -> str:
     """Return the table of the gap runs on real models: gap, refusals, how well inclination parts requests."""
     if not GAPS.exists():
         return ""
-    heads = ["model", "harmful, benign, borderline refused", "gap within an attempt, nats", "n of each kind"]
+    heads = ["model", "harmful, benign, borderline refused", "gap within an attempt, nats", "replies of each kind"]
     runs = [json.loads(line) for line in GAPS.read_text(encoding="utf-8").splitlines()]
     sets = list(dict.fromkeys(row["safe"] for run in runs for row in run["frontier"]["by_set"]))
     rows = [_frontier_row(run, sets) for run in runs]
@@ -119,7 +119,8 @@ def frontier_section() -> str:
         "",
         "`sirl gap`, recipe laptop, seed 0, replies of at most 32 tokens at temperature 1. AUROC: the chance that a harmful "
         "request stands above a safe one, by the probability that the reply begins as the model's own refusals do, in one "
-        "pass a request. Shares in percent; 95 % intervals.",
+        "pass a request. Shares in percent; 95 % intervals. The 0.5B was asked plainly alone, 24 requests of each set, two "
+        "replies each, too few for its gap; the others four replies each, up to 50 requests of each set.",
         "",
         *grid([*heads, *(f"AUROC against {Path(name).stem}" for name in sets)], rows),
         "",
@@ -139,9 +140,9 @@ def _frontier_row(run: dict[str, Any], sets: list[str]) -> list[str]:
         f"{one['auroc']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" if (one := found.get(name)) else "not measured"
         for name in sets
     ]
-    within = f"{gap['difference']:.2f}" if gap["difference"] is not None else "not measured"
+    within = f"unknown: too few requests both refused and complied with ({gap['mixed_requests']})"
     if gap["low"] is not None:
-        within += f" [{gap['low']:.2f}, {gap['high']:.2f}]"
+        within = f"{gap['difference']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]"
     asked = ", ".join(str(one["n"]) for one in frontier["refused"].values())
     return [run["name"], refused, within, asked, *parted]
 
