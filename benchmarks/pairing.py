@@ -18,6 +18,8 @@ from time import perf_counter
 
 import torch
 
+from sirl.workflows.demo import product_seconds
+
 Side = Callable[[], object]
 
 
@@ -77,15 +79,13 @@ def claim(what: str, peer: str, pairs: list[tuple[float, float]], aim: str, unit
 
 def machine() -> Mapping[str, object]:
     """Describe the machine, with the time of a fixed matrix product on it, to which times may be related."""
-    left, right = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    product = min(seconds(lambda: left @ right) for _ in range(20))
     names = ("torch", "transformers", "trl", "peft")
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
-        "matrix_product_gflops": round(2 * 1024**3 / product / 1e9, 1),
+        "matrix_product_gflops": round(2 * 1024**3 / product_seconds() / 1e9, 1),
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in names},
     }

@@ -1,4 +1,4 @@
-"""The speed that docs/performance.md states, guarded coarsely: a change that makes us slower than the peer fails."""
+"""What docs/performance.md states, guarded coarsely: a change that makes us slower than the peer fails."""
 
 import json
 import sys

@@ -485,7 +485,9 @@ def test_a_demo_that_made_the_model_less_safe_ends_with_its_own_code(capsys):
     shares = dict.fromkeys(("mean", "worst", "benign", "borderline", "math", "code", "chat"))
     told = {name: {"before": shares, "after": shares} for name in ("dsr", "over_refusal", "capability")}
     told |= {"gap": {"difference": None, "auroc": None}, "verdict": "Nothing is known."}
+    told |= {"seconds": {"total": 240.0, "product": 0.003}}
     end_demo({**told, "less_safe": None}, Path("demo"))
+    assert "took 4.0 minutes, as long as 80,000 products" in capsys.readouterr().out
     with pytest.raises(typer.Exit) as end:
         end_demo({**told, "less_safe": "less safe than the base: 9 are no longer refused"}, Path("demo"))
     assert (end.value.exit_code, capsys.readouterr().err.count("9 are no longer refused")) == (LESS_SAFE, 1)

@@ -75,6 +75,9 @@ def end_demo(summary: Mapping[str, Any], out: Path) -> None:
     for skill in ("math", "code", "chat"):
         typer.echo(change(f"{skill} right", summary["capability"], skill))
     typer.echo(summary["verdict"])
+    seconds = summary["seconds"]
+    products = f"{seconds['total'] / seconds['product']:,.0f} products of two 1,024 x 1,024 matrices here"
+    typer.echo(f"took {seconds['total'] / 60:.1f} minutes, as long as {products}")
     typer.echo(f"page: {out / 'report.html'}   numbers: {out / 'summary.json'}")
     if summary["less_safe"]:
         typer.echo(summary["less_safe"], err=True)

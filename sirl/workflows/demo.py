@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any
+
+import torch
 
 from sirl.errors import ConfigError, DataError
 from sirl.records import Transcripts
@@ -100,11 +102,26 @@ def run(asked: Measurement, train_prompts: tuple[str, ...] = (), force: bool = F
         "verdict": judged.sentence if judged else "",
         **_summary({part: run.summary() for part, run in done.items()}),
     }
-    summary["seconds"]["total"] = round(spent + monotonic() - start, 1)
+    summary["seconds"] |= {"total": round(spent + monotonic() - start, 1), "product": product_seconds()}
     _write(path, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     quoted: Transcripts = "all" if embedded else "redacted"  # its world is invented: nothing in it harms
     _write(asked.out / "report.html", render(runs, transcripts=quoted))
     return summary
+
+
+def product_seconds() -> float:
+    """Return how long a product of two 1,024 x 1,024 float32 matrices takes here, the least of 20.
+
+    A time divided by it means something on another machine too.
+    """
+    left, right = torch.randn(1024, 1024), torch.randn(1024, 1024)
+
+    def once() -> float:
+        start = perf_counter()
+        torch.mm(left, right)
+        return perf_counter() - start
+
+    return min(once() for _ in range(20))
 
 
 def _summary(done: dict[str, dict[str, Any]]) -> dict[str, Any]:
