@@ -344,9 +344,15 @@ def test_the_organisms_recipe_is_as_told():
 
 
 def documented(title: str) -> dict[str, Any]:
-    """Return the JSON block under a heading of the page of metrics."""
-    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    return dict(json.loads(FENCE.search(text, text.index(f"### {title}\n"))[3]))  # type: ignore[index]
+    """Return the JSON block under a heading of the page of run folders, with what its short names stand for."""
+    page = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+    block, short = (
+        FENCE.search(page, page.index(heading))[3]  # type: ignore[index]
+        for heading in (f"### {title}\n", "## summary.json\n")
+    )
+    for name, row in json.loads(short).items():
+        block = block.replace(json.dumps(name), json.dumps(row))
+    return dict(json.loads(block))
 
 
 def keys(value: Any) -> Any:
@@ -408,7 +414,7 @@ def test_the_documented_steps_have_the_columns_of_the_real_ones():
         "forced",
     }
     assert set(train["instinct"]) == measured
-    section = prose(ROOT / "docs" / "metrics.md").partition("### steps.jsonl")[2].partition("## ")[0]
+    section = prose(ROOT / "docs" / "runs.md").partition("### steps.jsonl")[2].partition("## ")[0]
     columns = [
         name
         for line in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
