@@ -23,14 +23,13 @@ SHOWN = {
 }  # characters of a message, most of them from its beginning; the rest is shown whole
 WORDING = "The mechanism is the published one; the wording is ours."
 TENSE = (
-    "Rules reformulate the request once, without a model, and always in the same words. Where no rule fits, a question about the "
-    "{time} is put before the whole request."
+    "Rules reformulate the request once, always in the same words, without a model. If no rule fits, a question about the {time} "
+    "is put before the whole request."
 )
 CIPHER = (
-    f"{WORDING} Of the published ciphers it has only Caesar's with a shift of {SHIFT}, because it can be decoded; "
-    "self_cipher is an attack of its own, and the other tables are left out. Replies are requested and shown in "
-    "plain English: the published attack decodes them, but a judge here reads a reply as it is. Everything is one "
-    "user message; there is no system turn. "
+    f"{WORDING} Of the published ciphers only Caesar's with a shift of {SHIFT} is used, because it can be decoded (self_cipher "
+    "is a separate attack). Replies are requested and shown in plain English, since the judge reads them as they are; the "
+    "published attack decodes them. Everything is one user message, without a system turn. "
 )
 SHOWN_BY = (
     "The demonstrations come from a file (`--demonstrations`), written by you or by a model of your choice "
@@ -38,49 +37,47 @@ SHOWN_BY = (
 )
 # Of attacks whose module does not say at its head, in a paragraph that begins with Departures.
 DEPARTURES = {
-    "direct": "None. It is the baseline: it has a row of its own and is left out of means.",
+    "direct": "None. It is the baseline, with a row of its own, and is left out of means.",
     "deep_inception": f"None in the five layers and their characters. {WORDING}",
     "past_tense_rules": TENSE.format(time="past"),
     "future_tense_rules": TENSE.format(time="future"),
     "ica": f"None in the form and the number of shots. {SHOWN_BY}",
     "ica_harmless": f"{ICA_HARMLESS} demonstrations, and they are harmless.",
-    "many_shot": f"None in the form and the number of shots, which is bounded by what the model can read. {SHOWN_BY}",
+    "many_shot": f"None in the form and the number of shots, but it is limited by the model's context. {SHOWN_BY}",
     "many_shot_harmless": f"{len(HARMLESS)} demonstrations, and they are harmless.",
-    "leetspeak": f"{WORDING} Only the lower-case letters a, e, i, o, s and t are replaced. Digits of the request are "
-    "marked, so that the text can be decoded exactly.",
-    "flip_attack": f"{WORDING} Role, steps and request are one user message; there is no system turn and no list of "
+    "leetspeak": f"{WORDING} Only lower-case a, e, i, o, s and t are replaced. Digits of the request are marked, so that the text "
+    "can be decoded exactly.",
+    "flip_attack": f"{WORDING} Role, steps and request are one user message, without a system turn and without a list of "
     "forbidden words.",
     "cipher": CIPHER + SHOWN_BY,
     "cipher_harmless": f"{CIPHER}The {SHOTS} demonstrations are harmless.",
-    "self_cipher": f"{WORDING} {SHOWN_BY} Everything is one user message; there is no system turn.",
-    "self_cipher_harmless": f"The {SHOTS} demonstrations are harmless. Everything is one user message; there "
-    "is no system turn.",
-    "artprompt_rules": "It draws one word: the longest of letters a-z that is not in a list of ordinary words, and the last of "
-    "several as long. It does not know which words are harmful.",
-    "autodan_words": "Its first generation is the seeds alone, and only single words change: no model writes. Otherwise as "
-    "autodan.",
-    "code_chameleon": f"{WORDING} It uses the published style that asks for code to be completed, not the one that asks in "
-    "prose. The tree is written as nested lists with spaces kept, so that it can be decoded exactly.",
-    "low_resource": f"{WORDING} The published attack uses machine translation, and translates the reply "
-    f"back. Here a phrase book of {len(esperanto().pairs)} lines translates the phrases it contains, without grammar; "
-    "the rest stays English, and the reply is requested in English. The default book is Esperanto, which "
-    "is not one of the paper's low-resource languages: give a book of the language you want "
-    "(`--phrase-book FILE`).",
-    "payload_splitting": f"{WORDING} The request is cut by length alone into at most {PIECES} pieces of "
-    "whole words; harmful words are not searched for.",
-    "prefill": "One fixed beginning; the request is unchanged.",
+    "self_cipher": f"{WORDING} {SHOWN_BY} Everything is one user message, without a system turn.",
+    "self_cipher_harmless": f"The {SHOTS} demonstrations are harmless. Everything is one user message, without a system turn.",
+    "artprompt_rules": "It draws one word, harmful or not: the longest a-z word that is not in a list of common words, the last of "
+    "equally long ones.",
+    "autodan_words": "The first generation is the seeds alone, and only single words change, without an attacker model. Otherwise "
+    "as autodan.",
+    "code_chameleon": f"{WORDING} Of the two published styles, code to complete and prose, it uses the code. The tree is written "
+    "as nested lists with spaces kept, so that it can be decoded exactly.",
+    "low_resource": f"{WORDING} A phrase book of {len(esperanto().pairs)} lines translates the phrases it contains, without "
+    "grammar; the rest stays English, and the reply is requested in English. The published attack uses machine translation, also "
+    "for the reply. The default book is Esperanto, which is not one of the paper's low-resource languages: "
+    "`--phrase-book FILE` gives another.",
+    "payload_splitting": f"{WORDING} The request is cut into at most {PIECES} pieces of whole words, by length alone, not at "
+    "harmful words.",
+    "prefill": "One fixed beginning of the reply; the request is unchanged.",
 }
 # Of static attacks: which of the published settings the plain name is, and where they are read.
 PUBLISHED = {
-    "flip_attack": "The default of its code, without any flag: characters of the sentence (`fcs`), vanilla "
-    "(yueliu1999/FlipAttack: src/main.py). The other three modes, and the three additions that can be combined, are variants. "
+    "flip_attack": "The default of its code: characters of the sentence (`fcs`), without additions (yueliu1999/FlipAttack: "
+    "src/main.py). The other three modes and the three additions, which can be combined, are variants. "
     "Its README recommends by model `fcs+cot+langgpt+few_shot` (GPT-4o, Mixtral 8x22B), `fcs+cot+langgpt` "
     "(GPT-4o mini), `fmm+cot` (GPT-4, Claude 3.5 Sonnet, Llama 3.1 405B), `fcw+cot` (GPT-4 Turbo), `fwo` (GPT-3.5 "
     "Turbo).",
-    "ica": "10 shots, as the paper says; not found in code; EasyJailbreak's version shows 5 "
+    "ica": "10 shots, from the paper; not found in code. EasyJailbreak's version shows 5 "
     "(easyjailbreak/attacker/ICA_wei_2023.py).",
-    "many_shot": "256 shots, as the paper says; not found in code.",
-    "deep_inception": "Five layers, as the paper says; its code reads finished prompts from a file "
+    "many_shot": "256 shots, from the paper; not found in code.",
+    "deep_inception": "Five layers, from the paper; its code reads finished prompts from a file "
     "(tmlr-group/DeepInception: main.py).",
     "cipher": "Caesar's code with a shift of 3, and 3 demonstrations (RobustNLP/CipherChat: encode_experts.py, "
     "main.py).",
@@ -144,8 +141,12 @@ last message to the request. One that rewords the request has `recover = None`.
 A plain name is the published algorithm with its published settings; *budget* is the default number of queries per request. A
 name with a suffix is a weaker stand-in that needs no attacker model or file. Whatever the table does not list is meant to be as
 published. Settings were read in the code published with each paper; the table names the repository and file. Seven settings were
-not found in any code; check them in the paper before you cite them: the 77 seeds and 500 queries of gptfuzzer, the 10 talks
+not found in any code; check them in the paper before you cite them: the 77 seeds and 500 queries of gptfuzzer, the 10 conversations
 of crescendo, the 10,000 samples of best_of_n, the shots of ica and of many_shot, and the layers of deep_inception.
+
+One departure is common to random_search, gcg, autodan, cold, scav, soft_prompt and beast: the best candidate so far is sent and judged
+at sixteen points of the budget, and the search for a prompt stops at its first success. The beginning of the reply that they make
+likely is the data set's own, if it gives one.
 
 A smaller budget makes a weaker attack than the published one, so always give it with the figures. On the embedded models the
 recipe sets 64. There, the figures of past_tense, future_tense and artprompt, and the scores that guide pair and tap, depend on

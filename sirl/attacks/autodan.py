@@ -4,15 +4,13 @@ The genetic search is `genetic`'s; this module adds the score, the likelihood of
 attacker model that writes prompts anew. It needs no weights, only the likelihood of replies. It refuses to
 know how prompts are bred.
 
-Defaults: 100 generations of 256, a twentieth of them kept, crossover .5 at 5 points and mutation .01 are its
-code's (autodan_hga_eval.py, read in the fork andrewahn-ubc/AutoDAN).
+Defaults: 100 generations of 256, 5 % of them kept, crossover 0.5 at 5 points and mutation 0.01, from its
+code (autodan_hga_eval.py, read in the fork andrewahn-ubc/AutoDAN).
 
-Departures from the paper: words are exchanged within a fixed list of synonyms, by what each has been worth,
-where the published hierarchy takes any word of its good prompts and alternates five such rounds with one of
-paragraphs; here both happen in every generation. The seeds are templates of ours. A small budget gets a
-smaller generation, its square root. The best so far is really sent and judged at sixteen milestones of the
-budget, and a prompt whose attack has succeeded stops there; the hoped-for beginning is the data set's own
-where it gives one.
+Departures from the paper: a generation holds at most the square root of the budget, so the default budget
+buys about 160 generations of 160 instead of 100 of 256. Words are replaced within a fixed list of synonyms,
+by how well each has scored, and in every generation; the published hierarchical search takes any word of its
+good prompts, and alternates five word rounds with one paragraph round. The seed templates are ours.
 
 Source: arXiv 2310.04451; its code.
 """

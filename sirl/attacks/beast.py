@@ -4,12 +4,11 @@ Each step asks the model for the likeliest next tokens behind every beam, draws 
 that make agreement likeliest. Needs no gradient; the suffix
 stays readable. This module refuses to know tensors.
 
-Defaults: 40 tokens, 15 beams and 15 draws a beam are its code's (vinusankars/BEAST: ar_self_attack.py).
+Defaults: 40 tokens, 15 beams and 15 draws a beam, from its code (vinusankars/BEAST: ar_self_attack.py).
 
-Departures from the paper: a smaller budget gets narrower beams over the same length. Draws are from the
-likeliest tokens, each once, and suffixes that would not survive as text are dropped. The best suffix of any
-length is kept. The best so far is really sent and judged at sixteen milestones of the budget, and a prompt
-whose attack has succeeded stops there; the hoped-for beginning is the data set's own where it gives one.
+Departures from the paper: a smaller budget narrows the beams and keeps the length. Tokens are drawn from the
+likeliest ones, each at most once; suffixes that do not survive as text are dropped. The best suffix of any
+length is kept.
 
 Source: arXiv 2402.15570.
 """

@@ -4,13 +4,13 @@ Each candidate has the middle letters of some words shuffled, some letters in th
 characters moved by one place in the code table. It needs no attacker model. This module refuses to know
 what is asked.
 
-Defaults: temperature 1, and rates of .63, .63 and .06 (the square root of sigma, twice, and its cube, with
-sigma .4), are its code's (jplhughes/bon-jailbreaking: almj/attacks/run_text_bon.py,
-experiments/1_run_text_bon.sh); 10,000 samples are the paper's, where the script names 120 steps of 60, which
+Defaults: temperature 1, and rates of 0.63, 0.63 and 0.06 (the square root of sigma, twice, and its cube,
+with sigma 0.4), from its code (jplhughes/bon-jailbreaking: almj/attacks/run_text_bon.py,
+experiments/1_run_text_bon.sh); 10,000 samples from the paper, where the script names 120 steps of 60, which
 is 7,200.
 
-Departures: several candidates are tried a round. Success is that of a reply drawn anew to the message that
-was found; the paper counts a request as broken by any of its samples.
+Departures: several candidates are tried per round. Success is judged on a new reply to the message found;
+the paper counts a request as broken if any of its samples succeeded.
 
 Source: arXiv 2412.03556 (Best-of-N jailbreaking), text only; its code.
 """

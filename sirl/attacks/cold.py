@@ -5,18 +5,16 @@ the suffix itself as text, less the chance of words that refuse, is followed uph
 and then tokens are drawn from it, and those that survive as text are scored. This module refuses to know
 tensors and how a gradient is taken.
 
-Defaults: 20 tokens, 2,000 Langevin steps, and weights of 100, 1 and 100 for agreement, fluency and words that
-refuse, which are 1, .01 and 1 here, are its code's (Yu-Fangxu/COLD-Attack: attack.sh, decoding_suffix.py); a
-step is one query, and so is each of the 12 suffixes that are scored after every fourth, which makes 8,000.
+Defaults: 20 tokens, 2,000 Langevin steps, and weights of 100, 1 and 100 for agreement, fluency and refusal
+words (1, 0.01 and 1 here), from its code (Yu-Fangxu/COLD-Attack: attack.sh, decoding_suffix.py). A step is
+one query, and so is each of the 12 suffixes scored after every fourth step: 8,000 queries.
 
-Departures from the paper: its suffix attack; those that paraphrase the request or control its sentiment,
-words and format are other attacks, with energies of their own, and are left out. The energy of words is the
-mean chance that a place holds one of a list of ours, in place of a smoothed BLEU with its list; a word of
-several tokens is passed over. The soft suffix starts every round anew at the best hard one. It is made hard
-by drawing tokens from it at each place, where the published attack lets the model decode within its ten
-favourites a place, which would cost 20 queries. The best so far is really sent and judged at sixteen
-milestones of the budget, and a prompt whose attack has succeeded stops there; the hoped-for beginning is the
-data set's own where it gives one.
+Departures from the paper: only the suffix attack; those that paraphrase the request or control its
+sentiment, words and format have energies of their own. The energy of refusal words is the mean probability
+that a position holds a word of our list, instead of a smoothed BLEU with the published list; words of
+several tokens are skipped. Every round restarts the soft suffix at the best hard one. Hard suffixes are
+drawn from it position by position; the published attack lets the model decode among its ten favourites per
+position, which would cost 20 queries.
 
 Source: arXiv 2402.08679; its code.
 """

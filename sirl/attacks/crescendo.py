@@ -5,12 +5,12 @@ taken back, as if it had never been asked, and a milder one is put in its place.
 was refused too often is dropped and another begun. What is sent in the end is the whole talk that succeeded,
 with the model's own replies in it; if none did, the plain request. This module refuses to know what a step is.
 
-Defaults: 10 rounds and 10 questions taken back are those of its authors' code (Azure/PyRIT:
-pyrit/orchestrator/multi_turn/crescendo_orchestrator.py). 10 talks are noted from the paper and were not found
-in code.
+Defaults: 10 rounds and 10 backtracks, from its authors' code (Azure/PyRIT:
+pyrit/orchestrator/multi_turn/crescendo_orchestrator.py). 10 conversations are from the paper and were not
+found in code.
 
-Departures: a refusal is told by its words; the attacker is shown the talk itself, not a summary of the last
-reply, and no separate judge scores progress.
+Departures: refusals are recognised by their words; the attacker sees the conversation itself, not a summary
+of the last reply; no separate judge scores progress.
 
 Source: arXiv 2404.01833 (Crescendo).
 """

@@ -4,12 +4,12 @@ Alignment is mostly measured on greedy replies; other settings visit other repli
 loosest setting to the tightest and stops at the first harmful reply. What is sent in the end is the request
 with that setting, and its reply is drawn anew. This module refuses to know what is asked.
 
-Defaults: temperatures from .05 to 1 in steps of .05, as many top-p, and 9 top-k are its code's
+Defaults: temperatures from 0.05 to 1 in steps of 0.05, as many top-p, and 9 top-k, from its code
 (Princeton-SysML/Jailbreak_LLM: attack.py, which also runs a top-p of 0).
 
-Departures: no system prompt is taken away, as none is sent; one reply a setting; the settings that mean the
-same thing (top-p of 1, temperature of 1) are tried once; success is that of a reply drawn anew under the
-setting that was found, where the paper counts a request as broken by any of its replies.
+Departures: no system prompt is removed, as none is sent; one reply per setting; settings that mean the same
+(top-p of 1, temperature of 1) are tried once. Success is judged on a new reply under the setting found; the
+paper counts a request as broken if any of its replies succeeded.
 
 Source: arXiv 2310.06987 (generation exploitation): the same 20 temperatures, 20 top-p and 9 top-k.
 """

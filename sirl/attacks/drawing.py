@@ -11,10 +11,10 @@ same way, so the drawing can be read back. A request without such a word is sent
 Defaults: every word that is named is drawn in turn, once, as in its code (uw-nsl/ArtPrompt:
 jailbreak/attack_utils.py).
 
-Departures: an attacker model names the words, where its code draws each word of letters that is no stop word.
-One word is drawn at a time and in one font of ours, so that it can be read back; the paper has several fonts
-and reports each and the best of them. Where the model names no word of the request, the words that are not
-ordinary are tried, the longest first.
+Departures: an attacker model names the words; the published code draws every alphabetic word that is not a
+stop word. One word at a time is drawn, in one font of ours, so that it can be decoded; the paper has several
+fonts and reports each and the best. If the model names no word of the request, uncommon words are tried, the
+longest first.
 
 Source: arXiv 2402.11753 (ArtPrompt).
 """

@@ -5,13 +5,14 @@ descent by upper confidence bounds, which may stop early so that parents are not
 smaller for deep descent. Five mutations are written by the attacker model: generate (in the style of),
 crossover, expand, shorten, rephrase. Only mutants are sent, one a choice, those of all prompts in one call.
 
-Defaults: exploration .5, early stop .1, least share of reward .2 and one mutant a choice are its code's
-(sherdencooper/GPTFuzz: gptfuzzer/fuzzer/selection.py, gptfuzz.py, which bounds all its questions together at
-1,000 queries). 77 seeds and 500 queries a question are noted from the paper and were not found in its code.
+Defaults: exploration 0.5, early stop 0.1, minimum share of reward 0.2 and one mutant per choice, from its
+code (sherdencooper/GPTFuzz: gptfuzzer/fuzzer/selection.py, gptfuzz.py, which limits all its questions
+together to 1,000 queries). 77 seeds and 500 queries a question are from the paper and were not found in its
+code.
 
-Departures: the seeds are written for this package. Each prompt has a pool of its own (the published pool is
-shared by the questions of a run), so that a prompt's result does not depend on its company; as a search ends
-with its first success, a template joins the pool when it was not refused, and half a success is its reward.
+Departures: the seeds are ours. Each prompt has its own pool, so that its result does not depend on the other
+prompts; the published pool is shared by the questions of a run. A search ends with its first success, so a
+template joins the pool if it was not refused, with half the reward of a success.
 
 Source: arXiv 2309.10253 (GPTFuzzer); its code.
 """

@@ -5,13 +5,12 @@ that would not survive as text, scores the rest, those of all prompts in one cal
 them, be it better or not; the best of all is sent. This module refuses to know tensors and how a gradient is
 taken.
 
-Defaults: 500 steps, 512 swaps a step from the 256 best tokens a place, and 20 tokens `!` to begin with, are
-its code's (llm-attacks: experiments/configs/template.py, read in the copy of DSN-2024/DSN).
+Defaults: 500 steps, 512 swaps a step from the 256 best tokens per position, starting from 20 tokens `!`,
+from its code (llm-attacks: experiments/configs/template.py, read in the copy of DSN-2024/DSN).
 
-Departures from the paper: the suffix stands right behind the request, and a swap counts only if its text is
-read as the very tokens again. A budget below steps times swaps is spread evenly, its square root a step. The
-best so far is really sent and judged at sixteen milestones of the budget, and a prompt whose attack has
-succeeded stops there; the hoped-for beginning is the data set's own where it gives one.
+Departures from the paper: a step tries at most as many swaps as the square root of the budget, which is 506
+at the default budget. The suffix follows the request directly, and a swap counts only if its text gives the
+same tokens again.
 
 Source: arXiv 2307.15043.
 """

@@ -6,11 +6,11 @@ another order, misspellings, meaningless signs, words of another language, anoth
 checked to ask for the same thing still, and nested in a scenario chosen at random. This module refuses to
 know who judges.
 
-Defaults: 20 iterations, one to six of six rewritings in random order, and a scenario drawn anew each time are
-its code's (NJUNLP/ReNeLLM: renellm.py).
+Defaults: 20 iterations, one to six of six rewritings in random order, and a new random scenario each time,
+from its code (NJUNLP/ReNeLLM: renellm.py).
 
-Departures: the request is nested once before it is reworded; whether a rewording still asks for the same
-thing is the check, in place of whether it is harmful; several rewordings are tried a round.
+Departures: the request is nested once before it is reworded; the check is whether a rewording still asks for
+the same thing, not whether it is harmful; several rewordings are tried per round.
 
 Source: arXiv 2311.08268 (ReNeLLM).
 """

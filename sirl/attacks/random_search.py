@@ -6,14 +6,13 @@ suffix are replaced, fewer of them the likelier that word has become. All candid
 round go to the target in one call. This module refuses to know gradients, tokens and what the model says
 afterwards.
 
-Defaults: 25 words, of which at most 4 change, up to 10 starts of 10,000 iterations, and the thresholds of the
-schedule (probabilities of .01 and .1, those for open weights) are its code's (tml-epfl/llm-adaptive-attacks:
-main.py, utils.py, experiments/exps_llama3_8b.sh).
+Defaults: 25 words, of which at most 4 change, up to 10 starts of 10,000 iterations, and the thresholds of
+the schedule (probabilities of 0.01 and 0.1, those for open weights), from its code
+(tml-epfl/llm-adaptive-attacks: main.py, utils.py, experiments/exps_llama3_8b.sh).
 
-Departures: words of a fixed list stand for vocabulary tokens and the first word of the beginning for its
-first token, so that any target that gives likelihoods will do; several candidates are tried a round; the
-template is ours. The best so far is really sent and judged at sixteen milestones of the budget, and a prompt
-whose attack has succeeded stops there; the hoped-for beginning is the data set's own where it gives one.
+Departures: words of a fixed list replace vocabulary tokens, and the first word of the beginning replaces its
+first token, so that any target with likelihoods can be attacked; several candidates are tried per round; the
+template is ours.
 
 Source: arXiv 2404.02151; its code.
 """

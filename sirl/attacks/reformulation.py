@@ -3,12 +3,12 @@
 Every reformulation is written anew from the request alone, under a temperature of 1. This module refuses to
 know who judges and what is asked; `tense` does the same by rules, once and without a model.
 
-Defaults: reformulations written at temperature 1 are its code's, and 20 a request are those of its published
+Defaults: reformulations written at temperature 1, from its code, and 20 a request, as in its published
 results (tml-epfl/llm-past-tense: main.py, whose own default is 5, jailbreak_artifacts).
 
-Departures: the instruction shows one harmless example, where the published one shows three harmful ones;
-several reformulations are tried a round, each once; the model under test replies as the run draws replies,
-where its code draws at temperature 1.
+Departures: the instruction shows one harmless example instead of three harmful ones; several reformulations
+are tried per round, each once; the model under test replies with the run's decoding, where its code draws at
+temperature 1.
 
 Source: arXiv 2407.11969; its code.
 """

@@ -5,16 +5,15 @@ state before the reply. The search lowers the probability of *harmful* that it g
 state of the plain request, so that the message still means what was asked. It asks nothing of what the model
 says. This module refuses to know tensors and how prompts are bred.
 
-Defaults: the objective and the layer are its code's (prompt-level/prompt_demo.ipynb, read in EEEEEKKO/SCAV),
-and so are the genetic search's settings, which are AutoDAN's; 32 requests of each sort are ours.
+Defaults: the objective and the layer are from its code (prompt-level/prompt_demo.ipynb, read in
+EEEEEKKO/SCAV), and so are the genetic search's settings, which are AutoDAN's; 32 requests of each kind are
+ours.
 
-Departures from the paper: the prompt-level attack only. The embedding-level one moves the hidden states of
-every layer whose probe is right on .9 while the model replies, which no message can do: it would be a change
-of the model, and every engine here would need a hook in its forward pass. The score is the logarithm of the
-published product, which orders prompts alike. Probes learn from requests of the set that is measured on. The
-genetic search and its seeds are those of autodan, without a model that writes. The best so far is really sent
-and judged at sixteen milestones of the budget, and a prompt whose attack has succeeded stops there; the
-hoped-for beginning is not used.
+Departures from the paper: only the prompt-level attack. The embedding-level one changes the hidden states of
+every layer whose probe is right on 0.9 while the model replies; no message can do that, and every engine
+here would need a hook in its forward pass. The score is the logarithm of the published product, which ranks
+prompts alike. Probes are trained on requests of the set that is measured. The genetic search, its size and
+its seeds are those of autodan, without an attacker model. No beginning of the reply is aimed for.
 
 Source: arXiv 2404.12038; its code.
 """

@@ -3,14 +3,12 @@
 No text corresponds to them, so this is the strongest attack on open weights and none on a model that only
 takes text. They are sent as `Attempt.soft`. This module refuses to know tensors and how a gradient is taken.
 
-Defaults: 100 iterations on 20 vectors that start as `!` are its code's (SchwinnL/LLM_Embedding_Attack:
-embedding_attack_toxic.py; its script on a single request takes 500).
+Defaults: 100 iterations on 20 vectors that start as `!`, from its code (SchwinnL/LLM_Embedding_Attack:
+embedding_attack_toxic.py; its script for a single request takes 500).
 
-Departures from the paper: the vectors start as a plain suffix. Steps are in units of the start's own spread
-and shrink with the budget, where its code takes .01 whatever the model. Searched for each request alone, none
-shared between requests. Sent as vectors: a model that only takes text cannot be asked. The best so far is
-really sent and judged at sixteen milestones of the budget, and a prompt whose attack has succeeded stops
-there; the hoped-for beginning is the data set's own where it gives one.
+Departures from the paper: the vectors start as a plain suffix. Steps are relative to the spread of the
+start's numbers and shrink to a tenth towards the end of the budget; its code uses 0.01 for every model. Each
+request has its own search. Vectors are sent, so a model that only takes text cannot be attacked.
 
 Source: arXiv 2402.09063.
 """
