@@ -328,6 +328,7 @@ def test_autodan_begins_with_and_mutates_into_what_its_attacker_writes():
     start, first, *children = asked
     assert len(start) == 1
     assert len(start) + len(first) == Breeding().size(100) == 10
+    assert Breeding().size(25_600) == 256  # as published, at the default budget
     assert sum("Whistling" in text for text in first) == 10 - len(seeds())
     assert all("Whistling" in text for row in children for text in row)
     asked.clear()

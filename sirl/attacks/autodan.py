@@ -7,8 +7,8 @@ know how prompts are bred.
 Defaults: 100 generations of 256, 5 % of them kept, crossover 0.5 at 5 points and mutation 0.01, from its
 code (autodan_hga_eval.py, read in the fork andrewahn-ubc/AutoDAN).
 
-Departures from the paper: a generation holds at most the square root of the budget, so the default budget
-buys about 160 generations of 160 instead of 100 of 256. Words are replaced within a fixed list of synonyms,
+Departures from the paper: below the default budget a generation holds at most the square root of the budget.
+Words are replaced within a fixed list of synonyms,
 by how well each has scored, and in every generation; the published hierarchical search takes any word of its
 good prompts, and alternates five word rounds with one paragraph round. The seed templates are ours.
 

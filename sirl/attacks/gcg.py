@@ -8,9 +8,9 @@ taken.
 Defaults: 500 steps, 512 swaps a step from the 256 best tokens per position, starting from 20 tokens `!`,
 from its code (llm-attacks: experiments/configs/template.py, read in the copy of DSN-2024/DSN).
 
-Departures from the paper: a step tries at most as many swaps as the square root of the budget, which is 506
-at the default budget. The suffix follows the request directly, and a swap counts only if its text gives the
-same tokens again.
+Departures from the paper: below the default budget a step tries at most as many swaps as the square root of
+the budget. The suffix follows the request directly, and a swap counts only if its text gives the same tokens
+again.
 
 Source: arXiv 2307.15043.
 """
@@ -52,7 +52,8 @@ class GCG:
         """Return each prompt with the best suffix found; a gradient is one query, a scored suffix another."""
         model = opened(target, NAME)
         climbing = climbs(hunts(prompts, budget, seed, NAME), model, NAME, self.length, self.beginning)
-        checks, count = Checks(model, self.judge, seed), min(self.candidates, isqrt(budget))
+        checks = Checks(model, self.judge, seed)
+        count = min(self.candidates, max(isqrt(budget), budget // self.steps))
         if budget:
             score(climbing, [[climb.ids] for climb in climbing], model)
         for _ in range(self.steps):

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from math import isqrt
 
 import numpy as np
 
@@ -48,10 +49,12 @@ class Breeding:
 
     `crossover` is the chance that a child has two parents, which change places at `points` places at most;
     `words` that a listed word of it is replaced; `mutation` that it is written anew by a model, where there is
-    one. `most` bounds a generation; a small budget is spread over as many generations as it has prompts.
+    one. `most` bounds a generation; a budget too small for `generations` of them is spread over as many as each
+    has prompts.
     """
 
     most: int = 256
+    generations: int = 100
     elite: float = 0.05
     crossover: float = 0.5
     points: int = 5
@@ -60,7 +63,7 @@ class Breeding:
 
     def size(self, budget: int) -> int:
         """Return how many genomes a generation holds."""
-        return min(self.most, max(4, int(budget**0.5)))
+        return min(self.most, max(4, isqrt(budget), budget // self.generations))
 
 
 @dataclass(slots=True, eq=False)
