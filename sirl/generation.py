@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,13 @@ from torch import Tensor
 
 from sirl.entropy import token_entropy, token_logprob
 from sirl.errors import DataError
-from sirl.lm import LM, left_pad, pieces, render, reply_text
+from sirl.lm import LM, decode, left_pad, pieces, render, reply_text, slots_of
 from sirl.lm.abilities import abilities
 from sirl.lm.decoder import Decoder
 from sirl.lm.limits import memory_for, require_finite, unsendable
 from sirl.lm.passes import batches, decode_from, decode_rows, inputs
-from sirl.records import Attempt, Completion, Decoding, Rows
+from sirl.lm.slots import read_in
+from sirl.records import SLOT, Attempt, Completion, Decoding, Message, Prompt, Rows
 
 _LOWER = (
     "lower evaluate.batch or gap.batch, which are part of the protocol, so with a new --out; in training lower "
@@ -76,6 +77,28 @@ def draw(lm: LM, attempts: Sequence[Attempt], decoding: Decoding, seed: int, bat
         if problem := unsendable(lm, attempt, row):
             raise DataError(problem, "a prompt that it can read", "leave the prompt out")
     return _draw(lm, attempts, rows, (decoding, seed, batch))
+
+
+def finish_requests(lm: LM, beginnings: Sequence[str], tokens: int, seed: int) -> list[str]:
+    """Let the model go on with what a user has begun to say, at temperature 1; return each as one line.
+
+    It writes up to `tokens` tokens, and the line ends with the first special token or line break. A beginning
+    that the model's chat template would alter stays as it is, alone.
+    """
+    empty = Attempt(Prompt("", ""), "", (Message("user", SLOT),))
+    (slot,) = slots_of(lm, [empty])
+    begun = read_in(lm.tokenizer, [slot] * len(beginnings), beginnings)
+    able = [i for i, ids in enumerate(begun) if ids is not None]
+    rows = [[*slot.before, *(begun[i] or ())] for i in able]
+    asked = [replace(empty, prompt=Prompt(beginnings[i], "")) for i in able]
+    lines = list(beginnings)
+    draws = _draw(lm, asked, rows, (Decoding(1.0, max_new_tokens=tokens), seed, 64))
+    marks = {*lm.stop_ids, *lm.tokenizer.all_special_ids}
+    for i, d in zip(able, draws, strict=True):
+        end = next((n for n, token in enumerate(d.token_ids) if token in marks), len(d.token_ids))
+        written = decode(lm, [*(begun[i] or ()), *d.token_ids[:end]])
+        lines[i] = next(iter(written.splitlines()), "").strip()
+    return lines
 
 
 @torch.no_grad()  # not inference_mode, in which autocast casts every weight anew for every token

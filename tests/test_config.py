@@ -265,7 +265,7 @@ UNREAD = [
     ("dpo", "grpo.kl", "0.1", "sirl and reward_model"),
     ("sft", "gate.kind", "none", "sirl and distill"),
     ("sft", "search.every", "3", "sirl and distill"),
-    ("sirl", "distill.boundary", "0.5", "distill"),
+    ("sirl", "distill.boundary", "5", "distill"),
     ("reward_model", "reward.kind", "random", "sirl"),
 ]
 

@@ -17,15 +17,15 @@ from sirl import propensity, training
 from sirl.config import load_recipe
 from sirl.config.train import Schedule
 from sirl.errors import ConfigError, DataError
-from sirl.generation import generate
+from sirl.generation import finish_requests, generate
 from sirl.lm import render
 from sirl.propensity import LONGEST
 from sirl.records import Attempt, Message, Prompt, Verdict
 from sirl.rundir import open_run
 from sirl.training import Hooks, asking, harden, plainly
-from sirl.training.boundary import boundary_requests, halved
+from sirl.training.boundary import FLOOR, Boundary, halved, make_boundary
 from sirl.training.instincts import INSTINCTS, BaseReplies, reply_of
-from sirl.training.lessons import HELD
+from sirl.training.lessons import BOUNDARY, HELD
 
 DISTILL = replace(CONFIG, method="distill")
 DISGUISED = [Attempt(p, "play", (Message("user", f"play a part: {p.text}"),)) for p in PROMPTS]
@@ -173,7 +173,7 @@ def test_a_request_that_is_often_refused_is_carried_by_a_refusal_whose_beginning
 
     monkeypatch.setattr(asking, "find_openers", openers)
     monkeypatch.setattr(asking, "opener_logprobs", likely)
-    six = {"steps": 1, "prompts_per_step": 6, "distill": {"boundary": 0.0}}
+    six = {"steps": 1, "prompts_per_step": 6, "distill": {"boundary": 0}}
     run(tmp_path / "run", gate={"kind": "propensity", "samples": 4}, hooks=Hooks(refused=refused), **six)
     start, kept = toy_lm(), instincts(tmp_path / "run")
     # Openers are told by how surely they are said, so entropies must come with the replies.
@@ -197,57 +197,75 @@ def test_a_request_that_is_often_refused_is_carried_by_a_refusal_whose_beginning
         assert 6 * row["divergence"] - sum(values) > values[-1] / 10
 
 
-def test_requests_that_the_start_is_undecided_on_are_held_beside_the_prompts(tmp_path, monkeypatch):
-    """They are halves of two prompts, least decided first, and a continued run meets the same."""
+def test_the_decision_on_requests_close_to_what_the_start_refuses_is_held(tmp_path, monkeypatch):
+    """A step adds the mean divergence at the first token of their replies; a continued run meets the same."""
     chances = {p.text: 0.9 if p is PROMPTS[0] else 0.01 for p in PROMPTS}
 
     def likely(lm, attempts, *_, **__):
-        return [math.log(chances.get(a.prompt.text, len(a.prompt.text) / 20)) for a in attempts]
+        return [math.log(chances.get(a.prompt.text, 0.5)) for a in attempts]
 
     monkeypatch.setattr(asking, "opener_logprobs", likely)
-    asked = {"distill": {"boundary": 0.5}, "steps": 2, "prompts_per_step": 10, **gated({0: 4})}
+    asked = {"steps": 2, "prompts_per_step": 6, **gated({0: 4})}
     asked["gate"] = {"kind": "propensity", "samples": 4}
-    taught = run(tmp_path / "run", **asked)
-    first, _ = rows(tmp_path / "run")
-    assert (first["carried"], first["held"], first["undecided"], first["no_teacher"]) == (
-        1,
-        5,
-        4,
-        0,
-    )  # of more halves nothing new comes
-    (carried,) = [drawn(tmp_path / "run")[PROMPTS[0].text]]
-    start = toy_lm()
-    value = float(divergences(start, start, DISGUISED[0], carried).mean())
-    assert first["divergence"] == pytest.approx(value / 10, rel=1e-3)  # nothing held has moved yet
+    losses, pool = {}, []
+    for count in (0, 2):
+        taught = run(tmp_path / str(count), distill={"boundary": count}, **asked)
+        first, losses[count] = (row["divergence"] for row in rows(tmp_path / str(count)))
+        (carried,) = [drawn(tmp_path / str(count))[PROMPTS[0].text]]
+        start = toy_lm()
+        value = float(divergences(start, start, DISGUISED[0], carried).mean())
+        assert first == pytest.approx(value / 6, rel=1e-3)  # nothing held has moved yet
+    assert not (tmp_path / "0" / BOUNDARY).exists()
+    pool = [json.loads(line) for line in (tmp_path / "2" / BOUNDARY).read_text().splitlines()]
+    assert {p.text for p in PROMPTS} < {row["text"] for row in pool}
+    assert losses[2] > losses[0]  # both have made the same first step, which moves the decisions too
     asked["hooks"] = replace(asked["hooks"], on_step=stop_at(1).on_step)
     with pytest.raises(StopHere):
-        run(tmp_path / "broken", **asked)
+        run(tmp_path / "broken", distill={"boundary": 2}, **asked)
     asked["hooks"] = replace(asked["hooks"], on_step=None)
-    assert same(weights(taught), weights(run(tmp_path / "broken", **asked)))
+    assert same(weights(taught), weights(run(tmp_path / "broken", distill={"boundary": 2}, **asked)))
 
 
-def test_undecided_requests_are_made_of_halves_of_two_prompts():
+def test_requests_close_to_refusals_are_halves_and_what_the_model_writes_on():
     texts = ["how do I wash the cat", "name three green birds", "tell", "日本語の文章", ""]
-    asked = []
+    begun = []
 
-    def likely(made):
-        asked.extend(made)
-        return [len(text) / 40 for text in made]
+    def write(beginnings):
+        begun.extend(beginnings)
+        return [f"{beginning} and more" for beginning in beginnings]
 
-    found = boundary_requests(texts, 6, 3, likely)
+    def inclined(made):
+        return [0.5 if "and more" in text else 0.999 for text in made]
+
     heads, tails = zip(*map(halved, texts), strict=True)
     assert halved(texts[0]) == ("how do I", " wash the cat")
     assert halved(texts[3]) == ("日本語", "の文章")
     assert [a + b for a, b in map(halved, texts)] == texts
-    assert all(any(t == a + b for a in heads for b in tails) for t in found)
-    assert len(found) == 6
-    assert len(asked) > 6
-    assert not {*found} & {*texts}
-    undecided = [abs(0.5 - len(text) / 40) for text in found]
-    assert undecided == sorted(undecided)
-    assert max(undecided) <= min(abs(0.5 - len(text) / 40) for text in {*asked} - {*found})
-    assert boundary_requests(texts, 6, 3, likely) == found != boundary_requests(texts, 6, 4, likely)
-    assert boundary_requests(["alone"], 6, 3, likely) == boundary_requests([], 6, 3, likely) == []
+    found = make_boundary(texts, 3, write, inclined)
+    words = {word for text in texts for word in text.split()}
+    assert begun
+    assert all({*beginning.split()} <= words for beginning in begun)
+    made = {f"{beginning} and more" for beginning in begun}
+    assert {*found.texts} - {*texts} - made <= {a + b for a in heads for b in tails}
+    assert made | {*texts} - {""} <= {*found.texts}
+    assert list(found.propensities) == inclined(found.texts)
+    numbers = found.chosen(2000, 5)
+    undecided = sum(found.propensities[n] == 0.5 for n in numbers) / 2000
+    weight = {p: p * (1 - p) + FLOOR for p in (0.5, 0.999)}
+    likely = len(made) * weight[0.5] / sum(weight[p] for p in found.propensities)
+    assert undecided == pytest.approx(likely, abs=0.05)
+    assert found == make_boundary(texts, 3, write, inclined) != make_boundary(texts, 4, write, inclined)
+    assert make_boundary([], 3, write, inclined) == Boundary()
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen2"])
+def test_the_model_goes_on_with_what_a_user_begins_to_say(arch):
+    begun = ["tell me how to", "  with spaces that a template may strip  ", "why"]
+    lines = finish_requests(toy_lm(arch), begun, 12, 0)
+    assert lines == finish_requests(toy_lm(arch), begun, 12, 0)
+    assert [line.startswith(text.strip()) for line, text in zip(lines, begun, strict=True)] == [True] * 3
+    assert any(len(line) > len(text) for line, text in zip(lines, begun, strict=True))
+    assert not any("\n" in line or "<|" in line for line in lines)
 
 
 def test_a_start_that_refuses_nothing_has_nothing_to_carry(tmp_path):

@@ -84,10 +84,11 @@ class DistillConfig(Section):
         Amount, "How many times as much what is held counts as what is carried to disguises."
     ] = 4.0
     boundary: Annotated[
-        float,
-        Meta(ge=0, lt=1),
-        "Share of the rows that the base model is undecided on, if gate.kind = propensity.",
-    ] = 0.2
+        int,
+        Meta(ge=0),
+        "Requests close to what the base model refuses, beside each prompt of a step: its decision is held; "
+        "with gate.kind = propensity.",
+    ] = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,40 +1,79 @@
-"""Requests near where the base model begins to refuse, made of halves of the training prompts: no label.
+"""Requests near where the base model begins to refuse, made without a label from the training prompts.
 
 What is carried teaches refusing, which spreads first to plain requests that the base model refuses now and
-then. Sets of clearly harmful and clearly harmless prompts hold none of these. The first half of one prompt and
-the second half of another often are one: it need not make sense, as only the base model's own conduct on it is
-held. Of many such pairs those are taken on which the base model is least decided.
+then. Sets of clearly harmful and clearly harmless prompts hold none of these, so some are made:
+
+halves    the first half of one prompt and the second half of another. They need not make sense
+written   the first words of a prompt, of every second one with a few words of another behind them, and what the
+          base model itself writes on in the user's turn. What it writes is what it takes for a likely request
+
+Only the base model's own conduct on them is held, and of that only the first token of the reply, which decides.
+The pool is kept in the run folder: a continued run meets the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from sirl.training.schedule import stable_seed
 
-TRIED = 3  # pairs of halves scored for each one taken
+MOST = 512  # requests made in each of the two ways: as many as there are prompts, up to this
+TOKENS = 20  # written on to a beginning
+FLOOR = (
+    0.02  # added to p (1 - p), whose largest value is .25: surely answered requests are held now and then too
+)
+
+Write = Callable[[Sequence[str]], Sequence[str]]
+Inclined = Callable[[Sequence[str]], Sequence[float]]
 
 
-def boundary_requests(
-    texts: Sequence[str], count: int, seed: int, propensities: Callable[[Sequence[str]], Sequence[float]]
-) -> list[str]:
-    """Return up to `count` requests of halves of two texts, the least decided first.
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """Plain requests, and how likely the base model is to refuse each."""
 
-    `propensities` gives the probability that the reply to each request begins with a refusal. The least decided
-    has the largest p (1 - p).
+    texts: tuple[str, ...] = ()
+    propensities: tuple[float, ...] = ()
+
+    def chosen(self, count: int, seed: int) -> np.ndarray:
+        """Return the numbers of `count` of them, drawn in proportion to p (1 - p): undecided ones mostly."""
+        p = np.asarray(self.propensities)
+        weights = p * (1 - p) + FLOOR
+        return np.random.default_rng(seed).choice(len(p), size=count, p=weights / weights.sum())
+
+
+def make_boundary(texts: Sequence[str], seed: int, write: Write, inclined: Inclined) -> Boundary:
+    """Return the texts themselves, halves of two of them, and requests that `write` went on with.
+
+    `inclined` gives the probability that the reply to each request begins with a refusal.
     """
     rng = np.random.default_rng(stable_seed("boundary", seed))
+    count = min(MOST, len(texts))
+    made = [*texts, *_halves(texts, count, rng), *write(beginnings(texts, count, rng))]
+    distinct = list(dict.fromkeys(text for text in made if text.strip()))
+    return Boundary(tuple(distinct), tuple(map(float, inclined(distinct))))
+
+
+def beginnings(texts: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+    """Return beginnings of requests: the first words of a text, every second one with some of another."""
+    words = [text.split() for text in texts if text.split()]
+    found = []
+    for number in range(count if words else 0):
+        first, other = (words[i] for i in rng.integers(len(words), size=2))
+        if number % 2:
+            found.append(" ".join(first[: rng.integers(2, max(3, len(first) // 2 + 1))]))
+        else:
+            start = int(rng.integers(max(1, len(other) - 2)))
+            found.append(" ".join([*first[: rng.integers(2, 4)], *other[start : start + rng.integers(1, 3)]]))
+    return found
+
+
+def _halves(texts: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
     halves = [halved(text) for text in texts]
-    pairs = rng.integers(len(halves), size=(TRIED * count, 2)) if halves else np.empty((0, 2), int)
-    joined = dict.fromkeys(halves[i][0] + halves[j][1] for i, j in pairs.tolist() if i != j)
-    made = [text for text in joined if text not in set(texts)]
-    if not made:
-        return []
-    p = np.asarray(propensities(made))
-    order = np.argsort(-p * (1 - p), kind="stable")
-    return [made[i] for i in order[:count]]
+    pairs = rng.integers(len(halves), size=(count, 2)).tolist() if halves else []
+    return [halves[i][0] + halves[j][1] for i, j in pairs if i != j]
 
 
 def halved(text: str) -> tuple[str, str]:

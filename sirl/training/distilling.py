@@ -10,6 +10,8 @@ held      everything else: the teacher reads what the student reads, so the poli
           under that very form. Compliance is never carried to a disguise that the base would refuse. At first
           there is nothing to hold it by, as policy and base are one: refusing spreads to what is near, and is
           taken back from there only later. So what is held counts `hold_weight` times as much
+near      beside each row some plain requests near where the base begins to refuse (`boundary`): of these only
+          the first token of the reply is held, which decides, so they cost little
 
 Without a gate every plain reply is carried, whatever it is: plain consistency training. With `search`, off by
 default, some requests of a step are sent as an attack has just found that the policy answers them.
@@ -37,15 +39,18 @@ from sirl.entropy import divergence
 from sirl.errors import DataError
 from sirl.lm import LM, left_pad, render
 from sirl.lm.decoder import places
+from sirl.records import Prompt
 from sirl.rewards import Side
 from sirl.training.asking import ask_base
+from sirl.training.boundary import Boundary
 from sirl.training.copies import policy_of
+from sirl.training.disguises import plainly
 from sirl.training.distributed import whole
 from sirl.training.isolation import eval_mode
 from sirl.training.lessons import Lesson, Teaching, prepare
 from sirl.training.progress import Stage
 from sirl.training.rollout import search_step
-from sirl.training.schedule import schedule
+from sirl.training.schedule import schedule, stable_seed
 from sirl.training.setup import adapter, common_arguments
 from sirl.training.training_run import TrainingRun, dealt, run_through
 
@@ -67,6 +72,7 @@ class ConsistencyTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped he
     def __init__(self, training: TrainingRun, rows: Sequence[Row], teaching: Teaching, **given: Any) -> None:
         super().__init__(**given)
         self.training, self.teacher, self.rows, self.teaching = training, training.lm, rows, teaching
+        self.near = render(training.lm, [plainly(Prompt(text, text)) for text in teaching.boundary.texts])
         self.found: Mapping[int, Row] = {}
         self.begun = -1  # the step that `found` is of
 
@@ -95,9 +101,11 @@ class ConsistencyTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped he
         """Return the mean over the rows of what KL(teacher || student) is at a token of the reply, nats.
 
         Each reply counts alike, so that a refusal or a sum of few words weighs as much as an essay; one that
-        is held counts `hold_weight` times. All micro-batches of a step are of one size; the gradients of
-        processes are averaged.
+        is held counts `hold_weight` times. To that comes the mean over the requests near the boundary of what
+        the divergence is at the first token of a reply. All micro-batches of a step are of one size; the
+        gradients of processes are averaged.
         """
+        near = [self.near[n] for n in inputs["near"].flatten().tolist()] if "near" in inputs else []
         rows = [self.found.get(n, self.rows[n]) for n in inputs["number"].tolist()]
         inputs = _together(self.teacher, rows)
         taught_BS = inputs["labels"] != IGNORED
@@ -111,7 +119,16 @@ class ConsistencyTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped he
         loss_BT = divergences(to_learn_BTV, given_BTV) * taught_BS[:, -length:]
         weight_B = torch.where(inputs["held"], self.training.config.distill.hold_weight, 1.0)
         loss = (weight_B * loss_BT.sum(-1) / taught_BS.sum(-1)).mean()
+        if near:
+            loss = loss + self._decisions(model, near)
         return (loss, None) if return_outputs else loss
+
+    def _decisions(self, model: Any, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Return the mean divergence at the first token of the reply to each row."""
+        read = left_pad(self.teacher, rows)
+        with torch.no_grad(), self.accelerator.autocast():
+            to_learn_B1V = _last(self.teacher, self.teacher.model, *read, 1)
+        return divergences(to_learn_B1V, _last(self.teacher, model, *read, 1)).mean()
 
 
 def _settled(logits_BTV: Tensor, labels_BT: Tensor, openings_B: Tensor) -> Tensor:
@@ -143,9 +160,14 @@ def divergences(from_BTV: Tensor, to_BTV: Tensor) -> Tensor:
 
 def _tail(lm: LM, model: Any, ids_BS: Tensor, mask_BS: Tensor, length: int) -> Tensor:
     """Return the logits by which `model`, of the kind of `lm`, foretells the last `length` tokens of rows."""
-    keep = {"logits_to_keep": length + 1} if lm.keeps_last_logits else {}
+    return _last(lm, model, ids_BS, mask_BS, length + 1)[:, :-1]
+
+
+def _last(lm: LM, model: Any, ids_BS: Tensor, mask_BS: Tensor, count: int) -> Tensor:
+    """Return the logits of the last `count` places."""
+    keep = {"logits_to_keep": count} if lm.keeps_last_logits else {}
     found = model(input_ids=ids_BS, **places(lm, mask_BS, ids_BS.shape[1]), use_cache=False, **keep)
-    logits_BTV: Tensor = found.logits[:, -length - 1 : -1]
+    logits_BTV: Tensor = found.logits[:, -count:]
     return logits_BTV
 
 
@@ -167,7 +189,7 @@ def distill(training: TrainingRun) -> Any:
             remove_unused_columns=False,
         ),
         data_collator=default_data_collator,
-        train_dataset=_numbers(rows, config, training.seed),
+        train_dataset=_numbers(rows, teaching.boundary, config, training.seed),
         processing_class=copy.deepcopy(lm.tokenizer),
         peft_config=adapter(config),
     )
@@ -179,7 +201,6 @@ def _prepared(training: TrainingRun) -> tuple[TrainingRun, Teaching, dict[str, i
 
     carried      a refusal, or without a gate whatever the base said
     held         the base's own conduct under what is sent
-    undecided    held as well, beside the prompts: requests near where the base begins to refuse
     no_teacher   nothing: no reply is sound, or a refusal that it was made to begin turned into something else
     Raises DataError if nothing is left.
     """
@@ -188,16 +209,14 @@ def _prepared(training: TrainingRun) -> tuple[TrainingRun, Teaching, dict[str, i
     teaching = prepare(training, base, asked)
     lessons = teaching.lessons
     carried = sum(lesson.carried for lesson in lessons)
-    undecided = sum(lesson.sent.prompt.text not in base.instincts for lesson in lessons)
-    counts = {"carried": carried, "held": len(lessons) - carried - undecided, "undecided": undecided}
-    counts["no_teacher"] = len(asked) - counts["carried"] - counts["held"]
+    counts = {"carried": carried, "held": len(lessons) - carried, "no_teacher": len(asked) - len(lessons)}
     cut_off = sum(not lesson.reply.finished for lesson in lessons)
     _LOG.info(
-        "%d of %d prompts are taught: %d disguised ones to be refused, %d to be answered as by the base model, "
-        "and %d more close to what it refuses; %d are left out for lack of a usable reply of the base model; "
-        "%d of the replies taught were cut off at train.max_reply_tokens = %d",
-        *(len(lessons) - undecided, len(asked), *counts.values()),
-        *(cut_off, training.config.max_reply_tokens),
+        "%d of %d prompts are taught: %d disguised ones to be refused, %d to be answered as by the base model; "
+        "%d are left out for lack of a usable reply of the base model; %d of the replies taught were cut off "
+        "at train.max_reply_tokens = %d; of %d requests close to what it refuses the decision is held",
+        *(len(lessons), len(asked), *counts.values()),
+        *(cut_off, training.config.max_reply_tokens, len(teaching.boundary.texts)),
     )
     if not lessons:
         raise DataError(
@@ -214,15 +233,19 @@ def _prepared(training: TrainingRun) -> tuple[TrainingRun, Teaching, dict[str, i
     return replace(training, attempts=sent, base=replace(base, sides=carries)), teaching, counts
 
 
-def _numbers(rows: Sequence[Row], config: TrainConfig, seed: int) -> Dataset:
-    """Return the numbers of the rows in the order of the steps.
+def _numbers(rows: Sequence[Row], boundary: Boundary, config: TrainConfig, seed: int) -> Dataset:
+    """Return the numbers of the rows in the order of the steps, each with those of requests near the boundary.
 
     Those of a step stand by length: their order in it decides nothing, and rows of like length need little
     padding.
     """
     steps = schedule(len(rows), config, seed)
     order = [i for step in steps for i in sorted(step, key=lambda i: len(rows[i]["sent"]))]
-    return Dataset.from_list([{"number": i} for i in order])
+    if not boundary.texts:
+        return Dataset.from_list([{"number": i} for i in order])
+    each = config.distill.boundary
+    near = boundary.chosen(len(order) * each, stable_seed("near", seed)).reshape(-1, each).tolist()
+    return Dataset.from_list([{"number": i, "near": own} for i, own in zip(order, near, strict=True)])
 
 
 def _rows(lm: LM, lessons: Sequence[Lesson]) -> list[Row]:

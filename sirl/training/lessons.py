@@ -7,19 +7,24 @@ folder, as those to plain requests are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
+from sirl.generation import finish_requests
+from sirl.phases import phase
 from sirl.propensity import LONGEST
 from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Decoding, Prompt
 from sirl.training.asking import asking, propensities
-from sirl.training.boundary import boundary_requests
+from sirl.training.boundary import TOKENS, Boundary, make_boundary
 from sirl.training.disguises import plainly
 from sirl.training.distributed import from_first, shared_out
 from sirl.training.instincts import PART, BaseConduct, Reply, read_replies, reply_of
+from sirl.training.precision import computing
 from sirl.training.training_run import TrainingRun
 
 HELD = "held.jsonl"
+BOUNDARY = "boundary.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +47,14 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Teaching:
-    """The lessons of a run; `carried` is what is carried of each plain request, by its text."""
+    """The lessons of a run; `carried` is what is carried of each plain request, by its text.
+
+    Of the requests of `boundary` only the first token of a reply is held.
+    """
 
     lessons: tuple[Lesson, ...]
     carried: Mapping[str, tuple[Reply, int]]
+    boundary: Boundary = field(default_factory=Boundary)
 
     def carry(self, attempt: Attempt) -> Lesson:
         """Return the lesson that carries what the base does with the plain request to this form of it."""
@@ -61,8 +70,7 @@ def prepare(training: TrainingRun, base: BaseConduct, numbers: Sequence[int]) ->
     disguised = {n for n, a in attempts.items() if not _is_plain(a)}
     carried = _carried(training, base, sorted(to_refuse))
     to_hold = {n: attempts[n] for n in disguised if attempts[n].prompt.text not in to_refuse}
-    near = _near(training, base, attempts)
-    held = _hold(training, to_hold | near)
+    held = _hold(training, to_hold)
     lessons: list[Lesson] = []
     for n, attempt in attempts.items():
         text = attempt.prompt.text
@@ -71,8 +79,8 @@ def prepare(training: TrainingRun, base: BaseConduct, numbers: Sequence[int]) ->
             continue
         own = held[n] if n in disguised else base.instincts[text].standing
         lessons += [Lesson(attempt, attempt, own)] if own else []
-    lessons += [Lesson(attempt, attempt, held[n]) for n, attempt in near.items()]
-    return Teaching(tuple(lesson for lesson in lessons if lesson.reply.sound), carried)
+    sound = tuple(lesson for lesson in lessons if lesson.reply.sound)
+    return Teaching(sound, carried, _boundary(training, base))
 
 
 def _carry(attempt: Attempt, carried: Mapping[str, tuple[Reply, int]]) -> Lesson:
@@ -129,24 +137,30 @@ def _begun(training: TrainingRun, texts: Sequence[str], base: BaseConduct) -> di
     return {text: (reply, LONGEST) for text, reply in zip(texts, replies, strict=True) if reply.refused}
 
 
-def _near(training: TrainingRun, base: BaseConduct, attempts: Mapping[int, Attempt]) -> dict[int, Attempt]:
-    """Return plain requests near where the base begins to refuse, numbered behind the course's attempts.
+def _boundary(training: TrainingRun, base: BaseConduct) -> Boundary:
+    """Return requests near where the base begins to refuse; kept in the run. None without openers.
 
-    None without openers, by which it is told how near they are.
+    By the openers it is told how near they are.
     """
-    share = training.config.distill.boundary
-    if not base.openers or not share:
-        return {}
-    count = round(share / (1 - share) * len(attempts))
-    with asking(training, None, "look for undecided requests") as how:
+    if not base.openers or not training.config.distill.boundary:
+        return Boundary()
+    run, lm, seed = training.run, training.lm, training.seed
 
-        def inclined(texts: Sequence[str]) -> Sequence[float]:
-            found = propensities(training.lm, texts, base.openers, how.advance)
-            return [found[text] for text in texts]
+    def make() -> list[dict[str, Any]]:
+        if not run.rows(BOUNDARY):
+            with computing(lm), phase("make requests close to what it refuses") as advance:
+                made = make_boundary(
+                    list(base.instincts),
+                    seed,
+                    lambda begun: finish_requests(lm, begun, TOKENS, seed),
+                    lambda texts: list(propensities(lm, texts, base.openers, advance).values()),
+                )
+            pairs = zip(made.texts, made.propensities, strict=True)
+            run.append(BOUNDARY, [{"text": text, "propensity": p} for text, p in pairs])
+        return run.rows(BOUNDARY)
 
-        texts = boundary_requests(list(base.instincts), count, training.seed, inclined)
-    first = len(training.attempts)
-    return {n: plainly(Prompt(str(n), text)) for n, text in enumerate(texts, first)}
+    rows = from_first(make)
+    return Boundary(tuple(row["text"] for row in rows), tuple(row["propensity"] for row in rows))
 
 
 def _hold(training: TrainingRun, attempts: Mapping[int, Attempt]) -> dict[int, Reply]:
