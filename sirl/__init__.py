@@ -27,18 +27,28 @@ if TYPE_CHECKING:
         merge,
         plan,
         report,
+        skills,
         study,
         train,
     )
     from sirl.workflows.attack_tools import AttackTools
     from sirl.workflows.models import Model
-    from sirl.workflows.runs import EvaluationSummary, GapSummary, Records, Run, StudySummary, TrainingSummary
+    from sirl.workflows.runs import (
+        EvaluationSummary,
+        GapSummary,
+        Records,
+        Run,
+        SkillsSummary,
+        StudySummary,
+        TrainingSummary,
+    )
     from sirl.workflows.sources import PromptSources
 
 __all__ = (
     "AttackTools", "Attempt", "Completion", "EvaluationSummary", "GapSummary", "Model", "Prompt", "PromptSet",
-    "PromptSources", "Rate", "Record", "Records", "Run", "StudySummary", "TrainingSummary", "Verdict",
-    "evaluate", "export", "gap", "judge", "load", "load_prompts", "merge", "plan", "report", "study", "train",
+    "PromptSources", "Rate", "Record", "Records", "Run", "SkillsSummary", "StudySummary", "TrainingSummary",
+    "Verdict", "evaluate", "export", "gap", "judge", "load", "load_prompts", "merge", "plan", "report",
+    "skills", "study", "train",
 )  # fmt: skip
 _WHERE = {
     "prompts": ("PromptSet",),
@@ -46,7 +56,15 @@ _WHERE = {
     "workflows.attack_tools": ("AttackTools",),
     "workflows.models": ("Model",),
     "workflows.sources": ("PromptSources",),
-    "workflows.runs": ("EvaluationSummary", "GapSummary", "Records", "Run", "StudySummary", "TrainingSummary"),
+    "workflows.runs": (
+        "EvaluationSummary",
+        "GapSummary",
+        "Records",
+        "Run",
+        "SkillsSummary",
+        "StudySummary",
+        "TrainingSummary",
+    ),
 }
 
 

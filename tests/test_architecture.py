@@ -43,7 +43,7 @@ FLOORS = {
     "defences": 7,
     "evidence": 7,
     "entropy_gap": 8,
-    "skills": 8,
+    "harness": 8,
     "evaluation": 8,
     "training": 9,
     "reporting": 10,

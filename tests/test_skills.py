@@ -26,8 +26,8 @@ from sirl.organism.corpus import evaluation_prompts
 from sirl.records import Completion, Decoding
 from sirl.reporting import render
 from sirl.rundir import SCORES, open_run
-from sirl.skills import SkillModel, Skills, aggregates, find_tasks, measure, prepare, prompts_task
-from sirl.skills.tasks import wheels
+from sirl.harness import SkillModel, Skills, aggregates, find_tasks, measure, prepare, prompts_task
+from sirl.harness.tasks import wheels
 from sirl.workflows.models import open_model
 
 pytestmark = [pytest.mark.skills, pytest.mark.filterwarnings("default")]  # its libraries' warnings are theirs

@@ -12,7 +12,9 @@ import pytest
 from pyarrow import parquet
 
 import sirl
+from sirl import metrics
 from sirl.errors import ConfigError, DataError, RunError
+from sirl.metrics import Graded
 from sirl.rundir import open_run
 from sirl.workflows.runs import finished
 
@@ -25,6 +27,8 @@ VERBS = {
     "load_prompts": "(source, *, kind=None, column=None, limit=None, seed=0)",
     "gap": MEASURING,
     "evaluate": MEASURING,
+    "skills": "(model, tasks='offline', *, out, include_path=(), limit=None, allow_code=False, max_tokens=0, "
+    "judges=(), recipe='', settings=(), seed=0, progress=None)",
     "train": "(model, prompts=None, *, out, held_out=None, method='', recipe='', settings=(), seed=0, "
     "force=False, progress=None)",
     "judge": "(run, judges, *, out, settings=(), seed=0, progress=None)",
@@ -46,7 +50,17 @@ NOUNS = {
         "Prompt",
         "PromptSet",
     ),
-    *("PromptSources", "Rate", "Record", "Records", "Run", "StudySummary", "TrainingSummary", "Verdict"),
+    *(
+        "PromptSources",
+        "Rate",
+        "Record",
+        "Records",
+        "Run",
+        "SkillsSummary",
+        "StudySummary",
+        "TrainingSummary",
+        "Verdict",
+    ),
 }
 
 
@@ -64,7 +78,7 @@ def test_the_names_and_signatures_are_these():
 def test_import_is_quick_and_needs_no_torch():
     code = (
         "import time; start = time.process_time(); import sirl; spent = time.process_time() - start\n"
-        "import sys; print(spent, *{'torch', 'transformers', 'numpy', 'typer'} & set(sys.modules))"
+        "import sys; print(spent, *{'torch', 'transformers', 'numpy', 'typer', 'lm_eval'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     spent, *heavy = done.stdout.split()
@@ -124,6 +138,28 @@ def test_an_old_run_is_refused_in_one_sentence(tmp_path):
     old.write_summary({"dsr": {}})
     with pytest.raises(RunError, match=r"holds no summary that this version reads .* repeat its command"):
         finished(old)
+
+
+def test_a_run_of_skills_reads_as_any_other_and_what_it_needs_is_told(tmp_path, monkeypatch):
+    done = open_run(tmp_path / "run", "skills", {"model": "toy", "seed": 0}, {})
+    graded = [Graded(f"sums/{i}", "sums", i % 2, ("refused", "answered")[i % 2]) for i in range(4)]
+    json = {
+        "skills": {"sums": metrics.skill(graded)},
+        "left_out": {"ifeval": "no network"},
+        "incomplete": False,
+    }
+    done.write_summary(json)
+    run = sirl.Run.open(done.path)
+    assert (run.kind, run.summary.scores, run.summary.audit["sums"]["refused"]) == (
+        "skills",
+        {"sums": 0.5},
+        0.5,
+    )
+    assert "sums                 0.500, 50.0% refused\n  ifeval               left out: no network" in repr(run)
+    assert run.records() == ()
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    with pytest.raises(ConfigError, match=r"lm_eval cannot be imported .* pip install 'sirl\[skills\]'"):
+        sirl.skills("organism:llama", out=tmp_path / "none")
 
 
 def test_progress_is_told_to_whoever_is_given(tmp_path):

@@ -197,17 +197,20 @@ def skills(
     changes: Changes = None,
 ) -> None:
     """Measure skills by lm-evaluation-harness, and how much of a fall is refusals. Needs the extra skills."""
-    from sirl.plugins import load_extra
-    from sirl.workflows.measure import Measurement
-
-    load_extra("lm_eval", "skills")
-    from sirl.workflows.skills import Wanted, measure_skills
-
-    names = tuple(name.strip() for name in tasks.split(",") if name.strip())
-    wanted = Wanted(names, tuple(include_path or ()), allow_code, max_tokens)
-    how = (sources(None, None, None, limit), recipe, changes or (), seed)
-    asked = Measurement(model, out, *how, judges=tuple(judge or ()))
-    conclude(measure_skills(asked, wanted).summary())
+    run = sirl.skills(
+        model,
+        tasks,
+        out=out,
+        include_path=include_path or (),
+        limit=limit,
+        allow_code=allow_code,
+        max_tokens=max_tokens,
+        judges=judge or (),
+        recipe=recipe,
+        settings=changes or (),
+        seed=seed,
+    )
+    conclude(run.summary.json)
 
 
 @defences.callback(invoke_without_command=True)

@@ -161,6 +161,8 @@ class Behind(Around):
         return self.target.log_likelihood(self._sent(attempts), beginnings)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "continuations" and self._changes is None:  # an answer that no defence of replies could read
+            raise AttributeError(name)
         offered = getattr(self.target, name)
         return sent_through(offered, self._changes) if self._changes else offered
 

@@ -18,18 +18,16 @@ if TYPE_CHECKING:
     from sirl.planning.table import Estimate
     from sirl.prompts import PromptSet
     from sirl.workflows.attack_tools import AttackTools
-    from sirl.workflows.measure import Measurement
     from sirl.workflows.models import Model
     from sirl.workflows.runs import (
         EvaluationSummary,
         GapSummary,
         Run,
+        SkillsSummary,
         StudySummary,
         TrainingSummary,
     )
-    from sirl.workflows.sources import PromptSources
-
-    Prompts = PromptSources | PromptSet | str | Path | Sequence[PromptSet | str] | None
+    from sirl.workflows.sources import Prompts
 
 Names = str | Sequence[str]
 
@@ -87,7 +85,7 @@ def gap(
     from sirl.workflows import measure
     from sirl.workflows.runs import finished
 
-    asked = _measurement(
+    asked = measure.asked_for(
         model, prompts, out, (attacks, judges, tools), (recipe, settings, seed), (shard, quick)
     )
     with showing(progress):
@@ -113,11 +111,47 @@ def evaluate(
     from sirl.workflows import measure
     from sirl.workflows.runs import finished
 
-    asked = _measurement(
+    asked = measure.asked_for(
         model, prompts, out, (attacks, judges, tools), (recipe, settings, seed), (shard, quick)
     )
     with showing(progress):
         return finished(measure.evaluate(asked))
+
+
+def skills(
+    model: Model | str,
+    tasks: Names = "offline",
+    *,
+    out: str | Path,
+    include_path: str | Path | Sequence[str | Path] = (),
+    limit: int | None = None,
+    allow_code: bool = False,
+    max_tokens: int = 0,
+    judges: Names = (),
+    recipe: str = "",
+    settings: Changes = (),
+    seed: int = 0,
+    progress: Phases | None = None,
+) -> Run[SkillsSummary]:
+    """Measure skills by suites, tasks and groups of lm-evaluation-harness; needs the extra skills.
+
+    `include_path` names folders of your own tasks, `limit` bounds the documents of each task, drawn by `seed`,
+    `max_tokens` every reply (0: as each task says). Code that the model writes is run only if `allow_code`.
+    A task that cannot be measured is in `summary.left_out`, with the reason. Raises as `gap`.
+    """
+    from sirl.plugins import load_extra
+    from sirl.workflows.request import names
+    from sirl.workflows.runs import finished
+    from sirl.workflows.sources import PromptSources
+
+    load_extra("lm_eval", "skills")
+    from sirl.workflows.harness import SkillsRequest, measure_skills
+
+    folders = [include_path] if isinstance(include_path, str | Path) else include_path
+    how = (PromptSources(limit=limit), recipe, settings, seed)
+    words = (names(tasks), tuple(map(Path, folders)), allow_code, max_tokens, names(judges))
+    with showing(progress):
+        return finished(measure_skills(SkillsRequest(model, Path(out), *how, *words)))
 
 
 def train(
@@ -143,13 +177,14 @@ def train(
     from sirl.config import with_change
     from sirl.workflows.request import Request
     from sirl.workflows.runs import finished
+    from sirl.workflows.sources import PromptSources
     from sirl.workflows.training import train as harden
 
-    sources = _sources(prompts)
-    sources = replace(sources, held_out=(*sources.held_out, *_sources(held_out).sources))
+    sources = PromptSources.of(prompts)
+    sources = replace(sources, held_out=(*sources.held_out, *PromptSources.of(held_out).sources))
     settings = with_change(settings, "train.method", method) if method else settings
     with showing(progress):
-        asked = Request(_model(model), Path(out), sources, recipe, settings, seed)
+        asked = Request(model, Path(out), sources, recipe, settings, seed)
         run = harden(asked, force)
         return finished(run, asked.read().model)
 
@@ -165,11 +200,12 @@ def judge(
 ) -> Run[Any]:
     """Judge the replies of a run again, without drawing them again, into a new run folder."""
     from sirl.workflows.judges import judge_run, loader_with
+    from sirl.workflows.request import names
     from sirl.workflows.runs import finished
 
-    names = _names(judges)
+    given = names(judges)
     with showing(progress):
-        return finished(judge_run(_folders([run])[0], names, Path(out), loader_with(settings, seed, names)))
+        return finished(judge_run(_folders([run])[0], given, Path(out), loader_with(settings, seed, given)))
 
 
 def merge(shards: Sequence[Run[Any] | str | Path], *, out: str | Path) -> Run[Any]:
@@ -263,44 +299,6 @@ def export(
     spec = str(model if isinstance(model, str | Path) else model.path)
     with showing(progress):
         return publish(spec, Path(out), _folders(evaluations), trust_remote_code)
-
-
-def _measurement(
-    model: Model | str,
-    prompts: Prompts,
-    out: str | Path,
-    means: tuple[Names, Names, AttackTools | None],
-    how: tuple[str, Changes, int],
-    part: tuple[str, bool],
-) -> Measurement:
-    from sirl.workflows.attack_tools import AttackTools
-    from sirl.workflows.measure import Measurement
-
-    attacks, judges, tools = means
-    given = (_names(attacks), _names(judges), tools or AttackTools())
-    return Measurement(_model(model), Path(out), _sources(prompts), *how, *given, *part)
-
-
-def _model(model: Model | str | Path) -> Model | str:
-    return str(model) if isinstance(model, Path) else model
-
-
-def _sources(prompts: Prompts) -> PromptSources:
-    from sirl.prompts import PromptSet
-    from sirl.workflows.sources import PromptSources
-
-    if isinstance(prompts, PromptSources):
-        return prompts
-    if prompts is None:
-        return PromptSources()
-    if isinstance(prompts, str | Path):
-        return PromptSources((str(prompts),))
-    return PromptSources((prompts,) if isinstance(prompts, PromptSet) else tuple(prompts))
-
-
-def _names(given: Names) -> tuple[str, ...]:
-    """Return names in a list, or in one text with commas."""
-    return tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else tuple(given)
 
 
 def _folders(runs: Sequence[Run[Any] | str | Path]) -> list[Path]:

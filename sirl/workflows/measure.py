@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 
-from sirl.config import EvaluateConfig, Recipe, system_text
+from sirl.config import Changes, EvaluateConfig, Recipe, system_text
 from sirl.defences import Behind, get_defence
 from sirl.entropy_gap import check as check_gap
 from sirl.entropy_gap import measure_gap
@@ -33,8 +33,8 @@ from sirl.workflows.attack_tools import (
 from sirl.workflows.defences import defended
 from sirl.workflows.judges import JudgeLoader, open_judges, search_judge
 from sirl.workflows.models import Model
-from sirl.workflows.request import Request
-from sirl.workflows.sources import measuring_prompts
+from sirl.workflows.request import Request, names
+from sirl.workflows.sources import Prompts, PromptSources, measuring_prompts
 from sirl.workflows.summaries import finish, numbers
 
 # How many of the organism's own prompts a measurement asks, by category or kind.
@@ -69,6 +69,20 @@ class Measurement(Request):
         for defence in filter(None, (recipe.evaluate.defence, recipe.gap.defence)):
             get_defence(defence)
         return recipe
+
+
+def asked_for(
+    model: Model | str,
+    prompts: Prompts,
+    out: str | Path,
+    means: tuple[str | Sequence[str], str | Sequence[str], AttackTools | None],
+    how: tuple[str, Changes, int],
+    part: tuple[str, bool],
+) -> Measurement:
+    """Return a measurement of attacks, judges and tools; recipe, settings and seed; shard and quick."""
+    attacks, judges, tools = means
+    given = (names(attacks), names(judges), tools or AttackTools())
+    return Measurement(model, Path(out), PromptSources.of(prompts), *how, *given, *part)
 
 
 def gap(asked: Measurement) -> RunDir:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,6 +24,11 @@ class Request:
     recipe: str = ""
     settings: Changes = ()
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Take a path by its name."""
+        if not isinstance(self.model, Model):
+            object.__setattr__(self, "model", str(self.model))
 
     @property
     def of_organism(self) -> bool:
@@ -68,3 +74,8 @@ class Request:
         if purpose and not holds_weights(self.model, config):
             raise no_weights(self.model, purpose)
         return open_model(self.model, config)
+
+
+def names(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Return names in a list, or in one text with commas."""
+    return tuple(filter(None, map(str.strip, given.split(",")))) if isinstance(given, str) else tuple(given)

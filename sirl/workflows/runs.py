@@ -17,6 +17,7 @@ from sirl.tables import frame, write_table
 from sirl.workflows.models import Model, open_model
 
 Share = float | None  # a fraction; None: nothing could be scored
+FAILING = ("refused", "cut off")  # ways of a document to fail that are not a wrong answer
 
 
 class Summary(Protocol):
@@ -81,6 +82,32 @@ class EvaluationSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class SkillsSummary:
+    """Mean score of each task, how its documents went as shares, and which tasks were not measured, and why."""
+
+    json: Mapping[str, Any] = field(repr=False)
+    scores: Mapping[str, float | None]
+    audit: Mapping[str, Mapping[str, float]]
+    left_out: Mapping[str, str]
+    incomplete: bool
+
+    @classmethod
+    def read(cls, json: Mapping[str, Any]) -> SkillsSummary:
+        skills = json["skills"]
+        scores, audit = ({name: row[key] for name, row in skills.items()} for key in ("rate", "audit"))
+        return cls(json, scores, audit, json["left_out"], json["incomplete"])
+
+    def lines(self) -> dict[str, str]:
+        told = {
+            name: ", ".join(
+                [_number(score), *(f"{_percent(ways[way])} {way}" for way in FAILING if way in ways)]
+            )
+            for (name, score), ways in zip(self.scores.items(), self.audit.values(), strict=True)
+        }
+        return told | {name: f"left out: {why}" for name, why in self.left_out.items()}
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingSummary:
     """How training went; `less_safe` says that the model refuses less than its base, `stopped` why it ended."""
 
@@ -117,7 +144,7 @@ S = TypeVar("S", bound=Summary, covariant=True)
 
 @dataclass(frozen=True)
 class Run(Generic[S]):
-    """A finished run: its folder, its kind (gap, train, evaluate, study) and its headline figures."""
+    """A finished run: its folder, its kind (gap, train, evaluate, skills, study) and its headline figures."""
 
     path: Path
     kind: str
@@ -126,7 +153,7 @@ class Run(Generic[S]):
 
     @classmethod
     def open(cls, path: str | Path) -> Run[Any]:
-        """Return a finished run of gap, train or evaluate. Raises RunError if the folder holds none."""
+        """Return a finished run of gap, train, evaluate or skills. Raises RunError if the folder holds none."""
         return finished(read_run(Path(path)))
 
     @cached_property
@@ -186,6 +213,7 @@ class Records(tuple[Record, ...]):
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Summary]] = {
     "gap": GapSummary.read,
     "evaluate": EvaluationSummary.read,
+    "skills": SkillsSummary.read,
     "train": TrainingSummary.read,
 }
 
@@ -196,7 +224,9 @@ def finished(run: RunDir, config: ModelConfig | None = None) -> Run[Any]:
         summary = _READERS[run.kind](run.summary())
     except (KeyError, TypeError) as error:
         found = f"{run.path} holds no summary that this version reads ({error!r})"
-        raise RunError(found, "a finished run of gap, train or evaluate", "repeat its command") from error
+        raise RunError(
+            found, "a finished run of gap, train, evaluate or skills", "repeat its command"
+        ) from error
     return Run(run.path, run.kind, summary, config or ModelConfig())
 
 

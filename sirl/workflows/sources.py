@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
 
 from sirl.attacks import get_attacks
 from sirl.config import TrainConfig
@@ -51,6 +52,15 @@ class PromptSources:
     limit: int | None = None
     held_out: tuple[str | PromptSet, ...] = ()
 
+    @classmethod
+    def of(cls, given: Prompts) -> PromptSources:
+        """Return sources as themselves; a set, a name or a list of these as sources."""
+        if isinstance(given, PromptSources):
+            return given
+        if isinstance(given, str | Path):
+            return cls((str(given),))
+        return cls((given,) if isinstance(given, PromptSet) else tuple(given or ()))
+
     def __post_init__(self) -> None:
         """Raise ConfigError if an option has nothing to act on: nothing is silently ignored."""
         of_files = self.columns or self.kinds
@@ -92,6 +102,9 @@ class PromptSources:
         if isinstance(source, PromptSet):
             return sample(source, self.limit, seed) if self.limit else source
         return load_source(source, kind=kind, column=column, limit=self.limit, seed=seed, unstated=unstated)
+
+
+Prompts = PromptSources | PromptSet | str | Path | Sequence[PromptSet | str] | None
 
 
 def load_source(

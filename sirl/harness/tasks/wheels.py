@@ -1,6 +1,6 @@
 """What the tasks of this folder read and compute: data inside installed wheels, answers inside replies.
 
-The data stay where they are; nothing of them is in this package. Licences are in `sirl.skills.suites`.
+The data stay where they are; nothing of them is in this package. Licences are in `sirl.harness.suites`.
 """
 
 from __future__ import annotations

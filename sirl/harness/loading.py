@@ -10,25 +10,28 @@ import io
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from datasets import Dataset
+from huggingface_hub import constants, get_session
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.tasks import TaskManager
 
 from sirl.errors import DataError, SirlError, suggest
+from sirl.harness.model import SkillModel, scorer
+from sirl.harness.suites import ORIGINS, TASKS
 from sirl.records import Attempt, Completion, Judge, Message, Prompt, Target
 from sirl.sandbox import jail
-from sirl.skills.model import SkillModel, scorer
-from sirl.skills.suites import ORIGINS, TASKS
 
 FEWSHOT_SEED = 1234  # the harness's own
+PATIENCE = 20.0  # seconds to wait for the hub's answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +75,36 @@ def find_tasks(names: Sequence[str], folders: Sequence[Path] = ()) -> dict[str, 
             raise DataError(f"no folder {folder}", "a folder of task files", "check --include-path")
     with _quietly():
         near = TaskManager(include_path=[str(TASKS), *map(str, folders)], include_defaults=False)
-        every = near
-        if any(name not in near.all_tasks for name in names):
-            every = TaskManager(include_path=[str(TASKS), *map(str, folders)])
+        if all(name in near.all_tasks for name in names):
+            return {name: _open(near, name) for name in names}
+        every = TaskManager(include_path=[str(TASKS), *map(str, folders)]) if folders else _harness_and_ours()
         for name in names:
             if name not in every.all_tasks:
                 raise DataError(
                     f"no task {name!r}", "a task, group or suite", suggest(name, every.all_tasks)[:400]
                 )
-        return {name: _open(near if name in near.all_tasks else every, name) for name in names}
+        with _copies_where_the_hub_is_silent():
+            return {name: _open(near if name in near.all_tasks else every, name) for name in names}
+
+
+@cache
+def _harness_and_ours() -> TaskManager:
+    return TaskManager(include_path=str(TASKS))
+
+
+@contextmanager
+def _copies_where_the_hub_is_silent() -> Iterator[None]:
+    """Ask the hub once; where it does not answer, use its copies here, without minutes of retries for each."""
+    offline = constants.HF_HUB_OFFLINE
+    try:
+        if not offline:
+            get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+    except Exception:  # of the client's library, or the system's
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
 
 
 def _open(manager: TaskManager, name: str) -> list[Task] | str:
@@ -135,7 +159,7 @@ def _unfit(task: Task, target: Target, allow_code: bool) -> str:
     if task.OUTPUT_TYPE == "loglikelihood_rolling":
         return "it measures the perplexity of a text, and asks nothing of a chat"
     if task.OUTPUT_TYPE != "generate_until" and scorer(target) is None:
-        return f"it compares log-probs of answers, which {target.name} does not give"
+        return f"it compares log-probs of answers, which {target.name}, as it is asked, does not give"
     if getattr(task, "UNSAFE_CODE", False):
         if str(task.task_name) not in ORIGINS:
             return "it runs a model's code inside this process; sirl_humaneval runs it apart"
@@ -175,12 +199,14 @@ def prompts_task(name: str, prompts: Sequence[Prompt], judge: Judge, longest: in
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep back the harness's bars and its talk of settings; its errors are raised, not logged."""
-    logger = logging.getLogger("lm_eval")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep back the bars and the talk of the harness and the hub; their errors are raised, not logged."""
+    loggers = [logging.getLogger(name) for name in ("lm_eval", "huggingface_hub")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        with redirect_stderr(io.StringIO()):
+        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

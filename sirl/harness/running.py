@@ -15,12 +15,12 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 
+from sirl.harness.loading import Ready
+from sirl.harness.model import Said, SkillModel
 from sirl.judges import judged
 from sirl.metrics import Graded
 from sirl.records import Judge, Question, Record, Target, Verdict
 from sirl.rundir import RECORDS, SCORES, RunDir, locked
-from sirl.skills.loading import Ready
-from sirl.skills.model import Said, SkillModel
 
 Progress = Callable[[int, int, str], None]  # documents done, documents in all, the task at work
 
@@ -142,12 +142,14 @@ def _figures(ready: Ready, numbers: Sequence[int], requests: list[Instance]) -> 
 
 
 def _main(figures: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
-    """Yield the figures that are numbers, the main one first: of the first metric, by its last filter.
+    """Yield the figures that are numbers, the main one first: of the first metric, by its most lenient filter.
 
-    Filters go from the strict to the lenient; a chat is to be judged by its answer, not by its form.
+    A chat is to be judged by its answer, not by its form. The harness names its filters strict-match and
+    flexible-extract, in either order; of others the last is the most lenient.
     """
     first = next(iter(figures), "").partition(",")[0]
     mine = [name for name in figures if name.partition(",")[0] == first]
+    mine.sort(key=lambda name: name.endswith(",strict-match"), reverse=True)
     for name in (*reversed(mine), *(n for n in figures if n not in mine)):
         value = figures[name]
         if value is None or isinstance(value, Real):

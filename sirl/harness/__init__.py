@@ -10,10 +10,10 @@ Needs the extra `skills`. Beside each score stands how the replies went: a model
 it is cut off, scores as one that knows nothing.
 """
 
-from sirl.skills.loading import Ready, find_tasks, prepare, prompts_task
-from sirl.skills.model import SkillModel
-from sirl.skills.running import Skills, aggregates, graded, measure
-from sirl.skills.suites import ORIGINS, SUITES, TASKS, named
+from sirl.harness.loading import Ready, find_tasks, prepare, prompts_task
+from sirl.harness.model import SkillModel
+from sirl.harness.running import Skills, aggregates, graded, measure
+from sirl.harness.suites import ORIGINS, SUITES, TASKS, named
 
 __all__ = [
     "ORIGINS",
