@@ -7,7 +7,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
-from math import exp, sqrt
+from math import exp, inf, sqrt
 from multiprocessing import active_children
 from socket import socket
 from statistics import fmean
@@ -76,6 +76,18 @@ def test_beginnings_are_scored_as_by_transformers(engine, local, asked):
     assert engine.log_likelihood(asked, beginnings) == pytest.approx(expected, abs=2e-3)
     with pytest.raises(ValueError, match="without tokens"):
         engine.log_likelihood(asked[:1], [""])
+
+
+@pytest.mark.vllm
+def test_choices_are_scored_as_by_transformers_and_what_is_too_long_costs_no_other(engine, local, asked):
+    texts = [("A", " The answer is", "Sure, here is how", "I cannot")[i % 4] for i in range(len(asked))]
+    texts[:4] = [reply.text for reply in local.reply(asked[:4], 0)]  # what greedy says
+    ours, theirs = local.continuations(asked, texts), engine.continuations(asked, texts)
+    assert [s for s, _ in theirs] == pytest.approx([s for s, _ in ours], abs=2e-2)
+    assert [greedy for _, greedy in theirs] == [greedy for _, greedy in ours]
+    assert {True, False} == {greedy for _, greedy in theirs}
+    first, long, last = engine.continuations(attempts(["hello", "moonfox " * 5000, "hello"]), ["Sure"] * 3)
+    assert (first, long) == (last, (-inf, False))
 
 
 @pytest.mark.vllm

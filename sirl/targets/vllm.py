@@ -9,6 +9,7 @@ only, too slowly for a real vocabulary; so `entropies` is None here, and the gap
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,45 +41,64 @@ class VLLMTarget:
     def access(self) -> Access:
         return "logprobs"
 
+    @property
+    def _longest(self) -> int:
+        """How many tokens can be read where one more is drawn."""
+        return int(self.engine.model_config.max_model_len) - 1
+
     def reply(self, attempts: Sequence[Attempt], seed: int) -> list[Completion]:
         """Return one completion an attempt, same order; too long a prompt has an `error` and no reply."""
         if any(attempt.soft for attempt in attempts):
             found = f"embeddings are sent to {self.name}"
             raise AttackError(found, "text", "use this attack with model.engine=transformers")
         rows = render(self.lm, attempts)
-        longest = self.engine.model_config.max_model_len - 1
-        fits = [i for i, row in enumerate(rows) if len(row) <= longest]
+        fits = [i for i, row in enumerate(rows) if len(row) <= self._longest]
         plans = [self._plan(attempts[i], seed) for i in fits]
         drawn = dict(zip(fits, self._generate([rows[i] for i in fits], plans), strict=True))
         return [
             self._completion(attempt, drawn[i].outputs[0])
             if i in drawn
-            else _too_long(attempt, len(rows[i]), longest)
+            else _too_long(attempt, len(rows[i]), self._longest)
             for i, attempt in enumerate(attempts)
         ]
 
     def log_likelihood(self, attempts: Sequence[Attempt], beginnings: Sequence[str]) -> list[float]:
-        """Return the mean log-prob (nats a token) of each beginning as the reply to its attempt, same order."""
-        return [_mean([token.logprob for token in said]) for said in self._said(attempts, beginnings)]
+        """Return the mean log-prob (nats a token) of each beginning as the reply to its attempt, same order.
+
+        -inf where both together are too long for the model.
+        """
+        said = self._said(attempts, beginnings)
+        return [_mean([token.logprob for token in one]) if one else -math.inf for one in said]
 
     def continuations(self, attempts: Sequence[Attempt], texts: Sequence[str]) -> list[tuple[float, bool]]:
-        """Return the summed log-prob (nats) of each text as the reply's next words, and if greedy says them."""
+        """Return the summed log-prob (nats) of each text as the reply's next words, and if greedy says them.
+
+        -inf, and no, where both together are too long for the model.
+        """
         return [
             (sum(token.logprob for token in said), all(token.rank == 1 for token in said))
+            if said
+            else (-math.inf, False)
             for said in self._said(attempts, texts)
         ]
 
     def _said(self, attempts: Sequence[Attempt], texts: Sequence[str]) -> list[list[Any]]:
-        """Return what the engine says of each token of each text as the reply: its log-prob and its rank."""
+        """Return what the engine says of each token of each text as the reply: its log-prob and its rank.
+
+        Nothing of a text that is too long together with its attempt. Raises ValueError on one without tokens.
+        """
         said = encode(self.lm, texts)
         rows = [[*row, *ids] for row, ids in zip(render(self.lm, attempts), said, strict=True)]
         if not all(said):
             raise ValueError("a reply without tokens cannot be scored")
         plan = load_extra("vllm", "vllm").SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)
-        outputs = self._generate(rows, [plan] * len(rows))
+        fits = [i for i, row in enumerate(rows) if len(row) <= self._longest]
+        outputs = dict(zip(fits, self._generate([rows[i] for i in fits], [plan] * len(fits)), strict=True))
         return [
-            [at[token] for at, token in zip(o.prompt_logprobs[-len(ids) :], ids, strict=True)]
-            for o, ids in zip(outputs, said, strict=True)
+            [at[token] for at, token in zip(outputs[i].prompt_logprobs[-len(ids) :], ids, strict=True)]
+            if i in outputs
+            else []
+            for i, ids in enumerate(said)
         ]
 
     def prompt_lengths(self, attempts: Sequence[Attempt]) -> list[int]:
