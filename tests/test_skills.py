@@ -259,6 +259,7 @@ def test_puzzles_are_the_same_in_every_process_and_their_answers_are_read_as_sta
     said = ("It is 7.\n\n(1,402)\n", "final answer: 007 apples", "Answer:", "", "I can't help with that.")
     found = [["1402"], ["7"], ["none"], ["none"], ["i can't help with that"]]
     assert wheels.answers([[reply] for reply in said], [{}] * 5) == found
+    assert wheels.answers([["The answer is: 17.\n"], ["So the answer is 10."]], [{}] * 2) == [["17"], ["10"]]
 
 
 def test_a_defence_stands_around_the_model_and_likelihoods_that_it_cannot_read_are_left_out(target, tmp_path):

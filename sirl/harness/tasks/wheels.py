@@ -29,6 +29,7 @@ OF_EACH = 20
 
 _NUMBER = re.compile(r"\s*[$€£]?(-?[\d,]*\.?\d+)(?:[\s%]|$)")  # one number, with its unit or none
 _IN_REPLY = re.compile(r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+_ANSWER = re.compile(r"answer(?: is)?:|answer is")
 _BLOCK = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 
 
@@ -72,14 +73,14 @@ def reasoning(**_: Any) -> Rows:
 
 
 def answers(replies: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]]) -> list[list[str]]:  # noqa: ARG001
-    """Filter: keep what stands behind the last "Answer:", else the last line; "none" where there is neither."""
+    """Filter: keep what stands behind the last "answer:" or "answer is", else the last line, else "none"."""
     return [[_stated(text) for text in texts] for texts in replies]
 
 
 def _stated(text: str) -> str:
-    _, mark, after = text.replace("*", "").casefold().rpartition("answer:")
+    *before, after = _ANSWER.split(text.replace("*", "").casefold())
     lines = [line for line in after.splitlines() if line.strip()]
-    return bare(lines[0 if mark else -1]) if lines else "none"
+    return bare(lines[0 if before else -1]) if lines else "none"
 
 
 def bare(answer: str) -> str:
