@@ -38,9 +38,9 @@ test-inspect: .venv-inspect/.ready
 test-skills: .venv-skills/.ready
 	OMP_NUM_THREADS=1 .venv-skills/bin/python -m pytest -q -m skills tests/test_skills.py
 
-# Kill -9 at 50 random moments of each command; more than an hour on one core.
-torture: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/torture.py
+# Kill -9 at 50 random moments of each command, `sirl skills` among them; hours on one core.
+torture: .venv-skills/.ready
+	OMP_NUM_THREADS=1 .venv-skills/bin/python benchmarks/torture.py
 
 # Our speed and memory beside what one would use instead, as ratios; SIRL_REAL=FOLDER adds a real model.
 bench: $(READY)

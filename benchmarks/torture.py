@@ -1,8 +1,9 @@
 """Kill -9 at random moments: does a continued run end as an unbroken one? `make torture`.
 
-Each command is run once unbroken, then again and again in new folders, killed at a random moment of its work and
-repeated, until it has been killed so many times. Compared with the unbroken run: every line of its JSON Lines
-files, its summary and its weights. Seconds are left out, as they are measured.
+Each command is run once unbroken, then again and again in new folders, killed at a random moment of its work
+and repeated, until it has been killed so many times. Its work begins where its folder does: a kill before that
+kills nothing. Compared with the unbroken run: every line of its JSON Lines files, its summary and its weights.
+Seconds are left out, as they are measured. `skills` needs lm-eval in the environment.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -59,11 +62,16 @@ MEASURED = "seconds"  # the one thing that differs between two runs
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one command: kills, folders finished, and the rows that were lost, doubled or changed."""
+    """What became of one command: kills, folders finished, and the rows that were lost, doubled or changed.
+
+    `midway` are the kills that left lines or a checkpoint of a run that was not finished.
+    """
 
     command: str
     unbroken: float  # seconds
+    begins: float  # of these until its folder was there
     kills: int
+    midway: int
     folders: int
     lost: int
     doubled: int
@@ -75,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("commands", nargs="*", default=list(COMMANDS), help=", ".join(COMMANDS))
     parser.add_argument("--kills", type=int, default=50, help="of each command")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="of each command, at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/torture"))
     given = parser.parse_args()
@@ -83,42 +92,62 @@ def main() -> None:
         home = given.out / name
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        found.append(torture(name, COMMANDS[name], home, given.kills, random.Random(given.seed)))
+        limits = (given.kills, time.monotonic() + 60 * given.minutes)
+        found.append(torture(name, home, limits, random.Random(given.seed)))
         print(*vars_of(found[-1]).items(), flush=True)
-    (given.out / "torture.json").write_text(json.dumps([vars_of(one) for one in found], indent=1) + "\n")
+        (given.out / "torture.json").write_text(json.dumps([vars_of(one) for one in found], indent=1) + "\n")
     sys.exit(any(one.lost or one.doubled or one.other for one in found))
 
 
-def torture(
-    name: str, words: Callable[[Path], list[str]], home: Path, kills: int, dice: random.Random
-) -> Outcome:
-    """Kill a command so many times in all, and compare each folder that it finishes with the unbroken one."""
-    command = words(home / "unbroken")  # which may prepare something: no part of the time
-    begun = time.monotonic()
-    run(command)
-    took = time.monotonic() - begun
+def torture(name: str, home: Path, limits: tuple[int, float], dice: random.Random) -> Outcome:
+    """Kill a command so often, or until a time; compare each folder that it finishes with the unbroken one."""
+    kills, last = limits
+    command = COMMANDS[name](home / "unbroken")  # which may prepare something: no part of the time
+    begins, took = timed(command, home / "unbroken")
     wanted = contents(home / "unbroken")
-    starting = min(took / 3, startup())
-    killed, folders, lost, doubled, other = 0, 0, 0, 0, []
-    while killed < kills:
+    killed, midway, folders, lost, doubled, other = 0, 0, 0, 0, 0, []
+    while killed < kills and time.monotonic() < last:
         out = home / f"broken-{folders}"
-        command = words(out)
-        while killed < kills and not run(command, kill_after=dice.uniform(starting, took)):
+        command = COMMANDS[name](out)
+        while killed < kills and not run(command, kill_after=dice.uniform(begins, took)):
             killed += 1
+            midway += has_work(out) and not (out / "summary.json").exists()
         run(command)
         folders += 1
-        for file, rows in contents(out).items() | {(f, ()) for f in wanted.keys() - contents(out).keys()}:
+        found = contents(out)
+        for file in sorted(wanted.keys() | found.keys()):
             missing, extra = (
-                Counter(wanted.get(file, ())) - Counter(rows),
-                Counter(rows) - Counter(wanted.get(file, ())),
+                Counter(wanted.get(file, ())) - Counter(found.get(file, ())),
+                Counter(found.get(file, ())) - Counter(wanted.get(file, ())),
             )
             twice = sum(n for row, n in extra.items() if row in wanted.get(file, ()))
             lost += max(0, missing.total() - extra.total() + twice)
             doubled += twice
             other += [f"{out.name}/{file}"] if missing or extra else []
-        shutil.rmtree(out)
-        print(f"  {name}: {killed} of {kills} kills, {folders} folders", flush=True)
-    return Outcome(name, round(took, 1), killed, folders, lost, doubled, tuple(other))
+        if not any(place.startswith(f"{out.name}/") for place in other):
+            shutil.rmtree(out)  # else it is evidence
+        print(f"  {name}: {killed} of {kills} kills, {midway} midway, {folders} folders", flush=True)
+    times = (round(took, 1), round(begins, 1))
+    return Outcome(name, *times, killed, midway, folders, lost, doubled, tuple(other))
+
+
+def timed(words: list[str], out: Path) -> tuple[float, float]:
+    """Run a command to its end; return the seconds until its folder held a run, and those it took."""
+    start = time.monotonic()
+    begins = None
+    with tempfile.TemporaryFile() as told, subprocess.Popen(words, stdout=told, stderr=told) as process:
+        while process.poll() is None:
+            if begins is None and any(out.rglob("config.json")):
+                begins = time.monotonic() - start
+            time.sleep(0.02)
+        if process.returncode:
+            told.seek(0)
+            raise SystemExit(
+                f"{' '.join(words)} ended with {process.returncode}: {told.read()[-2000:].decode()}"
+            )
+    if begins is None:
+        raise SystemExit(f"{' '.join(words)} wrote no run into {out}")
+    return begins, time.monotonic() - start
 
 
 def run(words: list[str], kill_after: float | None = None) -> bool:
@@ -135,11 +164,10 @@ def run(words: list[str], kill_after: float | None = None) -> bool:
     return True
 
 
-def startup() -> float:
-    """Return how many seconds the command takes to start: a kill before that kills nothing."""
-    begun = time.monotonic()
-    subprocess.run([*SIRL, "evaluate", "--help"], check=True, stdout=subprocess.DEVNULL)
-    return time.monotonic() - begun
+def has_work(out: Path) -> bool:
+    """Say whether a folder holds lines or a checkpoint."""
+    lines = any(path.stat().st_size for path in out.rglob("*.jsonl"))
+    return lines or any(out.rglob("checkpoint"))
 
 
 def contents(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -167,22 +195,14 @@ def _without_seconds(value: Any) -> Any:
 
 
 def vars_of(one: Outcome) -> dict[str, Any]:
+    """Return an outcome by its fields."""
     return {name: getattr(one, name) for name in Outcome.__slots__}
 
 
 def _train(recipe: str) -> Callable[[Path], list[str]]:
     settings = [word for one in SMALL for word in ("--set", f"train.{one}")]
-    return lambda out: [
-        *SIRL,
-        "train",
-        "organism:llama",
-        "--recipe",
-        recipe,
-        *settings,
-        "--force",
-        "--out",
-        str(out),
-    ]
+    words = ["train", "organism:llama", "--recipe", recipe, *settings, "--force"]
+    return lambda out: [*SIRL, *words, "--out", str(out)]
 
 
 def _evaluate(out: Path) -> list[str]:
@@ -198,13 +218,40 @@ def _evaluate(out: Path) -> list[str]:
 
 
 def _judge(out: Path) -> list[str]:
-    """Judge a measured run again; the run to judge is made once."""
+    """Judge a measured run again, which is made once, each of its replies many times over: judges are quick."""
     measured = out.parent / "measured"
     if not (measured / "summary.json").exists():
-        run(
-            [*SIRL, "evaluate", "organism:llama", "--attacks", "static", "--limit", "8", "--out", str(measured)]
-        )
+        words = [
+            "evaluate",
+            "organism:llama",
+            "--attacks",
+            "direct,aim",
+            "--limit",
+            "8",
+            "--out",
+            str(measured),
+        ]
+        run([*SIRL, *words])
+        records = measured / "records.jsonl"
+        rows = list(map(json.loads, records.read_text(encoding="utf-8").splitlines()))
+        with records.open("w", encoding="utf-8") as handle:
+            for sample in range(JUDGED // len(rows) + 1):
+                for row in rows:
+                    row["completion"]["attempt"]["sample"] = sample
+                    handle.write(json.dumps(row) + "\n")
     return [*SIRL, "judge", "run", str(measured), "--judge", "refusal", "--judge", "harm", "--out", str(out)]
+
+
+def _skills(out: Path) -> list[str]:
+    words = [
+        "skills",
+        "organism:llama",
+        "--tasks",
+        "organism_math,organism_code,organism_chat",
+        "--limit",
+        "40",
+    ]
+    return [*SIRL, *words, "--set", "evaluate.batch=8", "--out", str(out)]
 
 
 def _study(out: Path) -> list[str]:
@@ -213,6 +260,7 @@ def _study(out: Path) -> list[str]:
     return [*SIRL, "study", str(recipe), "--out", str(out)]
 
 
+JUDGED = 4000  # replies that are judged again
 SIRL = [sys.executable, "-m", "sirl"]
 COMMANDS: dict[str, Callable[[Path], list[str]]] = {
     "distill": _train("organism"),
@@ -220,6 +268,7 @@ COMMANDS: dict[str, Callable[[Path], list[str]]] = {
     "evaluate": _evaluate,
     "judge": _judge,
     "study": _study,
+    "skills": _skills,
 }
 
 if __name__ == "__main__":

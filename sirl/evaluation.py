@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from sirl.attacks import ATTACKS
-from sirl.evidence import Evaluation, Progress, WorkItem, cut, cut_draws, gather
+from sirl.evidence import Evaluation, Keep, Progress, WorkItem, cut, cut_draws, gather, whole
 from sirl.metrics import (
     DIRECT,
     capability,
@@ -43,13 +43,13 @@ def evaluate(
     run: RunDir,
     on_progress: Progress | None = None,
     shard: Shard | None = None,
-    tokens: bool = True,
+    keep: Keep = whole,
 ) -> list[Record]:
     """Return the records of the whole plan, or of a shard of it, doing only what the run does not hold yet.
 
-    Without `tokens` they are light, as of `RunDir.records`. Raises as `evidence.gather` does.
+    They are as `keep` leaves them. Raises as `evidence.gather` does.
     """
-    return gather(evaluation, plan(evaluation), run, on_progress, shard, tokens)
+    return gather(evaluation, plan(evaluation), run, on_progress, shard, keep)
 
 
 def plan(evaluation: Evaluation) -> list[WorkItem]:

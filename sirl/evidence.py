@@ -21,6 +21,7 @@ from typing import Any
 
 from sirl.attacks import AttackInfo, attack_prompts, template_hashes
 from sirl.config import EvaluateConfig
+from sirl.endpoint.bill import costs_of
 from sirl.errors import DataError, RunError, StoppedError
 from sirl.judges import judge_name, judged
 from sirl.prompts import Provenance
@@ -38,12 +39,17 @@ from sirl.records import (
     Record,
     Target,
     sent_through,
-    without_tokens,
 )
 from sirl.rundir import RECORDS, RunDir, locked
 from sirl.shards import Shard
 
 Progress = Callable[[int, int, str], None]  # attempts done, attempts in all, the attack at work
+Keep = Callable[[Record], Record]  # what of a record stays in memory
+
+
+def whole(record: Record) -> Record:
+    """Keep all of a record."""
+    return record
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,27 +154,26 @@ def gather(
     run: RunDir,
     on_progress: Progress | None = None,
     shard: Shard | None = None,
-    tokens: bool = True,
+    keep: Keep = whole,
 ) -> list[Record]:
     """Do what is missing of `items`, append it to the run, and return all records in the plan's order.
 
-    Of a shard these are its own part; the whole plan is written beside them. Without `tokens` they are returned
-    as `records.without_tokens` leaves them; on disk they are whole. A judge that fails on a reply
+    Of a shard these are its own part; the whole plan is written beside them. They are returned as `keep` leaves
+    them (`records.Lean`: little of their memory); on disk they are whole. A judge that fails on a reply
     leaves a verdict of None with the error as its evidence, and so does a target that gave no reply. Where it
     failed, it is asked again when the run is continued, with the rest of the item unless its replies are
     independent; what the provider's filter blocked is final. Raises RunError if the run holds records of
     another plan or is busy, AttackError and JudgeError when an attack or a judge breaks its contract, and any
     other error of ours, as of a key that is refused: the replies that came before it are kept.
     """
-    with locked(run):
+    with locked(run), costs_of(run) as write_costs:
         run.keep_rows(RECORDS, _has_outcome)
         if shard:
             run.write_plan([item.keys for item in items])
             items = shard.take(items)
         total = sum(len(item.keys) for item in items)
         run.expect(RECORDS, total)
-        light = (lambda record: record) if tokens else without_tokens
-        done = {key: light(record) for key, record in _already(run, items)}
+        done = {key: keep(record) for key, record in _already(run, items)}
         finished = 0
         for item in items:
             if on_progress:
@@ -178,9 +183,10 @@ def gather(
                 found, stopped = _work(evaluation, item, missing)
                 fresh = [record for record in found if record.attempt.key in missing]
                 run.append_records(fresh)
+                write_costs()
                 if stopped:
                     raise stopped
-                done |= {record.attempt.key: light(record) for record in fresh}
+                done |= {record.attempt.key: keep(record) for record in fresh}
             finished += len(item.keys)
         if on_progress:
             on_progress(finished, total, "")
@@ -237,8 +243,8 @@ def _work(
 
 
 def _lost(attempt: Attempt) -> Completion:
-    """Return a failed reply to an attempt whose search had queries without one: it may be too weak."""
-    error = f"{attempt.search.lost} of {attempt.search.queries} queries of its search got no reply"
+    """Return a failed reply to an attempt whose search asked in vain: it may be too weak."""
+    error = f"{attempt.search.lost} requests of its search got no reply ({attempt.search.queries} queries)"
     return Completion(attempt, "", (), (), finished=False, error=error, passing=True)
 
 

@@ -9,7 +9,7 @@ pass a request, and a number where a few drawn replies are all alike.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from statistics import fmean
@@ -93,6 +93,23 @@ def _mean(reply: Completion) -> float:
     return fmean(reply.entropies or (0.0,))
 
 
+def _begun(record: Record) -> Record:
+    """Return a record whose reply has the tokens that an opener may hold, one more, and its mean entropy."""
+    reply, most = record.completion, LONGEST + 1  # the last may be the end of the turn
+    mean = record.mean_entropy
+    return replace(
+        record,
+        completion=replace(
+            reply,
+            text="",
+            token_ids=reply.token_ids[:most],
+            pieces=reply.pieces[:most],
+            logprobs=reply.logprobs and reply.logprobs[:most],
+            entropies=None if mean is None else (mean,),
+        ),
+    )
+
+
 def opener_logprobs(
     lm: LM,
     attempts: Sequence[Attempt],
@@ -126,12 +143,14 @@ def _summed(lm: LM, attempts: Sequence[Attempt], openers: Sequence[Opener], fit:
     return [min(0.0, float(x)) for x in np.logaddexp.reduce(sums.reshape(-1, each), axis=1)]
 
 
-def keep_propensities(lm: LM, records: Sequence[Record], run: RunDir, advance: Advance = ignored) -> None:
+def keep_propensities(lm: LM, records: Iterable[Record], run: RunDir, advance: Advance = ignored) -> None:
     """Find openers in records of plain requests, score each request and keep both in the run, resumable.
+
+    Of the records, whole ones, only the plain requests and how their replies begin are held.
 
     Where there are no openers nothing is kept. The log-prob is null where the model cannot read the request.
     """
-    plain = [record for record in records if record.attempt.attack == DIRECT]
+    plain = [_begun(record) for record in records if record.attempt.attack == DIRECT]
     openers = find_openers([r.completion for r in plain], [r.answer("refused") for r in plain])
     if not openers:
         return

@@ -9,7 +9,8 @@ record proves.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -70,27 +71,33 @@ def open_shards(paths: Sequence[Path]) -> list[RunDir]:
     return [run for _, run in pairs]
 
 
-def merged_records(runs: Sequence[RunDir]) -> list[Record]:
-    """Return the records of all shards, as `open_shards` gave them, in the plan's order.
+def merged_records(runs: Sequence[RunDir]) -> Iterator[Record]:
+    """Return an iterator over the records of all shards, as `open_shards` gave them, in the plan's order.
 
-    Raises RunError unless they hold the whole plan exactly once, each shard its own part.
+    One record is in memory at a time, beside the keys of the plan. Raises RunError, before the first, unless
+    the shards hold the whole plan exactly once, each its own part.
     """
-    plan = runs[0].plan()
-    records: dict[str, Record] = {}
-    for index, run in enumerate(runs):
-        mine = {key for chunk in Shard(index, len(runs)).take(plan) for key in chunk}
-        found: dict[str, Record] = {}
-        for record in run.records():
-            key = record.attempt.key
-            if key in found or key not in mine:
-                why = "twice" if key in found else "of another shard or plan"
-                raise RunError(f"{run.path} holds a record {why} ({key})", "its own part once", "run it anew")
-            found[key] = record
-        if len(found) < len(mine):
-            lack = f"{run.path} lacks {len(mine) - len(found)} of {len(mine)} records"
-            raise RunError(lack, "finished shards", "repeat its command, which continues it, then merge")
-        records |= found
-    return [records[key] for chunk in plan for key in chunk]
+    plan, of = runs[0].plan(), len(runs)
+    parts = ([key for chunk in Shard(i, of).take(plan) for key in chunk] for i in range(of))
+    readers = [run.records_at(_places(run, keys)) for run, keys in zip(runs, parts, strict=True)]
+    return (next(readers[i % of]) for i, chunk in enumerate(plan) for _ in chunk)
+
+
+def _places(run: RunDir, keys: Sequence[str]) -> Sequence[int]:
+    """Return where the lines of some keys begin, in bytes. Raises RunError unless a shard holds each once."""
+    order = {key: place for place, key in enumerate(keys)}
+    starts = array("q", [-1]) * len(keys)
+    for start, _, record in run.records_from(0):
+        key = record.attempt.key
+        place = order.get(key)
+        if place is None or starts[place] >= 0:
+            why = "of another shard or plan" if place is None else "twice"
+            raise RunError(f"{run.path} holds a record {why} ({key})", "its own part once", "run it anew")
+        starts[place] = start
+    if lacking := starts.count(-1):
+        lack = f"{run.path} lacks {lacking} of {len(keys)} records"
+        raise RunError(lack, "finished shards", "repeat its command, which continues it, then merge")
+    return starts
 
 
 def merged_versions(runs: Sequence[RunDir]) -> dict[str, str]:

@@ -72,6 +72,8 @@ def test_a_blocked_request_is_counted_apart_and_never_asked_again(prompts, tmp_p
     assert (summary["dsr"]["n"], summary["dsr"]["blocked"]) == (3, 1)
     assert "2 of 9 requests were blocked by the provider's filter" in err
     assert json.loads(same)["dsr"] == summary["dsr"]
+    cost = {"requests": 9, "again": 0, "tokens_in": 0, "tokens_out": 0, "untold": 7}
+    assert json.loads(same)["costs"] == summary["costs"] == {f"{server.url}#toy": cost}
     opening = [body for body in server.bodies[asked:] if body["messages"][0]["content"] != "Hello"]
     assert opening == []
     verdicts = {v.evidence for r in read_run(run).records() if r.completion.blocked for v in r.verdicts}
@@ -79,6 +81,7 @@ def test_a_blocked_request_is_counted_apart_and_never_asked_again(prompts, tmp_p
     page = tmp_path / "page.html"
     assert sirl("report", run, "--out", page)[0] == 0
     assert "2 blocked by the provider's filter" in page.read_text()
+    assert f"9 requests to {server.url}#toy; 7 replies without a count of tokens" in page.read_text()
     assert ", 1 blocked" in page.read_text()
 
 

@@ -24,8 +24,10 @@ from servers import Answer, chat, said, serving
 from sirl import endpoint
 from sirl.attacks import ATTACKS
 from sirl.attacks.best_of_n import BestOfN
+from sirl.attacks.refinement import Pair
 from sirl.config import ModelConfig
 from sirl.endpoint import EndpointTarget, open_endpoint
+from sirl.endpoint.bill import costs
 from sirl.errors import ConfigError
 from sirl.evaluation import evaluate, summarise
 from sirl.evidence import Evaluation
@@ -36,6 +38,7 @@ from sirl.rundir import RECORDS, open_run
 BUDGET = 6
 SEARCH = BestOfN(width=2, judge=JUDGES["refusal"]["harmful"])
 TIMEOUT = 2.0
+USAGE = {"prompt_tokens": 7, "completion_tokens": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +129,64 @@ def test_a_run_under_faults_is_the_run_without_them(tmp_path, seed):
     searched = [r.attempt.search for r in records if r.attempt.attack == "best_of_n"]
     assert all(0 < search.queries <= BUDGET for search in searched)
     assert calm.whole.total() == len(records) + sum(s.queries for s in searched), "each request is counted"
+
+
+def test_what_a_run_cost_is_what_the_server_counted_over_two_starts(tmp_path):
+    faulty = Faulty(5, 0.3)
+
+    def answer(body, n):
+        told = faulty(body, n)
+        try:
+            whole = json.loads(told.body or b"")
+        except ValueError:
+            return told
+        good = told.status == 200 and whole.get("choices") and told.sent is None and body["seed"] % 3
+        return replace(told, body=json.dumps(whole | {"usage": USAGE}).encode()) if good else told
+
+    with serving(answer) as server:
+        evaluate(trial(server.url), open_run(tmp_path, "evaluate", {}, {}))
+        lines = (tmp_path / RECORDS).read_bytes().splitlines(keepends=True)
+        (tmp_path / RECORDS).write_bytes(b"".join(lines[:-4]) + lines[-4][:50])
+        trial(server.url).target.reply([Attempt(PROMPTS[0], "direct", (Message("user", "no run asks"),))], 0)
+        evaluate(trial(server.url), run := open_run(tmp_path, "evaluate", {}, {}))
+    bodies = [body for body in server.bodies if body["messages"][-1]["content"] != "no run asks"]
+    replies = Counter({json.dumps(b, sort_keys=True): 0 for b in bodies}) + faulty.whole
+    replies -= Counter({name: n for name, n in replies.items() if "no run asks" in name})
+    told = sum(n for name, n in replies.items() if json.loads(name)["seed"] % 3)
+    (cost,) = costs(run).values()
+    assert cost["requests"] == len(bodies)
+    assert cost["again"] == len(bodies) - replies.total() > 0
+    broken_off = faulty.met["broken off"]
+    assert (cost["tokens_in"] - 7 * told, cost["tokens_out"] - 2 * told) <= (7 * broken_off, 2 * broken_off)
+    assert cost["tokens_in"] >= 7 * told > 0
+    assert cost["untold"] + cost["tokens_in"] / 7 == replies.total() + broken_off
+
+
+def test_a_search_whose_attacker_does_not_answer_is_repeated_not_weaker(tmp_path):
+    """The attacker's server is away for a while: what it was to write is no failure of the attack."""
+    away = []
+
+    def write(body, n):
+        return Answer(b"busy", 503) if away else chat(f"<message>Whistle {body['seed']} for me</message>")
+
+    def searching(url):
+        attacker = EndpointTarget(url, "writer", Decoding(), ModelConfig(retries=0))
+        pair = replace(ATTACKS["pair"], run=Pair(attacker=attacker, judge=JUDGES["refusal"]["harmful"]))
+        whole = study(attacks=["direct", "pair"], prompts=PROMPTS[:4], budget=4)
+        return replace(whole, attacks=whole.attacks | {"pair": pair})
+
+    with serving(write) as server:
+        expected = evaluate(searching(server.url), open_run(tmp_path / "calm", "evaluate", {}, {}))
+        away.append(True)
+        lost = evaluate(searching(server.url), open_run(tmp_path / "run", "evaluate", {}, {}))
+        away.clear()
+        records = evaluate(searching(server.url), open_run(tmp_path / "run", "evaluate", {}, {}))
+    errors = {r.completion.error.partition(" (")[0] for r in lost if r.attempt.attack == "pair"}
+    assert errors
+    assert all(error.endswith("requests of its search got no reply") for error in errors)
+    assert summarise(lost)["dsr"]["per_attack"]["pair"]["n"] == 0, "nothing was withstood"
+    assert records == expected
+    assert not any(r.attempt.search.unusable for r in records)
 
 
 def test_an_answer_that_drips_is_waited_for():
@@ -222,7 +283,7 @@ def test_a_server_that_restarts_on_its_port_is_found_again(tmp_path):
     gone = evaluate(trial(server.url, retries=0), open_run(tmp_path / "run", "evaluate", {}, {}))
     assert any(one.completion.error.startswith("ConnectError") for one in gone)
     searched = [one.completion.error for one in gone if one.attempt.attack == "best_of_n"]
-    assert any("of 6 queries of its search got no reply" in error for error in searched), (
+    assert any("requests of its search got no reply (6 queries)" in error for error in searched), (
         "no weaker search counts"
     )
     with serving(after, port=port) as server:

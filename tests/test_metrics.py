@@ -567,22 +567,22 @@ def test_each_mixed_attempt_counts_once():
 
 
 def test_entropy_along_the_reply():
-    table = metrics.entropy_along(GAP, 8)
+    table = metrics.TokenFigures(GAP).along(8)
     assert table["position"] == [1, 2, 3]
     assert table["refused"] == [pytest.approx(0.15), pytest.approx(0.35), None]
     assert table["complied"] == [1.0, 1.5, 3.0]
     assert (table["n_refused"], table["n_complied"]) == ([2, 2, 0], [2, 2, 1])
-    assert metrics.entropy_along(GAP, 2)["position"] == [1, 2]
-    assert metrics.entropy_along([], 4)["position"] == []
+    assert metrics.TokenFigures(GAP).along(2)["position"] == [1, 2]
+    assert metrics.TokenFigures([]).along(4)["position"] == []
 
 
 def test_entropy_by_class_follows_the_words():
-    table = metrics.entropy_by_class(GAP[:4])
+    table = metrics.TokenFigures(GAP[:4]).by_class()
     assert table["risk"]["n"] == 3  # "Sorry" with its full stop, "cannot"
     assert table["risk"]["mean"] == pytest.approx((0.1 + 0.3 + 0.4) / 3)
     assert table["compliance"]["mean"] == pytest.approx((1 + 2 + 3 + 1) / 4)
     assert table["general"]["n"] == 2
-    assert metrics.entropy_by_class([])["general"] == {"mean": None, "low": None, "high": None, "n": 0}
+    assert metrics.TokenFigures([]).by_class()["general"] == {"mean": None, "low": None, "high": None, "n": 0}
 
 
 def test_words_are_joined_from_pieces():
@@ -625,8 +625,8 @@ def test_no_result_depends_on_the_order_of_the_records(rows, shuffler: random.Ra
         metrics.dsr_by_budget,
         metrics.truncated,
         metrics.gap_table,
-        metrics.entropy_along,
-        metrics.entropy_by_class,
+        lambda r: metrics.TokenFigures(r).along(),
+        lambda r: metrics.TokenFigures(r).by_class(),
         lambda r: metrics.paired_difference(r, records, metrics.withstood),
     ):
         first, second = measure(records), measure(mixed)

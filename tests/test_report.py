@@ -136,6 +136,12 @@ def page(demo):
     return render(load_runs([demo]), transcripts="all")
 
 
+def test_the_page_of_figures_is_the_page_of_whole_records(demo, monkeypatch):
+    page = render(load_runs([demo]))
+    monkeypatch.setattr("sirl.rundir.Lean", lambda: lambda record: record)
+    assert render(load_runs([demo])) == page
+
+
 class Outline(html.parser.HTMLParser):
     """Check that tags close in order; collect tags and ids."""
 

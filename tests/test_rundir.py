@@ -216,6 +216,22 @@ def test_records_without_tokens_keep_what_is_counted_and_little_memory(tmp_path)
     assert seven.completion == replace(long, attempt=light[7].attempt)
 
 
+def test_a_record_cut_down_to_its_figures_takes_less_than_half_a_kilobyte(tmp_path):
+    run = opened(tmp_path)
+    words = "so it was said of old " * 20
+    verdict = Verdict("refused", True, f"full refusal, {words}", "refusal@1")
+    said = Completion(record().attempt, words, tuple(range(9)), ("piece",) * 9, True, (0.25,) * 9)
+    sent = [replace(said.attempt, sample=n, messages=(Message("user", f"{n} {words}"),)) for n in range(1200)]
+    run.append_records([Record(replace(said, attempt=a, text=f"{a.sample} {words}"), (verdict,)) for a in sent])
+    del sent
+    tracemalloc.start()
+    held = run.figures()
+    now, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(held) == 1200
+    assert now / 1200 < 500, "bytes a record"
+
+
 def test_a_file_is_rewritten_and_a_torn_line_cut_off_in_little_memory(tmp_path):
     run = opened(tmp_path)
     rows = [{"n": n, "text": "x" * 20_000} for n in range(400)]

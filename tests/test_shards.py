@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import tempfile
-from dataclasses import asdict
+import tracemalloc
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from sirl.entropy_gap import plan as gap_plan
 from sirl.errors import ConfigError, RunError
 from sirl.evaluation import evaluate, plan
 from sirl.evidence import protocol_hashes
+from sirl.records import Record
 from sirl.rundir import RECORDS, open_run, read_run
 from sirl.shards import Shard, open_shards, parse_shard
 from sirl.workflows.measure import merge, numbers
@@ -100,6 +102,29 @@ def test_a_gap_is_shared_in_the_same_way(tmp_path):
     assert len(read_run(tmp_path / "merged").records()) == sum(
         len(c.keys) for c in gap_plan(study(attacks=ATTACKS))
     )
+
+
+@pytest.mark.parametrize("kind", ["evaluate", "gap"])
+def test_every_figure_of_a_run_cut_down_is_the_whole_ones(tmp_path, kind):
+    run = do(tmp_path, kind=kind, samples=2, temperature=1.0)
+    assert numbers(run, run.figures()) == numbers(run, run.records())
+
+
+def test_shards_are_merged_in_the_memory_of_a_few_records(tmp_path):
+    for i in range(2):
+        run = do(tmp_path / f"s{i}", f"{i}/2", "gap", samples=3, temperature=1.0)
+        long = [
+            replace(r.completion, text="x", token_ids=(7,) * 300, pieces=(" word",) * 300)
+            for r in run.records()
+        ]
+        run.keep_rows(RECORDS, lambda row: False)
+        run.append_records([Record(replace(c, entropies=(0.5,) * 300), ()) for c in long])
+    size = sum((tmp_path / f"s{i}" / RECORDS).stat().st_size for i in range(2))
+    tracemalloc.start()
+    merge([tmp_path / "s0", tmp_path / "s1"], tmp_path / "merged")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < size * 2, "neither all lines nor all tokens lie in memory"
 
 
 def test_a_shards_own_summary_says_what_it_is(tmp_path):

@@ -2,8 +2,9 @@
 
 The instructions are the templates `attacker.NAME.txt`; each is a whole message of its own, so that any chat
 model will do, with or without a system role. An output that refuses, is empty, repeats its instruction or
-cannot be read is unusable: it is counted and asked for again, a few times. This module refuses to know the
-model under test.
+cannot be read is unusable: it is counted and asked for again, a few times. Where none came, for a fault that
+may pass, the search is lost: it may be too weak, so it counts as no attempt and is repeated. This module
+refuses to know the model under test.
 """
 
 from __future__ import annotations
@@ -61,24 +62,27 @@ class Writer:
     def write(self, orders: Sequence[Order]) -> list[str | None]:
         """Return what was written to each order, same order; None where nothing usable came."""
         written: list[str | None] = [None] * len(orders)
+        open_ = list(range(len(orders)))
         for _ in range(TRIES):
-            open_ = [i for i, text in enumerate(written) if text is None]
-            if not open_:
-                break
-            outputs = self.ask([orders[i] for i in open_], WRITING)
-            for i, output in zip(open_, outputs, strict=True):
+            outputs = self._answers([orders[i] for i in open_], WRITING)
+            came = [(i, output) for i, output in zip(open_, outputs, strict=True) if output is not None]
+            for i, output in came:
                 written[i] = orders[i].read(output)
                 orders[i].hunt.unusable += written[i] is None
+            open_ = [i for i, _ in came if written[i] is None]
         return written
 
     def ask(self, orders: Sequence[Order], decoding: Decoding) -> list[str]:
-        """Return one output an order, same order, without its block of thinking."""
+        """Return one output an order, same order, without its block of thinking; nothing where none came."""
+        return [output or "" for output in self._answers(orders, decoding)]
+
+    def _answers(self, orders: Sequence[Order], decoding: Decoding) -> list[str | None]:
+        """Return the outputs, None and counted as lost where none came for a fault that may pass."""
         attempts = [self._attempt(order, decoding) for order in orders]
-        return (
-            [without_thinking(output.text) for output in self.model.reply(attempts, self.seed)]
-            if attempts
-            else []
-        )
+        outputs = self.model.reply(attempts, self.seed) if attempts else []
+        for order, output in zip(orders, outputs, strict=True):
+            order.hunt.lost += output.passing
+        return [None if output.passing else without_thinking(output.text) for output in outputs]
 
     def _attempt(self, order: Order, decoding: Decoding) -> Attempt:
         identity = order.hunt.prompt.id

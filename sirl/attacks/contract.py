@@ -173,7 +173,7 @@ def _stamped(attempt: Attempt, attack: AttackInfo, budget: int, spent: Spent, se
         budget=budget,
         queries=max(attempt.search.queries, spent.queries),
         passes=max(attempt.search.passes, spent.passes),
-        lost=spent.lost,
+        lost=spent.lost + attempt.search.lost,
         seconds=round(seconds, 4),
         surrogate=attack.surrogate.name if attack.surrogate else attempt.search.surrogate,
     )

@@ -39,6 +39,7 @@ class Hunt:
     queries: int = 0
     unusable: int = 0
     undecided: int = 0
+    lost: int = 0  # orders to an attacker that got no answer, for a fault that may pass
     idle: int = 0  # rounds in a row in which it had nothing to send
     trace: tuple[tuple[int, float], ...] = ()
     judged: bool = False
@@ -70,6 +71,7 @@ class Hunt:
             trace=self.trace,
             unusable=self.unusable,
             undecided=self.undecided,
+            lost=self.lost,
             won=self.succeeded if self.judged else None,
         )
         return replace(self.best or start, search=search)

@@ -3,6 +3,7 @@
     address   what its words name, and its secrets
     form      the body of a request as this server takes it
     pace      when it may leave
+    bill      what it may cost
     wire      one request and its answer
     faults    what a refusal means
     answers   the reply in an answer
@@ -47,6 +48,7 @@ from sirl.endpoint.address import (
     written_query,
 )
 from sirl.endpoint.answers import choice_in, read_reply
+from sirl.endpoint.bill import count_request, count_tokens
 from sirl.endpoint.faults import FaultError
 from sirl.endpoint.form import Form
 from sirl.endpoint.pace import Pace, retry_after
@@ -191,13 +193,14 @@ class EndpointTarget:
 
         Raises FaultError where none comes, ConfigError where none ever will.
         """
-        tries, doubted = 0, False
+        tries, doubted, again = 0, False, False
         while True:
             self.pace.turn(60 / self.config.requests_per_minute if self.config.requests_per_minute else 0.0)
             sent = body()
             try:
-                return read(self._post(client, sent))
+                return read(self._post(client, sent, again))
             except FaultError as fault:
+                again = True
                 fault.words = self._struck(fault.words)
                 if fault.kind == "denied" or (fault.kind == "unsure" and read is _completed):
                     raise self._refused(fault) from None
@@ -220,9 +223,12 @@ class EndpointTarget:
                 sleep(max(fault.wait, backoff(tries)))
                 tries += 1
 
-    def _post(self, client: httpx2.Client, body: Mapping[str, Any]) -> Any:
+    def _post(self, client: httpx2.Client, body: Mapping[str, Any], again: bool) -> Any:
+        count_request(self.name, again)
         try:
-            return post(client, body, self.config.timeout * LONGER)
+            answer = post(client, body, self.config.timeout * LONGER)
+            count_tokens(self.name, answer)
+            return answer
         except httpx2.RequestError as error:
             self._tell_resent(error)
             raise FaultError("passing", f"{type(error).__name__}: {error}") from None

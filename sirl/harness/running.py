@@ -15,6 +15,7 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 
+from sirl.endpoint.bill import costs_of
 from sirl.harness.loading import Ready
 from sirl.harness.model import Said, SkillModel
 from sirl.judges import judged
@@ -44,7 +45,7 @@ def measure(skills: Skills, run: RunDir, on_progress: Progress | None = None) ->
     """
     model = SkillModel(skills.target, skills.seed, skills.longest)
     total, finished = sum(len(ready.requests) for ready in skills.tasks), 0
-    with locked(run):
+    with locked(run), costs_of(run) as write_costs:
         run.expect(SCORES, total)
         run.keep_rows(SCORES, lambda row: row["went"] != "no reply")
         done = {row["key"] for row in run.rows(SCORES)}
@@ -58,6 +59,7 @@ def measure(skills: Skills, run: RunDir, on_progress: Progress | None = None) ->
                     records, rows = _work(skills, model, ready, missing)
                     run.append_records(records)
                     run.append(SCORES, rows)
+                    write_costs()
                 finished += len(chunk)
         if on_progress:
             on_progress(total, total, "")

@@ -16,9 +16,8 @@ from sirl.metrics.breakdowns import (
 )
 from sirl.metrics.entropies import (
     Measured,
+    TokenFigures,
     compare_entropies,
-    entropy_along,
-    entropy_by_class,
     gap_groups,
     gap_table,
     group,
@@ -72,6 +71,7 @@ __all__ = [
     "SHARE",
     "Graded",
     "Measured",
+    "TokenFigures",
     "agreement",
     "as_row",
     "attacked",
@@ -94,8 +94,6 @@ __all__ = [
     "dsr_by_category",
     "dsr_by_source",
     "dsr_table",
-    "entropy_along",
-    "entropy_by_class",
     "exposure",
     "fleiss_kappa",
     "frontier",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -31,6 +31,8 @@ from sirl.records import Completion, Record
 Group = Literal["complied", "refused", "neither"]
 Measured = tuple[str, str, float]  # a reply: its request, its attempt (of that request), its entropy in nats
 CLASSES = ("risk", "general", "compliance")
+_PLACES = 48  # of a reply, from its first token, whose entropies are told apart
+_UNIT = 2**64  # of a sum: one nat
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 RISK_WORDS = frozenset(
     _WORD.findall(
@@ -157,36 +159,83 @@ def _pooled(refused: Sequence[Measured], complied: Sequence[Measured]) -> dict[s
     }
 
 
-def entropy_along(records: Sequence[Record], positions: int = 32) -> dict[str, Any]:
-    """Return the mean entropy (nats) of the 1st, 2nd, ... token of refusing and of complying replies.
+class TokenFigures:
+    """Entropies by place in the reply and by class of word, of whole records that are read once and let go.
 
-    Lists of one length: position (from 1), refused, complied, n_refused, n_complied. None where no reply
-    is that long; ends with the longest reply or after `positions`.
+    Sums are kept exactly, in units of 2^-64 nats: the order of the records changes nothing.
     """
-    groups = gap_groups(records)
-    rows = {name: [r.completion.entropies or () for r in groups[name]] for name in ("refused", "complied")}
-    longest = max((len(reply) for replies in rows.values() for reply in replies), default=0)
-    table: dict[str, Any] = {"position": list(range(1, min(positions, longest) + 1))}
-    for name, replies in rows.items():
-        at = [[reply[p - 1] for reply in replies if len(reply) >= p] for p in table["position"]]
-        table[name], table[f"n_{name}"] = [_mean(sorted(values)) for values in at], [len(v) for v in at]
-    return table
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        """Read the records; of replies to harmful prompts those count whose group and entropies are known."""
+        self._along: dict[Group, list[_Sum]] = {"refused": [], "complied": []}
+        self._classes: dict[tuple[str, str], _Sum] = defaultdict(_Sum)  # by request and class
+        for record in records:
+            name = group(record)
+            if record.prompt.kind == "harmful" and name and record.completion.entropies:
+                self._add(name, record)
+
+    def _add(self, name: Group, record: Record) -> None:
+        entropies = record.completion.entropies or ()
+        if (places := self._along.get(name)) is not None:
+            places += [_Sum() for _ in range(min(len(entropies), _PLACES) - len(places))]
+            for place, value in zip(places, entropies, strict=False):
+                place.add(value)
+        if len(record.completion.pieces) != len(entropies):
+            return  # tokens without a text of their own cannot be sorted by word
+        for word, span in words(record.completion):
+            if word:
+                held = self._classes[record.prompt.id, word_class(word)]
+                for token in span:
+                    held.add(entropies[token])
+
+    def along(self, positions: int = _PLACES) -> dict[str, Any]:
+        """Return the mean entropy (nats) of the 1st, 2nd, ... token of refusing and of complying replies.
+
+        Lists of one length: position (from 1), refused, complied, n_refused, n_complied. None where no reply
+        is that long; ends with the longest reply, or after `positions`, of which `_PLACES` are known.
+        """
+        longest = min(positions, max(map(len, self._along.values())))
+        table: dict[str, Any] = {"position": list(range(1, longest + 1))}
+        for name in ("refused", "complied"):
+            held = [*self._along[name], *(_Sum() for _ in range(longest))][:longest]
+            table[name], table[f"n_{name}"] = [one.mean for one in held], [one.n for one in held]
+        return table
+
+    def by_class(self) -> dict[str, dict[str, Any]]:
+        """Return the mean token entropy of words that state a risk, signal compliance, or neither.
+
+        For each class: mean, low, high (nats; clustered by prompt), n tokens. The paper finds risk
+        lowest and compliance highest. None: no such token. Source: arXiv 2510.01088, analysis of token classes.
+        """
+        table = {}
+        for name in CLASSES:
+            mine = [
+                (asked, kind, one.total, one.n) for (asked, kind), one in self._classes.items() if kind == name
+            ]
+            mean, (low, high) = _mean_over(mine)
+            table[name] = {"mean": mean, "low": low, "high": high, "n": sum(row[3] for row in mine)}
+        return table
 
 
-def entropy_by_class(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    """Return the mean token entropy of words that state a risk, signal compliance, or neither.
+class _Sum:
+    """A sum of entropies, exact in units of 2^-64 nats, and how many."""
 
-    For each class: mean, low, high (nats; clustered by prompt), n tokens. The paper finds risk
-    lowest and compliance highest. None: no such token. Source: arXiv 2510.01088, analysis of token classes.
-    """
-    chosen = [r for replies in gap_groups(records).values() for r in replies]
-    rows = [row for record in chosen for row in _class_rows(record)]
-    table = {}
-    for name in CLASSES:
-        mine = [row for row in rows if row[1] == name]
-        mean, (low, high) = _mean_over(mine)
-        table[name] = {"mean": mean, "low": low, "high": high, "n": sum(row[3] for row in mine)}
-    return table
+    __slots__ = ("n", "units")
+
+    def __init__(self) -> None:
+        self.units, self.n = 0, 0
+
+    def add(self, nats: float) -> None:
+        self.units += int(nats * _UNIT)
+        self.n += 1
+
+    @property
+    def total(self) -> float:
+        return self.units / _UNIT
+
+    @property
+    def mean(self) -> float | None:
+        return self.units / (self.n * _UNIT) if self.n else None
 
 
 def words(completion: Completion) -> Iterator[tuple[str, range]]:
@@ -213,15 +262,6 @@ def words(completion: Completion) -> Iterator[tuple[str, range]]:
 def word_class(word: str) -> str:
     """Name the class of a word: risk, compliance or general."""
     return "risk" if word in RISK_WORDS else "compliance" if word in COMPLIANCE_WORDS else "general"
-
-
-def _class_rows(record: Record) -> Iterator[Row]:
-    entropies = record.completion.entropies or ()
-    if len(record.completion.pieces) != len(entropies):
-        return  # tokens without a text of their own cannot be sorted by word
-    for word, span in words(record.completion):
-        if word:
-            yield record.prompt.id, word_class(word), sum(entropies[i] for i in span), len(span)
 
 
 def _measured(record: Record) -> Measured:

@@ -6,6 +6,7 @@ All nouns are frozen. This room knows no model or file; its protocols keep attac
 """
 
 from sirl.records.form import from_json, to_json, without_tokens
+from sirl.records.lean import Lean
 from sirl.records.nouns import (
     ASSUMED,
     KINDS,
@@ -45,6 +46,7 @@ __all__ = [
     "Defended",
     "Judge",
     "Kind",
+    "Lean",
     "Message",
     "Prompt",
     "Question",

@@ -66,7 +66,8 @@ class Search:
     trace      (queries so far, best score so far) after each round; a higher score is better for the attack
     unusable   outputs of an attacker model that could not be used and were asked for again
     undecided  replies of which the search's judge could not say whether they were harmful
-    lost       queries to which no reply came for a fault that may pass: such a search is repeated
+    lost       queries, and orders to an attacker model, to which no reply came for a fault that may pass: such
+               a search is repeated
     won        whether the search's judge called a reply harmful; None where it asked no judge
     surrogate  the model it searched on, where that is not the model under test
     """

@@ -21,7 +21,8 @@ def gap_section(side: Side) -> dict[str, Any]:
     table, values = metrics.gap_table(side.records), metrics.group_entropies(side.records)
     pooled = table["pooled"]
     chance = {"low": table["auroc_low"], "high": table["auroc_high"]}
-    along = metrics.entropy_along(side.records, 48)
+    tokens = metrics.TokenFigures(side.run.each_record())
+    along = tokens.along(48)
     told = f"Means: refusing {nats(pooled['mean_refused'])}, complying {nats(pooled['mean_complied'])}."
     histogram = charts.histogram(
         Caption("Mean entropy of refusing and of complying replies", told),
@@ -65,7 +66,7 @@ def gap_section(side: Side) -> dict[str, Any]:
         "along": Markup(line),
         "classes": [
             (name, nats(row["mean"]), nats_interval(row), count(row["n"]))
-            for name, row in metrics.entropy_by_class(side.records).items()
+            for name, row in tokens.by_class().items()
         ],
     }
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sirl.endpoint.bill import costs
 from sirl.metrics import defence_cost
 from sirl.records import Decoding, Record
 from sirl.reporting.story import Side, Story, model_of
@@ -63,6 +64,7 @@ def _run(story: Story, index: int) -> dict[str, Any]:
         "no_reply": sum(bool(r.completion.error) and not r.completion.blocked for r in records),
         "blocked": sum(r.completion.blocked for r in records),
         "decoding": decodings(records),
+        "costs": [_cost(name, bill) for name, bill in costs(run).items()],
         "body": (run.environment.get("hashes") or {}).get("request body", ""),
         "config": json.dumps(run.config, indent=1, ensure_ascii=False, sort_keys=True),
     }
@@ -78,6 +80,15 @@ def _defence(records: Sequence[Record]) -> str:
         f"{number(cost['calls']['mean'], '.1f')} calls of models a request, extra tokens a request {tokens}, "
         f"{percent(cost['own']['rate'])} of the replies are the defence's own"
     )
+
+
+def _cost(name: str, bill: Mapping[str, int]) -> str:
+    """Say what a server was asked, and what it says that this came to."""
+    again = f", {count(bill['again'])} of them again after a failure" if bill["again"] else ""
+    told = f"{count(bill['tokens_in'])} tokens read and {count(bill['tokens_out'])} drawn, as it says"
+    untold = f"{count(bill['untold'])} replies without a count of tokens" if bill["untold"] else ""
+    stated = told if bill["tokens_in"] or bill["tokens_out"] else ""
+    return "; ".join(filter(None, (f"{count(bill['requests'])} requests to {name}{again}", stated, untold)))
 
 
 def _prompts(story: Story, index: int) -> list[dict[str, Any]]:

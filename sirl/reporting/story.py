@@ -118,7 +118,7 @@ def tell(runs: Sequence[RunDir], allow_different_protocol: bool = False) -> Stor
                 )
             differences += told
     return Story(
-        gaps=tuple(Side("one", run.path.name, run, tuple(run.records())) for run in parts["gap"]),
+        gaps=tuple(Side("one", run.path.name, run, tuple(run.figures())) for run in parts["gap"]),
         trains=tuple(parts["train"]),
         sides=sides,
         seen=frozenset(name for names in named for name in names) or None,  # none named: not known
@@ -163,7 +163,7 @@ def _sides(runs: Sequence[RunDir]) -> tuple[Side, ...]:
 
 def _side(style: str, label: str, run: RunDir) -> Side:
     samples = (run.config.get("settings") or {}).get("samples", 1)
-    records, draws = split_draws(run.records(tokens=False), int(samples))
+    records, draws = split_draws(run.figures(), int(samples))
     return Side(style, label, run, tuple(records), tuple(draws))
 
 

@@ -8,6 +8,7 @@
     propensities.jsonl  one line a plain request, likewise (append-only)
     scores.jsonl      one line a document of a task; of a skills run only (append-only)
     measured.jsonl    one line a model measured; of a cell of a study only (append-only)
+    costs.jsonl       what servers were asked meanwhile, and tokens; of endpoints only (append-only)
     plan.json         keys of the whole plan, chunk by chunk; of a shard only
     expected.json     how many lines a file will have when the run has finished, for whoever looks on
     checkpoint/       what training resumes from; gone when it is done
@@ -35,14 +36,14 @@ from typing import Any
 from sirl.config.before import now_named, refuse_run_of_before
 from sirl.config.requests import without_logins
 from sirl.errors import RunError
-from sirl.records import Record, from_json, to_json, without_tokens
+from sirl.records import Lean, Record, from_json, to_json, without_tokens
 from sirl.rundir.files import PRIVATE, append_synced, held, refuse_links, replace_synced, writing
-from sirl.rundir.lines import cut_torn_line, each_line, json_object, read_json, write_json
+from sirl.rundir.lines import cut_torn_line, each_line, json_object, lines_at, read_json, write_json
 from sirl.rundir.shapes import require_shape
 
 RECORDS, STEPS, SUMMARY, PLAN = "records.jsonl", "steps.jsonl", "summary.json", "plan.json"
 MEASURED, SNAPSHOTS, EXPECTED = "measured.jsonl", "snapshots", "expected.json"
-OPENERS, PROPENSITIES, SCORES = "openers.jsonl", "propensities.jsonl", "scores.jsonl"
+OPENERS, PROPENSITIES, SCORES, COSTS = "openers.jsonl", "propensities.jsonl", "scores.jsonl", "costs.jsonl"
 # What two sides must share. The batch too: how many rows are drawn together rounds logits otherwise.
 _MEASURED = ("budget", "temperature", "max_reply_tokens", "samples", "best_of", "batch", "longest")
 # Beginnings of names of hashes, likewise; `request body` is what an endpoint's requests lack or add.
@@ -109,22 +110,23 @@ class RunDir:
         Without `tokens` a reply keeps its text and its mean entropy, as its only one: a thousandth of the
         memory of a long one's tokens.
         """
-        return [record if tokens else without_tokens(record) for record in self._records()]
+        return [record if tokens else without_tokens(record) for record in self.each_record()]
 
-    def each_record(self) -> Iterator[Record]:
-        """Yield the evidence one record at a time, whole. Raises as `records`."""
-        return self._records()
+    def figures(self) -> list[Record]:
+        """Return the evidence as far as figures need it (`records.Lean`). Raises as `records`."""
+        return list(map(Lean(), self.each_record()))
+
+    def each_record(self, holding: Sequence[bytes] = (b"",)) -> Iterator[Record]:
+        """Yield the evidence of lines that hold some of those bytes, one by one, whole. Raises as `records`."""
+        return map(self._read, self._each(RECORDS, holding))
 
     def with_tokens(self, records: Sequence[Record]) -> list[Record]:
         """Return records of this run that were read without tokens, same order, whole. Raises as `records`."""
         # As `append` writes it: a line that cannot hold one of the prompts is not read as JSON.
         ids = {json.dumps(record.prompt.id, ensure_ascii=False).encode() for record in records}
-        found = {record.attempt.key: record for record in self._records(tuple(ids))}
-        return [found[record.attempt.key] for record in records]
-
-    def _records(self, holding: Sequence[bytes] = (b"",)) -> Iterator[Record]:
-        for row in self._each(RECORDS, holding):
-            yield self._read(row)
+        keys = [record.attempt.key for record in records]
+        found = {r.attempt.key: r for r in self.each_record(tuple(ids)) if r.attempt.key in keys}
+        return [found[key] for key in keys]
 
     def _read(self, row: Mapping[str, Any]) -> Record:
         try:
@@ -143,15 +145,20 @@ class RunDir:
         """
         path = self.path / RECORDS
         for at, line in each_line(path, start) if path.exists() else ():
-            row = json_object(line, f"the line at byte {at} of {path}", "remove that line")
-            yield at, at + len(line), without_tokens(self._read(row))
+            yield at, at + len(line), without_tokens(self._read_line(at, line))
 
     def record_at(self, start: int) -> Record:
         """Return the record whose line begins at a byte, whole. Raises as `records`, and if there is none."""
-        for at, line in each_line(self.path / RECORDS, start):
-            row = json_object(line, f"the line at byte {at} of {self.path / RECORDS}", "remove that line")
-            return self._read(row)
-        raise RunError(f"{self.path / RECORDS} ends before byte {start}", "a record there", "read it again")
+        return next(self.records_at([start]))
+
+    def records_at(self, starts: Iterable[int]) -> Iterator[Record]:
+        """Yield the records whose lines begin at some bytes, in that order, whole. Raises as `record_at`."""
+        return (self._read_line(*found) for found in lines_at(self.path / RECORDS, starts))
+
+    def _read_line(self, at: int, line: bytes) -> Record:
+        return self._read(
+            json_object(line, f"the line at byte {at} of {self.path / RECORDS}", "remove that line")
+        )
 
     def stamp(self, file: str) -> tuple[int, int, float] | None:
         """Return what tells a file from another of its name, its size in bytes, and when it was last written.

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sirl.errors import RunError
 from sirl.rundir.files import open_plain, write_synced
@@ -27,14 +27,28 @@ def each_line(path: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
     with open_plain(path) as handle:
         handle.seek(start)
         at = start
-        while line := handle.readline(LONGEST + 1):
-            if len(line) > LONGEST:
-                found = f"{path} holds a line of more than {LONGEST} bytes"
-                raise RunError(found, "lines that sirl wrote", "remove that line")
-            if not line.endswith(b"\n"):
-                return
+        while line := _whole_line(handle, path):
             yield at, line
             at += len(line)
+
+
+def lines_at(path: Path, starts: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    """Yield the whole lines that begin at some bytes, with these. Raises as `each_line`, and on none."""
+    with open_plain(path) as handle:
+        for start in starts:
+            handle.seek(start)
+            if not (line := _whole_line(handle, path)):
+                raise RunError(f"{path} ends before byte {start}", "a line there", "read it again")
+            yield start, line
+
+
+def _whole_line(handle: BinaryIO, path: Path) -> bytes:
+    """Return the next line; nothing at the end, or where a kill has torn it."""
+    line = handle.readline(LONGEST + 1)
+    if len(line) > LONGEST:
+        found = f"{path} holds a line of more than {LONGEST} bytes"
+        raise RunError(found, "lines that sirl wrote", "remove that line")
+    return line if line.endswith(b"\n") else b""
 
 
 def cut_torn_line(path: Path) -> None:

@@ -261,7 +261,7 @@ def _row(cell: Cell, path: Path, step: int, done: Sequence[Mapping[str, Any]]) -
     run = measure.evaluate(cell.measurement(model, at, f"{cell.method} {really}"))
     summary = run.summary()
     told = {"step": step, "of_step": really, "best_of": run.config["settings"]["best_of"]}
-    entropies = _entropies(run.records(tokens=False), run.config["settings"]["samples"])
+    entropies = _entropies(run.figures(), run.config["settings"]["samples"])
     return {**told, **{name: summary[name] for name in _KEPT if name in summary}, "entropy": entropies}
 
 

@@ -17,6 +17,7 @@ from typing import cast, get_args
 
 from sirl.config import Changes, JudgeConfig, ModelConfig, load_recipe
 from sirl.endpoint import require_one_host
+from sirl.endpoint.bill import costs_of
 from sirl.errors import JudgeError, RunError, suggest
 from sirl.judges import Deferring, Panel, get_judge, get_judges, judge_name, judged, known_agreement
 from sirl.judges.classifier import Classifier
@@ -139,7 +140,7 @@ def judge_run(folder: Path, names: Sequence[str], out: Path, loader: JudgeLoader
     config = {**old.config, "agreement": known, "judged_again": {"run": folder.name, "judges": list(names)}}
     hashes = {**old.environment["hashes"], **{f"judge {q}": judge_name(j) for q, j in judges.items()}}
     run = open_run(out, old.kind, {k: v for k, v in config.items() if k != "kind"}, hashes)
-    with locked(run):
+    with locked(run), costs_of(run) as write_costs:
         done = {record.attempt.key for record in run.each_record()}
         total = sum(1 for record in old.each_record() if record.attempt.key not in done)
         missing = (record for record in old.each_record() if record.attempt.key not in done)
@@ -147,9 +148,10 @@ def judge_run(folder: Path, names: Sequence[str], out: Path, loader: JudgeLoader
         with phase("judge again") as advance:
             while some := list(islice(missing, CHUNK)):
                 run.append_records(_again(some, judges))
+                write_costs()
                 judged_now += len(some)
                 advance(judged_now, total, "replies")
-    finish(run, numbers(run, run.records(tokens=run.kind == "gap")), {})  # a gap is of each token
+    finish(run, numbers(run, run.figures()), {})
     return run
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 
@@ -19,8 +20,8 @@ from sirl.judges import judge_name, known_agreement
 from sirl.organism.families import HELD_OUT, SEEN
 from sirl.phases import phase
 from sirl.propensity import keep_propensities
-from sirl.records import Decoding, Target
-from sirl.rundir import RECORDS, RunDir, locked, open_run
+from sirl.records import Decoding, Lean, Target
+from sirl.rundir import COSTS, RunDir, locked, open_run
 from sirl.shards import merged_records, merged_versions, open_shards, parse_shard
 from sirl.workflows.attack_tools import (
     AttackTools,
@@ -40,7 +41,7 @@ from sirl.workflows.summaries import finish, numbers
 # How many of the organism's own prompts a measurement asks, by category or kind.
 GAP_SIZES = {"harmful": 48, "benign": 48, "borderline": 48}
 SIZES = {"harmful": 100, "benign": 200, "open": 24, "borderline": 200, "math": 200, "code": 200, "chat": 200}
-AT_ONCE = 500  # records written at once where shards are merged
+AT_ONCE = 16  # records written at once where shards are merged
 QUICK_LIMIT = 12  # prompts of each of the user's sources, or of each sort of the organism's own
 QUICK_BUDGET = 24  # queries a prompt
 
@@ -101,10 +102,10 @@ def gap(asked: Measurement) -> RunDir:
     run = _open(asked, model, "gap", evaluation)
     start = monotonic()
     with phase("entropy gap") as on_progress:
-        records = measure_gap(evaluation, run, on_progress, parse_shard(asked.shard))
+        records = measure_gap(evaluation, run, on_progress, parse_shard(asked.shard), Lean())
     if not asked.shard:  # openers are found in all replies of a run
         with phase("refusal propensity") as advance:
-            keep_propensities(model.weights("the entropy gap of"), records, run, advance)
+            keep_propensities(model.weights("the entropy gap of"), run.each_record(), run, advance)
     finish(run, numbers(run, records), {"gap": monotonic() - start})
     return run
 
@@ -117,7 +118,7 @@ def evaluate(asked: Measurement) -> RunDir:
     run = _open(asked, model, "evaluate", evaluation)
     start = monotonic()
     with phase(f"evaluate {asked.role}".strip()) as on_progress:
-        records = evaluate_all(evaluation, run, on_progress, parse_shard(asked.shard), tokens=False)
+        records = evaluate_all(evaluation, run, on_progress, parse_shard(asked.shard), Lean())
     finish(run, numbers(run, records), {"evaluate": monotonic() - start})
     return run
 
@@ -134,14 +135,16 @@ def merge(paths: Sequence[Path], out: Path) -> RunDir:
     config = {name: value for name, value in first.config.items() if name not in ("kind", "shard")}
     run = open_run(out, first.kind, config, first.environment["hashes"], merged_versions(runs))
     with locked(run):
-        if run.rows(RECORDS):
+        if next(run.each_record(), None):
             raise RunError(f"{out} already has records", "a new folder", "name another --out")
-        for start in range(0, len(records), AT_ONCE):
-            run.append_records(records[start : start + AT_ONCE])
+        while some := list(islice(records, AT_ONCE)):
+            run.append_records(some)
+        for shard in runs:
+            run.append(COSTS, shard.rows(COSTS))
     spent: Counter[str] = Counter()
     for shard in runs:
         spent.update(shard.summary().get("seconds", {}))
-    finish(run, numbers(run, records), spent)
+    finish(run, numbers(run, run.figures()), spent)
     return run
 
 

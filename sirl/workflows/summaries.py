@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sirl.endpoint.bill import costs
 from sirl.entropy_gap import inclined, summarise_gap
 from sirl.evaluation import summarise
 from sirl.judges import votes
 from sirl.judges.labels import votes_kappa
-from sirl.metrics import unscored
+from sirl.metrics import TokenFigures, unscored
 from sirl.records import Record
 from sirl.reporting.trust import judged_by
 from sirl.rundir import RunDir
 
 
 def numbers(run: RunDir, records: Sequence[Record]) -> dict[str, Any]:
-    """Return the summary of a gap or an evaluate run.
+    """Return the summary of a gap or an evaluate run; of a gap the tokens are read from disk.
 
     It is incomplete if a greater share of the records than the settings allow has no verdict on its own
     question.
@@ -24,7 +25,7 @@ def numbers(run: RunDir, records: Sequence[Record]) -> dict[str, Any]:
     config, missing = run.config, unscored(records)
     told = {name: config[name] for name in ("model", "seed", "shard") if name in config}
     if run.kind == "gap":
-        told |= summarise_gap(records, inclined(run))
+        told |= summarise_gap(records, inclined(run), TokenFigures(run.each_record()))
     else:
         seen, held_out = config["seen_in_training"], config.get("held_out_attacks", ())
         told |= summarise(records, seen, config["settings"]["samples"], held_out)
@@ -46,7 +47,9 @@ def panel_kappas(records: Sequence[Record]) -> dict[str, float | None]:
 
 
 def finish(run: RunDir, summary: dict[str, Any], seconds: Mapping[str, float]) -> None:
-    """Write the summary; its seconds add up over the calls that a run took."""
+    """Write the summary; its seconds add up over the calls that a run took, and so do its costs."""
+    if asked := costs(run):
+        summary["costs"] = asked
     spent = run.summary().get("seconds", {})
     summary["seconds"] = {name: round(spent.get(name, 0.0) + value, 1) for name, value in seconds.items()}
     run.write_summary(summary)
