@@ -20,10 +20,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 STUDY = """
 [study]
@@ -57,6 +60,7 @@ method = "distill"
 """
 SMALL = ["steps=4", "prompts_per_step=4", "save_every=1", "max_reply_tokens=24", "search.attacks=[]"]
 SMALL += ["micro_batch=8", "stop.refusal_budget=1.0", "stop.diversity_budget=1.0", "stop.allow_less_safe=true"]
+LOOK = 0.01  # seconds between two looks at a process
 MEASURED = "seconds"  # the one thing that differs between two runs
 
 
@@ -68,7 +72,7 @@ class Outcome:
     """
 
     command: str
-    unbroken: float  # seconds
+    unbroken: float  # processor seconds
     begins: float  # of these until its folder was there
     kills: int
     midway: int
@@ -132,36 +136,53 @@ def torture(name: str, home: Path, limits: tuple[int, float], dice: random.Rando
 
 
 def timed(words: list[str], out: Path) -> tuple[float, float]:
-    """Run a command to its end; return the seconds until its folder held a run, and those it took."""
-    start = time.monotonic()
-    begins = None
-    with tempfile.TemporaryFile() as told, subprocess.Popen(words, stdout=told, stderr=told) as process:
-        while process.poll() is None:
-            if begins is None and any(out.rglob("config.json")):
-                begins = time.monotonic() - start
-            time.sleep(0.02)
-        if process.returncode:
+    """Run a command to its end; return the processor seconds until its folder held a run, and those it took."""
+    begins = took = 0.0
+    with started(words) as process:
+        while (spent := seconds_of(process)) is not None:
+            if not begins and any(out.rglob("config.json")):
+                begins = spent
+            took = spent
+            time.sleep(LOOK)
+    return begins, took
+
+
+def run(words: list[str], kill_after: float = math.inf) -> bool:
+    """Run a command to its end, or kill it after some processor seconds; return whether it ended by itself.
+
+    Of the processor: on a busy machine a kill by the clock could come before the work begins.
+    """
+    with started(words) as process:
+        while (spent := seconds_of(process)) is not None:
+            if spent >= kill_after:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                return False
+            time.sleep(LOOK)
+    return True
+
+
+@contextmanager
+def started(words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command; at the end of the block it has ended. Raises SystemExit if it failed by itself."""
+    with tempfile.TemporaryFile() as told:
+        with subprocess.Popen(words, stdout=told, stderr=told) as process:
+            yield process
+        if process.returncode not in (0, -signal.SIGKILL):
             told.seek(0)
             raise SystemExit(
                 f"{' '.join(words)} ended with {process.returncode}: {told.read()[-2000:].decode()}"
             )
-    if begins is None:
-        raise SystemExit(f"{' '.join(words)} wrote no run into {out}")
-    return begins, time.monotonic() - start
 
 
-def run(words: list[str], kill_after: float | None = None) -> bool:
-    """Run a command to its end, or kill it after some seconds; return whether it ended by itself."""
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        try:
-            _, told = process.communicate(timeout=kill_after)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            return False
-    if process.returncode:
-        raise SystemExit(f"{' '.join(words)} ended with {process.returncode}: {told.decode()[-2000:]}")
-    return True
+def seconds_of(process: subprocess.Popen[bytes]) -> float | None:
+    """Return the processor seconds that a process has had; None once it has ended."""
+    if process.poll() is not None:
+        return None
+    with suppress(psutil.NoSuchProcess):
+        spent = psutil.Process(process.pid).cpu_times()
+        return float(spent.user + spent.system)
+    return None
 
 
 def has_work(out: Path) -> bool:
