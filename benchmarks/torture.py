@@ -60,7 +60,7 @@ method = "distill"
 """
 SMALL = ["steps=4", "prompts_per_step=4", "save_every=1", "max_reply_tokens=24", "search.attacks=[]"]
 SMALL += ["micro_batch=8", "stop.refusal_budget=1.0", "stop.diversity_budget=1.0", "stop.allow_less_safe=true"]
-LOOK = 0.01  # seconds between two looks at a process
+LOOK = 0.05  # seconds between two looks at a process
 MEASURED = "seconds"  # the one thing that differs between two runs
 
 

@@ -110,6 +110,19 @@ def test_the_organism_is_a_guest():
     assert hosts == {"workflows"}
 
 
+def test_the_time_of_day_decides_nothing():
+    """A clock that jumps changes no record: it is read for a Retry-After and for how long a run is silent."""
+    read = ("time.time", "time_ns", "datetime.now", "datetime.utcnow", "date.today")
+    told = {
+        str(path.relative_to(SIRL)) for path in MODULES if any(f"{way}(" in path.read_text() for way in read)
+    }
+    assert told == {"endpoint/pace.py", "reporting/live.py"}
+    imported = [
+        p for p in MODULES if "from time import" in p.read_text() and "time import time" in p.read_text()
+    ]
+    assert not imported
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SIRL)))
 def test_only_the_doors_defer_an_import(path):
     if path in DOORS:

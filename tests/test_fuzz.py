@@ -38,7 +38,7 @@ from sirl.records import Attempt, Completion, Prompt
 from sirl.reporting import load_runs, render
 from sirl.reporting.checks import Limits, check
 from sirl.reporting.story import tell
-from sirl.rundir import open_run, read_run
+from sirl.rundir import COSTS, open_run, read_run
 from sirl.tables import write_table
 from sirl.workflows.summaries import finish, numbers
 
@@ -258,7 +258,7 @@ def test_tables_of_other_values(folder, data, new, seed):
 
 # --- run folders, and all that is made of them
 
-FILES = ("config.json", "environment.json", "records.jsonl", "summary.json")
+FILES = ("config.json", "environment.json", "records.jsonl", "costs.jsonl", "summary.json")
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +279,10 @@ def run(tmp_path_factory):
     config |= {"held_out_attacks": [], "seen_in_training": ["aim"]}
     made = open_run(path, "evaluate", config, protocol_hashes(trial))
     evaluate(trial, made)
+    made.append(
+        COSTS,
+        [{"endpoint": "a", **dict.fromkeys(("requests", "again", "tokens_in", "tokens_out", "untold"), 1)}],
+    )
     finish(made, numbers(made, made.records()), {"evaluate": 1.0})
     return path
 
@@ -317,7 +321,7 @@ def test_run_folders_of_other_values(run, tmp_path_factory, file, new, seed):
     whole = (run / file).read_bytes()
     dice = random.Random(seed)
     try:
-        if file == "records.jsonl":
+        if file.endswith(".jsonl"):
             lines = whole.decode().splitlines()
             at = dice.randrange(len(lines))
             lines[at] = json.dumps(altered(json.loads(lines[at]), new, seed))

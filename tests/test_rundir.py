@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 import pytest
@@ -249,6 +249,20 @@ def test_a_file_is_rewritten_and_a_torn_line_cut_off_in_little_memory(tmp_path):
 
 
 # --- a folder from a stranger
+
+
+def test_a_line_and_a_file_longer_than_any_that_a_run_writes_are_refused(tmp_path, monkeypatch):
+    run = opened(tmp_path)
+    run.append_records([record()])
+    longest = (tmp_path / RECORDS).stat().st_size
+    for most, refused in ((longest, False), (longest - 1, True)):
+        monkeypatch.setattr("sirl.rundir.lines.LONGEST", most)
+        for read in (run.records, run.figures, lambda: run.record_at(0), lambda: list(run.records_from(0))):
+            with pytest.raises(RunError, match=r"a line of more than") if refused else nullcontext():
+                read()
+    monkeypatch.setattr("sirl.rundir.lines.LARGEST", 10)
+    with pytest.raises(RunError, match=r"config.json has more than 10 bytes"):
+        read_run(tmp_path)
 
 
 def test_a_run_folder_is_its_owners_alone(tmp_path):
