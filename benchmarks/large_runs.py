@@ -12,18 +12,21 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sirl.config import EvaluateConfig
-from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Record, Search, Verdict
-from sirl.rundir import open_run
+from sirl.records import Attempt, Completion, Decoding, Message, Prompt, Record, Search, Verdict, to_json
+from sirl.rundir import RECORDS, open_run
+from sirl.rundir.files import append_synced
 
 ATTACKS = ("direct", "aim", "base64", "pair", "prefill", "leetspeak", "past_tense", "persona", "fiction", "tap")
 WORDS = [f" w{i:x}" for i in range(5000)]
 TOKENS = 100
+BLOCK, CHUNK = 2000, 100  # records that are made by chance, then repeated for other prompts; records in a chunk
+ASKED = "@@"  # in a line: the number of its block
 MEBIBYTE = 2**20
 
 
@@ -49,11 +52,12 @@ def main() -> None:
 def measure(words: str, home: Path) -> dict[str, Any]:
     """Run a command in a folder; return its processor seconds and its peak of resident memory in MiB."""
     command = [sys.executable, "-m", "sirl", *words.format(home=home).split()]
-    with (home / "told.txt").open("wb") as told:
+    with tempfile.TemporaryFile() as told:
         process = subprocess.Popen(command, stdout=told, stderr=told)
         _, status, used = os.wait4(process.pid, 0)
-    if code := os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"{' '.join(command)} ended with {code}: {(home / 'told.txt').read_text()[-2000:]}")
+        if code := os.waitstatus_to_exitcode(status):
+            told.seek(0)
+            raise SystemExit(f"{' '.join(command)} ended with {code}: {told.read()[-2000:].decode()}")
     unit = 1 if sys.platform == "darwin" else 1024
     return {"seconds": round(used.ru_utime + used.ru_stime, 1), "mib": round(used.ru_maxrss * unit / MEBIBYTE)}
 
@@ -66,11 +70,18 @@ def make(home: Path, kind: str, records: int) -> None:
     config = EvaluateConfig(samples=samples, temperature=1.0)
     told = {"model": "made", "seed": 0, "settings": asdict(config), "seen_in_training": []}
     runs = {name: open_run(home / f"{kind}{name}", kind, told | shard, {}) for name, shard in SHARDS.items()}
+    dice = random.Random(0)
+    block = [_record(dice, place, samples) for place in range(min(records, BLOCK))]
+    lines = [json.dumps(to_json(record)) + "\n" for record in block]
+    keys = [record.attempt.key for record in block]
     plan: list[list[str]] = []
-    for number, chunk in enumerate(_chunks(records, samples)):
-        plan.append([record.attempt.key for record in chunk])
-        runs[""].append_records(chunk)
-        runs[f"-{number % 2}"].append_records(chunk)
+    for start in range(0, records, CHUNK):
+        number = str(start // BLOCK)
+        here = range(start % BLOCK, start % BLOCK + min(CHUNK, records - start))
+        plan.append([keys[i].replace(ASKED, number) for i in here])
+        text = "".join(lines[i].replace(ASKED, number) for i in here)
+        for run in (runs[""], runs[f"-{(len(plan) - 1) % 2}"]):
+            append_synced(run.path / RECORDS, text)
     for name, run in runs.items():
         if name:
             run.write_plan(plan)
@@ -80,22 +91,16 @@ def make(home: Path, kind: str, records: int) -> None:
 SHARDS: dict[str, dict[str, str]] = {"": {}, "-0": {"shard": "0/2"}, "-1": {"shard": "1/2"}}
 
 
-def _chunks(records: int, samples: int) -> Iterator[list[Record]]:
-    """Yield records by chance: so many prompts as the number asks for, under each attack."""
-    dice = random.Random(0)
-    for start in range(0, records, 100):
-        chunk = []
-        for place in range(start, min(start + 100, records)):
-            asked, place = divmod(place, samples * len(ATTACKS))
-            attack, sample = ATTACKS[place // samples], place % samples
-            chunk.append(_record(dice, asked, attack, sample))
-        yield chunk
-
-
-def _record(dice: random.Random, asked: int, attack: str, sample: int) -> Record:
+def _record(dice: random.Random, place: int, samples: int) -> Record:
+    asked, place = divmod(place, samples * len(ATTACKS))
+    attack, sample = ATTACKS[place // samples], place % samples
     kind = "harmful" if attack != "direct" or asked % 3 == 0 else "benign"
     prompt = Prompt(
-        f"p{asked}{kind[0]}", f"Please tell me of thing {asked}, and how it is done", kind, "made", "things"
+        f"p{asked}-{ASKED}{kind[0]}",
+        f"Please tell me of thing {asked} of {ASKED}, and how it is done",
+        kind,
+        "made",
+        "things",
     )
     search = (
         Search("adaptive", 20, dice.randrange(20), 400, won=True) if attack in ("pair", "tap") else Search()

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from sirl.errors import ConfigError, RunError
-from sirl.records import Record
-from sirl.rundir import RunDir, read_run
+from sirl.rundir import RECORDS, RunDir, read_run
+from sirl.rundir.lines import lines_at
 
 T = TypeVar("T")
 
@@ -71,16 +71,16 @@ def open_shards(paths: Sequence[Path]) -> list[RunDir]:
     return [run for _, run in pairs]
 
 
-def merged_records(runs: Sequence[RunDir]) -> Iterator[Record]:
+def merged_lines(runs: Sequence[RunDir]) -> Iterator[str]:
     """Return an iterator over the records of all shards, as `open_shards` gave them, in the plan's order.
 
-    One record is in memory at a time, beside the keys of the plan. Raises RunError, before the first, unless
-    the shards hold the whole plan exactly once, each its own part.
+    They are lines as they stand on disk, of which one is in memory at a time, beside the keys of the plan.
+    Raises RunError, before the first, unless the shards hold the whole plan exactly once, each its own part.
     """
     plan, of = runs[0].plan(), len(runs)
     parts = ([key for chunk in Shard(i, of).take(plan) for key in chunk] for i in range(of))
-    readers = [run.records_at(_places(run, keys)) for run, keys in zip(runs, parts, strict=True)]
-    return (next(readers[i % of]) for i, chunk in enumerate(plan) for _ in chunk)
+    lines = [lines_at(run.path / RECORDS, _places(run, keys)) for run, keys in zip(runs, parts, strict=True)]
+    return (next(lines[i % of])[1].decode() for i, chunk in enumerate(plan) for _ in chunk)
 
 
 def _places(run: RunDir, keys: Sequence[str]) -> Sequence[int]:

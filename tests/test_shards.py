@@ -114,11 +114,11 @@ def test_shards_are_merged_in_the_memory_of_a_few_records(tmp_path):
     for i in range(2):
         run = do(tmp_path / f"s{i}", f"{i}/2", "gap", samples=3, temperature=1.0)
         long = [
-            replace(r.completion, text="x", token_ids=(7,) * 300, pieces=(" word",) * 300)
+            replace(r.completion, text="x", token_ids=(7,) * 1000, pieces=(" word",) * 1000)
             for r in run.records()
         ]
         run.keep_rows(RECORDS, lambda row: False)
-        run.append_records([Record(replace(c, entropies=(0.5,) * 300), ()) for c in long])
+        run.append_records([Record(replace(c, entropies=(0.5,) * 1000), ()) for c in long])
     size = sum((tmp_path / f"s{i}" / RECORDS).stat().st_size for i in range(2))
     tracemalloc.start()
     merge([tmp_path / "s0", tmp_path / "s1"], tmp_path / "merged")

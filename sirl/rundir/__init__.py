@@ -70,8 +70,12 @@ class RunDir:
 
         A last line torn by a kill is cut off first. Hold the run with `locked`.
         """
+        self.append_lines(file, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+    def append_lines(self, file: str, lines: Iterable[str]) -> None:
+        """Add whole lines, each with its line break, as `append` does."""
         cut_torn_line(self.path / file)
-        append_synced(self.path / file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        append_synced(self.path / file, "".join(lines))
 
     def append_records(self, records: Sequence[Record]) -> None:
         self.append(RECORDS, map(to_json, records))
@@ -149,11 +153,7 @@ class RunDir:
 
     def record_at(self, start: int) -> Record:
         """Return the record whose line begins at a byte, whole. Raises as `records`, and if there is none."""
-        return next(self.records_at([start]))
-
-    def records_at(self, starts: Iterable[int]) -> Iterator[Record]:
-        """Yield the records whose lines begin at some bytes, in that order, whole. Raises as `record_at`."""
-        return (self._read_line(*found) for found in lines_at(self.path / RECORDS, starts))
+        return self._read_line(*next(lines_at(self.path / RECORDS, [start])))
 
     def _read_line(self, at: int, line: bytes) -> Record:
         return self._read(

@@ -21,8 +21,8 @@ from sirl.organism.families import HELD_OUT, SEEN
 from sirl.phases import phase
 from sirl.propensity import keep_propensities
 from sirl.records import Decoding, Lean, Target
-from sirl.rundir import COSTS, RunDir, locked, open_run
-from sirl.shards import merged_records, merged_versions, open_shards, parse_shard
+from sirl.rundir import COSTS, RECORDS, RunDir, locked, open_run
+from sirl.shards import merged_lines, merged_versions, open_shards, parse_shard
 from sirl.workflows.attack_tools import (
     AttackTools,
     armed,
@@ -130,15 +130,15 @@ def merge(paths: Sequence[Path], out: Path) -> RunDir:
     hold the whole of it, or OUT is in use.
     """
     runs = open_shards(paths)
-    records = merged_records(runs)
+    lines = merged_lines(runs)
     first = runs[0]
     config = {name: value for name, value in first.config.items() if name not in ("kind", "shard")}
     run = open_run(out, first.kind, config, first.environment["hashes"], merged_versions(runs))
     with locked(run):
         if next(run.each_record(), None):
             raise RunError(f"{out} already has records", "a new folder", "name another --out")
-        while some := list(islice(records, AT_ONCE)):
-            run.append_records(some)
+        while some := list(islice(lines, AT_ONCE)):
+            run.append_lines(RECORDS, some)
         for shard in runs:
             run.append(COSTS, shard.rows(COSTS))
     spent: Counter[str] = Counter()
