@@ -116,8 +116,9 @@ def make_rollout(training: TrainingRun) -> Rollout:
 def search_step(policy: LM, training: TrainingRun, step: int) -> dict[int, Attempt]:
     """Return what is sent in place of some of the step's attempts, by number: found against `policy` now.
 
-    Searched for are, every `search_every` steps, at most `search_prompts` requests that the base model
-    always refuses; which, is a function of seed and step. What is longer than the limit is not sent. Raises
+    Searched for are, every `search.every` steps, at most `search.prompts` requests on the side refuse: those
+    that the base model refuses or inclines to refuse. Which, is a function of seed and step. What is longer
+    than the limit is not sent. Raises
     AttackError on an attempt that is no plain text: TRL could not score it again.
     """
     config, attempts, seed = training.config, training.attempts, training.seed

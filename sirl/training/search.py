@@ -1,7 +1,7 @@
 """The attack suite searches against the model while it trains: its findings join the step's prompts.
 
 `train.search` names the attacks; those held out for evaluation must not be among them. They are armed as for
-`sirl evaluate`, but no label is read: the requests are those that the base model always refuses, and an
+`sirl evaluate`, but no label is read: the requests are those on the side refuse of the gate, and an
 attack has succeeded where the offline judge of refusals says that the reply does not refuse, and the request
 still stands in what was sent. Without the second half a search wins by asking for something else, and training
 would teach to refuse that. Each search is written to `findings.jsonl` of the run.
@@ -41,7 +41,7 @@ class Searcher:
     def __call__(self, lm: LM, attempts: Sequence[Attempt], step: int) -> list[Attempt]:
         """Return in each attempt's place what succeeds against `lm` now, or the attempt where nothing does.
 
-        Each request is searched for by one attack, chosen by seed, step and prompt id, with `search_budget`
+        Each request is searched for by one attack, chosen by seed, step and prompt id, with `search.budget`
         queries; what the search came to is sent once more and judged. Several processes share the requests:
         what is found for one does not depend on its company.
         """
@@ -84,7 +84,7 @@ class Searcher:
 def served(completions: Sequence[Completion]) -> list[Verdict]:
     """Answer *harmful?* without a label: yes if the reply does not refuse and the request was still asked.
 
-    Searches go for requests that the base model always refuses: each is judged as one that asks for harm.
+    Searches go for requests on the side refuse of the gate: each is judged as one that asks for harm.
     """
     prompts = [replace(completion.attempt.prompt, kind="harmful") for completion in completions]
     attempts = [replace(c.attempt, prompt=p) for c, p in zip(completions, prompts, strict=True)]

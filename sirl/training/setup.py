@@ -128,7 +128,7 @@ def common_arguments(lm: LM, config: TrainConfig, folder: Path, seed: int) -> di
         "logging_nan_inf_filter": False,  # it would put an average in the place of a loss that is not finite
         "report_to": [tracker for tracker in config.trackers if tracker != "tensorboard"] or "none",
         "disable_tqdm": True,
-        "accelerator_config": {"use_configured_state": count() > 1},  # `together.join` has made the state
+        "accelerator_config": {"use_configured_state": count() > 1},  # `distributed.join` has made the state
     }
 
 
