@@ -77,5 +77,6 @@ class Request:
 
 
 def names(given: str | Sequence[str]) -> tuple[str, ...]:
-    """Return names in a list, or in one text with commas."""
-    return tuple(filter(None, map(str.strip, given.split(",")))) if isinstance(given, str) else tuple(given)
+    """Return names in a list, or in one text with commas; an empty one between them stays, to be refused."""
+    parts = (given.split(",") if given else ()) if isinstance(given, str) else given
+    return tuple(part.strip() for part in parts)
