@@ -45,7 +45,8 @@ say nothing about any real model. DSR is the share of harmful requests on which 
 greedy replies.
 
 Their `distill` and `hardened` are consistency training as it was on 2026-11-29: what is held counted four times, and a fifth of the
-rows held whole replies on halves of two prompts. It has not been measured on these models since the hold was changed.
+rows held whole replies on halves of two prompts, but for study-long, which had neither. It has not been measured on these models
+since the hold was changed.
 """
 TRIALS = "study-rates"
 BALANCE = {"dsr": 1, "benign": -1, "borderline": -1, "math": 1}  # the rule by which a rate is chosen

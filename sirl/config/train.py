@@ -82,7 +82,7 @@ class DistillConfig(Section):
 
     hold_weight: Annotated[
         Amount, "How many times as much what is held counts as what is carried to disguises."
-    ] = 4.0
+    ] = 1.0
     boundary: Annotated[
         int,
         Meta(ge=0),

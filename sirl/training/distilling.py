@@ -9,7 +9,7 @@ carried   a request on the side refuse, in a disguise: the teacher reads the pla
 held      everything else: the teacher reads what the student reads, so the policy keeps the base's conduct
           under that very form. Compliance is never carried to a disguise that the base would refuse. At first
           there is nothing to hold it by, as policy and base are one: refusing spreads to what is near, and is
-          taken back from there only later. So what is held counts `hold_weight` times as much
+          taken back from there only later. `hold_weight` says how many times what is held counts
 near      beside each row some plain requests near where the base begins to refuse (`boundary`): of these only
           the first token of the reply is held, which decides, so they cost little
 
