@@ -17,7 +17,7 @@ from sirl.errors import ConfigError, DataError, RunError
 from sirl.organism import WEIGHTS
 from sirl.rundir import locked, open_run
 from sirl.workflows import cells, measure
-from sirl.workflows.cells import KIND, Cell, cells_of, model_at, outcome
+from sirl.workflows.cells import KIND, WHOLE, Cell, cells_of, model_at, outcome
 from sirl.workflows.models import open_model
 from sirl.workflows.studies import CELLS, known
 
@@ -219,6 +219,8 @@ def test_a_cells_protocol_holds_what_is_no_default():
     told = PLAIN.protocol()
     assert told["train"]["learning_rate"] == 1e-3
     assert "clip" not in told["train"]  # the default's
+    assert told[WHOLE]["train"]["grpo"]["clip"] == 0.2  # by which a cell is known when a default has changed
+    assert told[WHOLE]["evaluate"]["budget"] == 7
     assert told["evaluate"] == {"attacks": ("aim",), "budget": 7, "max_reply_tokens": 64}
 
 
@@ -346,6 +348,19 @@ def test_one_file_of_cells_is_the_whole_study(done, tmp_path):
     ):
         with pytest.raises(DataError, match=sentence):
             known(str(written(tmp_path, RECIPE.replace(*change))), out / CELLS)
+
+
+def test_a_cell_that_was_made_under_another_default_is_refused(done, tmp_path):
+    recipe, out, _ = done
+    row = json.loads((out / CELLS).read_text().splitlines()[0])
+    path = tmp_path / "cells.jsonl"
+    row["config"][WHOLE]["evaluate"]["defence"] = "what was the default"
+    path.write_text(json.dumps(row))
+    with pytest.raises(DataError, match="other settings"):
+        known(str(recipe), path)
+    del row["config"][WHOLE]  # as cells were kept before
+    path.write_text(json.dumps(row))
+    assert known(str(recipe), path)["cells"][0]["state"] == "done"
 
 
 def test_a_cell_that_another_process_holds_is_left_to_it(done, tmp_path):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from traceback import print_exception
 from typing import Any, Literal
@@ -35,6 +35,7 @@ from sirl.workflows.request import Request
 from sirl.workflows.sources import PromptSources
 
 KIND = "study"
+WHOLE = "settings"  # of a cell's config.json: every setting, defaults too
 _SPLIT = (
     "reward_model",
 )  # its first steps make another model, how many depends on all: one run a number of steps
@@ -99,11 +100,15 @@ class Cell:
         return Measurement(model, out, *asked, judges=self.study.judges, sizes=self._sizes, role=role)
 
     def protocol(self) -> dict[str, Any]:
-        """Return what the cell was asked to do, as its config.json holds it: settings that are no defaults.
+        """Return what the cell was asked to do, as its config.json holds it.
 
-        Raises ConfigError if a setting is unknown or out of range.
+        `evaluate` and `train` are the settings that are no defaults, to be read. `WHOLE` has them all: where
+        a default changes, a cell of before is not taken for one of now. Raises ConfigError if a setting is
+        unknown or out of range.
         """
         here = Path()
+        measured = self.measurement(self.model, here).settle().evaluate
+        trained = {folder: self.training(here, steps).read().train for folder, steps in self.courses.items()}
         told = {
             "model": self.model,
             "method": self.method,
@@ -112,11 +117,11 @@ class Cell:
             "sizes": dict(self._sizes),
             "prompts": self.study.prompts,
             "judges": self.study.judges,
-            "evaluate": nested(dict(unusual(self.measurement(self.model, here).settle().evaluate))),
         }
-        for folder, steps in self.courses.items():
-            told[folder] = nested(dict(unusual(self.training(here, steps).read().train)))
-        return told
+        told["evaluate"] = nested(dict(unusual(measured)))
+        told |= {folder: nested(dict(unusual(train))) for folder, train in trained.items()}
+        whole = {folder: asdict(train) for folder, train in trained.items()}
+        return told | {WHOLE: {"evaluate": asdict(measured), **whole}}
 
     @property
     def _method(self) -> str:

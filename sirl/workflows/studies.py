@@ -21,7 +21,7 @@ from sirl.errors import ConfigError, DataError
 from sirl.reporting.study import tabulate
 from sirl.reporting.study_page import markdown, render
 from sirl.rundir import read_run
-from sirl.workflows.cells import KIND, Cell, cells_of, missing, outcome, work_on
+from sirl.workflows.cells import KIND, WHOLE, Cell, cells_of, missing, outcome, work_on
 
 LOG = logging.getLogger("sirl")
 CELLS = "cells.jsonl"  # every cell that has an outcome: all that the tables are made of, in one file
@@ -65,7 +65,10 @@ def known(recipe: str, path: Path) -> dict[str, Any]:
     outcomes = []
     for cell in cells_of(load_study(recipe)):
         one = kept.pop(cell.path.as_posix(), None)
-        if one and now_named(one["config"]) != _as_kept({"kind": KIND, **cell.protocol()}):
+        asked = _as_kept({"kind": KIND, **cell.protocol()})
+        if one and WHOLE not in one["config"]:  # kept by an earlier version: its defaults are not known
+            del asked[WHOLE]
+        if one and now_named(one["config"]) != asked:
             raise DataError(f"{cell.path} in {path} was made with other settings", recipe, "measure it again")
         outcomes.append(one or missing(cell))
     if kept:
