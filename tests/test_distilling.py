@@ -22,8 +22,8 @@ from sirl.lm import render
 from sirl.propensity import LONGEST
 from sirl.records import Attempt, Message, Prompt, Verdict
 from sirl.rundir import open_run
-from sirl.training import Hooks, asking, harden, plainly
-from sirl.training.boundary import FLOOR, Boundary, halved, make_boundary
+from sirl.training import Hooks, asking, harden, lessons, plainly
+from sirl.training.boundary import FLOOR, Boundary, halved, near_requests
 from sirl.training.instincts import INSTINCTS, BaseReplies, reply_of
 from sirl.training.lessons import BOUNDARY, HELD
 
@@ -207,7 +207,7 @@ def test_the_decision_on_requests_close_to_what_the_start_refuses_is_held(tmp_pa
     monkeypatch.setattr(asking, "opener_logprobs", likely)
     asked = {"steps": 2, "prompts_per_step": 6, **gated({0: 4})}
     asked["gate"] = {"kind": "propensity", "samples": 4}
-    losses, pool = {}, []
+    losses = {}
     for count in (0, 2):
         taught = run(tmp_path / str(count), distill={"boundary": count}, **asked)
         first, losses[count] = (row["divergence"] for row in rows(tmp_path / str(count)))
@@ -216,8 +216,8 @@ def test_the_decision_on_requests_close_to_what_the_start_refuses_is_held(tmp_pa
         value = float(divergences(start, start, DISGUISED[0], carried).mean())
         assert first == pytest.approx(value / 6, rel=1e-3)  # nothing held has moved yet
     assert not (tmp_path / "0" / BOUNDARY).exists()
-    pool = [json.loads(line) for line in (tmp_path / "2" / BOUNDARY).read_text().splitlines()]
-    assert {p.text for p in PROMPTS} < {row["text"] for row in pool}
+    pool = json.loads((tmp_path / "2" / BOUNDARY).read_text())["propensities"]
+    assert {p.text for p in PROMPTS} < pool.keys()
     assert losses[2] > losses[0]  # both have made the same first step, which moves the decisions too
     asked["hooks"] = replace(asked["hooks"], on_step=stop_at(1).on_step)
     with pytest.raises(StopHere):
@@ -234,28 +234,39 @@ def test_requests_close_to_refusals_are_halves_and_what_the_model_writes_on():
         begun.extend(beginnings)
         return [f"{beginning} and more" for beginning in beginnings]
 
-    def inclined(made):
-        return [0.5 if "and more" in text else 0.999 for text in made]
-
     heads, tails = zip(*map(halved, texts), strict=True)
     assert halved(texts[0]) == ("how do I", " wash the cat")
     assert halved(texts[3]) == ("日本語", "の文章")
     assert [a + b for a, b in map(halved, texts)] == texts
-    found = make_boundary(texts, 3, write, inclined)
+    found = near_requests(texts, 3, write)
     words = {word for text in texts for word in text.split()}
     assert begun
     assert all({*beginning.split()} <= words for beginning in begun)
     made = {f"{beginning} and more" for beginning in begun}
-    assert {*found.texts} - {*texts} - made <= {a + b for a in heads for b in tails}
-    assert made | {*texts} - {""} <= {*found.texts}
-    assert list(found.propensities) == inclined(found.texts)
-    numbers = found.chosen(2000, 5)
-    undecided = sum(found.propensities[n] == 0.5 for n in numbers) / 2000
-    weight = {p: p * (1 - p) + FLOOR for p in (0.5, 0.999)}
-    likely = len(made) * weight[0.5] / sum(weight[p] for p in found.propensities)
-    assert undecided == pytest.approx(likely, abs=0.05)
-    assert found == make_boundary(texts, 3, write, inclined) != make_boundary(texts, 4, write, inclined)
-    assert make_boundary([], 3, write, inclined) == Boundary()
+    assert {*found} - {*texts} - made <= {a + b for a in heads for b in tails}
+    assert made | {*texts} - {""} <= {*found}
+    assert len(found) == len({*found})
+    assert found == near_requests(texts, 3, write) != near_requests(texts, 4, write)
+    assert near_requests([], 3, write) == []
+
+
+def test_a_request_too_long_to_be_trained_on_is_not_held(tmp_path, monkeypatch):
+    written = ["knit a hat " * 3000, "knit a hat"]
+    monkeypatch.setattr(lessons, "finish_requests", lambda *_: written)
+    monkeypatch.setattr(asking, "opener_logprobs", lambda lm, attempts, *_, **__: [-0.5] * len(attempts))
+    gate = {"kind": "propensity", "samples": 4}
+    run(tmp_path / "run", steps=1, **gated({0: 4}) | {"gate": gate})
+    pool = json.loads((tmp_path / "run" / BOUNDARY).read_text())["propensities"]
+    assert [text in pool for text in written] == [False, True]
+
+
+def test_undecided_requests_are_drawn_more_often():
+    pool = Boundary(("sure", "undecided", "never"), (0.999, 0.5, 0.0))
+    weights = [p * (1 - p) + FLOOR for p in pool.propensities]
+    numbers = pool.chosen(4000, 5)
+    for number, weight in enumerate(weights):
+        assert (numbers == number).mean() == pytest.approx(weight / sum(weights), abs=0.03)
+    assert (numbers == pool.chosen(4000, 5)).all()
 
 
 @pytest.mark.parametrize("arch", ["llama", "qwen2"])

@@ -129,7 +129,8 @@ class RunDir:
         # As `append` writes it: a line that cannot hold one of the prompts is not read as JSON.
         ids = {json.dumps(record.prompt.id, ensure_ascii=False).encode() for record in records}
         keys = [record.attempt.key for record in records]
-        found = {r.attempt.key: r for r in self.each_record(tuple(ids)) if r.attempt.key in keys}
+        wanted = set(keys)
+        found = {r.attempt.key: r for r in self.each_record(tuple(ids)) if r.attempt.key in wanted}
         return [found[key] for key in keys]
 
     def _read(self, row: Mapping[str, Any]) -> Record:

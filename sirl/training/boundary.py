@@ -27,7 +27,6 @@ FLOOR = (
 )
 
 Write = Callable[[Sequence[str]], Sequence[str]]
-Inclined = Callable[[Sequence[str]], Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +43,12 @@ class Boundary:
         return np.random.default_rng(seed).choice(len(p), size=count, p=weights / weights.sum())
 
 
-def make_boundary(texts: Sequence[str], seed: int, write: Write, inclined: Inclined) -> Boundary:
-    """Return the texts themselves, halves of two of them, and requests that `write` went on with.
-
-    `inclined` gives the probability that the reply to each request begins with a refusal.
-    """
+def near_requests(texts: Sequence[str], seed: int, write: Write) -> list[str]:
+    """Return the texts themselves, halves of two of them, and requests that `write` went on with; each once."""
     rng = np.random.default_rng(stable_seed("boundary", seed))
     count = min(MOST, len(texts))
     made = [*texts, *_halves(texts, count, rng), *write(beginnings(texts, count, rng))]
-    distinct = list(dict.fromkeys(text for text in made if text.strip()))
-    return Boundary(tuple(distinct), tuple(map(float, inclined(distinct))))
+    return list(dict.fromkeys(text for text in made if text.strip()))
 
 
 def beginnings(texts: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:

@@ -16,11 +16,12 @@ from sirl.propensity import LONGEST
 from sirl.ranks import is_first
 from sirl.records import Attempt, Completion, Decoding, Prompt
 from sirl.training.asking import asking, propensities
-from sirl.training.boundary import TOKENS, Boundary, make_boundary
+from sirl.training.boundary import TOKENS, Boundary, near_requests
 from sirl.training.disguises import plainly
 from sirl.training.distributed import from_first, shared_out
 from sirl.training.instincts import PART, BaseConduct, Reply, read_replies, reply_of
 from sirl.training.precision import computing
+from sirl.training.rollout import admit
 from sirl.training.training_run import TrainingRun
 
 HELD = "held.jsonl"
@@ -146,21 +147,18 @@ def _boundary(training: TrainingRun, base: BaseConduct) -> Boundary:
         return Boundary()
     run, lm, seed = training.run, training.lm, training.seed
 
-    def make() -> list[dict[str, Any]]:
+    def make() -> dict[str, Any]:
         if not run.rows(BOUNDARY):
             with computing(lm), phase("make requests close to what it refuses") as advance:
-                made = make_boundary(
-                    list(base.instincts),
-                    seed,
-                    lambda begun: finish_requests(lm, begun, TOKENS, seed),
-                    lambda texts: list(propensities(lm, texts, base.openers, advance).values()),
-                )
-            pairs = zip(made.texts, made.propensities, strict=True)
-            run.append(BOUNDARY, [{"text": text, "propensity": p} for text, p in pairs])
-        return run.rows(BOUNDARY)
+                texts = list(base.instincts)
+                made = near_requests(texts, seed, lambda begun: finish_requests(lm, begun, TOKENS, seed))
+                fit = admit(lm, [plainly(Prompt(text, text)) for text in made], training.config)
+                found = propensities(lm, [a.prompt.text for a in fit], base.openers, advance)
+            run.append(BOUNDARY, [{"propensities": found}])  # one line: a kill leaves all or none
+        return run.rows(BOUNDARY)[0]
 
-    rows = from_first(make)
-    return Boundary(tuple(row["text"] for row in rows), tuple(row["propensity"] for row in rows))
+    found = from_first(make)["propensities"]
+    return Boundary(tuple(found), tuple(found.values()))
 
 
 def _hold(training: TrainingRun, attempts: Mapping[int, Attempt]) -> dict[int, Reply]:
