@@ -255,7 +255,7 @@ def test_a_request_too_long_to_be_trained_on_is_not_held(tmp_path, monkeypatch):
     monkeypatch.setattr(lessons, "finish_requests", lambda *_: written)
     monkeypatch.setattr(asking, "opener_logprobs", lambda lm, attempts, *_, **__: [-0.5] * len(attempts))
     gate = {"kind": "propensity", "samples": 4}
-    run(tmp_path / "run", steps=1, **gated({0: 4}) | {"gate": gate})
+    run(tmp_path / "run", steps=1, prompts_per_step=6, **gated({0: 4}) | {"gate": gate})
     pool = json.loads((tmp_path / "run" / BOUNDARY).read_text())["propensities"]
     assert [text in pool for text in written] == [False, True]
 
