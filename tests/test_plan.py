@@ -25,7 +25,7 @@ from transformers import (
 from trl.kernels import chunked_logprob
 
 from sirl.config import ModelConfig, Recipe, TrainConfig, load_recipe
-from sirl.config.train import GateConfig, GrpoConfig
+from sirl.config.train import DistillConfig, GateConfig, GrpoConfig
 from sirl.errors import ConfigError, DataError
 from sirl.generation import draw
 from sirl.lm import load_lm
@@ -176,6 +176,14 @@ def test_distilling_asks_first_and_draws_no_more():
     assert (reading.once, training.once, asking.once) == (False, False, True)
     assert reading.seconds == pytest.approx(4e9 * 4 * 400 / 1e12)
     assert training.seconds == pytest.approx(8 * 2e9 * 4 * 400 / 1e12)
+
+
+def test_requests_close_to_refusals_are_read_beside_each_row():
+    gate = GateConfig(kind="propensity")
+    train = replace(TRAIN, method="distill", micro_batch=5, gate=gate, distill=DistillConfig(boundary=3))
+    plan = plan_of(replace(TOY, train=train), ASSUMED)
+    assert held(plan)["inputs of the layers"] == 2 * (400 + 3 * 100) * 10 * 100 * 4
+    assert plan.phases[0].seconds == pytest.approx(4e9 * 4 * (400 + 3 * 100) / 1e12)
     assert (plan.replies, plan.times) == (8, ("asking", "training"))
     with pytest.raises(ConfigError, match="'sft'; expected sirl or distill"):
         plan_of(replace(TOY, train=replace(TRAIN, method="sft")), ASSUMED)

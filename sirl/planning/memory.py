@@ -83,9 +83,10 @@ def _activations(work: Work) -> list[Line]:
 
     Inside a layer 8 values a token are as wide as the stream (norms, residuals, their gradients), then come
     queries, keys, values and what attention makes of them, and 4 inside the feed-forward layer; no matrix of
-    attention is kept.
+    attention is kept. Requests close to refusals, which distillation holds, are read in the same pass.
     """
-    shape, tokens = work.shape, work.together * work.limits
+    shape = work.shape
+    tokens = work.together * (work.limits + work.near * work.train.max_prompt_tokens)
     heads = 2 * (shape.heads + shape.kv_heads) * shape.head_dim
     layer = tokens * COMPUTED * (8 * shape.hidden + heads + 4 * shape.intermediate)
     inside = f"(8 x {shape.hidden} + {heads} + 4 x {shape.intermediate}) x {COMPUTED} B"

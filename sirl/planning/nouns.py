@@ -162,6 +162,12 @@ class Work:
         return self.step_rows // self.assumed.gpus
 
     @property
+    def near(self) -> int:
+        """Requests close to refusals beside each reply, of which only the prompt is read."""
+        held = self.distills and self.train.gate.kind == "propensity"
+        return self.train.distill.boundary if held else 0
+
+    @property
     def together(self) -> int:
         """Replies of one backward pass: train.micro_batch, or half of it where a teacher reads them too."""
         if self.distills:

@@ -10,7 +10,8 @@ from sirl.planning.nouns import Phase, Work, big
 
 def phases(work: Work) -> tuple[Phase, ...]:
     """Return how long each part of a step takes on one GPU, and what comes before the first step."""
-    config, tokens = work.train, work.rows * sum(work.lengths)
+    config = work.train
+    tokens = work.rows * (sum(work.lengths) + work.near * work.lengths[0])
     passes = 4 if config.lora_rank else 6  # LoRA: no gradient of the frozen weights
     passes += 2 if work.recomputes else 0
     found = [] if work.distills else [_drawing("draw the replies", work.rows, work)]

@@ -22,9 +22,7 @@ from sirl.training.schedule import stable_seed
 
 MOST = 512  # requests made in each of the two ways: as many as there are prompts, up to this
 TOKENS = 20  # written on to a beginning
-FLOOR = (
-    0.02  # added to p (1 - p), whose largest value is .25: surely answered requests are held now and then too
-)
+FLOOR = 0.02  # added to p (1 - p), at most .25: what is surely answered is held now and then too
 
 Write = Callable[[Sequence[str]], Sequence[str]]
 
